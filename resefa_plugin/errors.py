@@ -1,0 +1,41 @@
+"""Errors that a user can act on. Their text says what was expected, what came, and what to do."""
+
+
+class ResefaError(ValueError):
+    """Base of all errors raised for bad input or a generator that cannot be used as it is."""
+
+
+class CheckpointError(ResefaError):
+    """A network or asset file that is missing, damaged, foreign, or refused because it would execute code."""
+
+
+class RegionError(ResefaError):
+    """A region that is empty, full, outside the picture, or not readable."""
+
+
+class SolverError(ResefaError):
+    """A Rayleigh quotient that has no answer: non-finite or singular matrices without a ridge."""
+
+
+class DirectionsError(ResefaError):
+    """A directions file that is damaged, foreign, or does not fit the network it is used with."""
+
+
+class ProbeError(ResefaError):
+    """A generator whose derivatives cannot be trusted."""
+
+
+class NondeterministicError(ProbeError):
+    """Two calls with the same latent gave different pictures."""
+
+
+class TangentError(ProbeError):
+    """Forward mode disagrees with reverse mode or with a finite difference."""
+
+
+class ZeroJacobianError(ProbeError):
+    """No direction of the latent space changes the picture to first order."""
+
+
+class NonFiniteError(ProbeError):
+    """The picture or its derivative contains NaN or infinity."""

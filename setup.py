@@ -1,0 +1,38 @@
+"""Packaging of resefa_plugin: region-based semantic factorization of pre-trained GANs."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+
+# third_party/ and patches/ stand at the top level so that they are easy to find, but install inside the package:
+# a host repository may have folders of the same names.
+OUTSIDE = {'resefa_plugin.third_party': 'third_party', 'resefa_plugin.patches': 'patches'}
+
+setup(
+    name='resefa_plugin',
+    version='0.1.0',
+    description='Local edit directions for any pre-trained GAN: mark a region, get sliders that change only that region.',
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='MIT',
+    license_files=['LICENSE'],
+    python_requires='>=3.10',
+    packages=find_packages(include=['resefa_plugin', 'resefa_plugin.*']) + list(OUTSIDE),
+    package_dir=OUTSIDE,
+    install_requires=[
+        'torch>=2.4',    # forward-mode rules of leaky_relu and convolution under vmap
+        'numpy>=1.24',
+        'scipy>=1.10',
+        'click>=8.1',
+        'tqdm>=4.60',
+        'pillow>=10.1',  # ImageFont.load_default(size)
+        'ninja',         # the host repositories' CUDA plugins
+    ],
+    extras_require={
+        'plots': ['matplotlib>=3.7'],
+        'dev': ['pytest>=7.4'],
+    },
+    entry_points={'console_scripts': ['resefa=resefa_plugin.scripts.main:main']},
+)
