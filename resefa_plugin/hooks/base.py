@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from resefa_plugin.errors import ResefaError
 
@@ -41,7 +43,7 @@ class LatentSpace(abc.ABC):
 
     Attributes:
         name: `z`, `w`, `w+`, `s`, `class`, `cond`, ...
-        layers: the layers that the offset acts on, ascending; None where the space has no layers.
+        layers: the layers that the offset acts on, ascending; None for all, and where the space has no layers.
         dim: number of coordinates d.
     """
 
@@ -65,6 +67,10 @@ class LatentSpace(abc.ABC):
         box averaging, None for the full picture.
         """
 
+    @abc.abstractmethod
+    def saved(self, latent: Tensor, sample: Sample) -> dict[str, Tensor]:
+        """What a file of edited latents holds: `w [N, num_ws, w_dim]` (the host's projected_w.npz) where the space has w."""
+
     def images(self, sample: Sample, offset: Tensor, resolution: int | None = None) -> Tensor:
         """The picture as a function of the offset: what is differentiated at zero and evaluated for edits.
 
@@ -84,6 +90,7 @@ class GeneratorHook(abc.ABC):
     Attributes:
         name: how the user named the network (a path or an asset name).
         sha256: of the weights; empty where there is no file.
+        licence: what the user must know about the weights; empty where nothing is known.
         image_shape: `(C, H, W)`.
         z_dim: dimensions of z.
         c_dim: dimensions of the label, 0 for unconditional networks.
@@ -94,12 +101,13 @@ class GeneratorHook(abc.ABC):
 
     name: str
     sha256: str = ''
+    licence: str = ''
     image_shape: tuple[int, int, int]
     z_dim: int
     c_dim: int = 0
     num_ws: int = 0
-    space_names: tuple[str, ...] = ('z',)
-    device: torch.device = torch.device("cpu")
+    space_names: tuple[str, ...]
+    device: torch.device
 
     @abc.abstractmethod
     def sample(self, seed: int, truncation_psi: float = 1.0, truncation_cutoff: int | None = None,
@@ -111,10 +119,39 @@ class GeneratorHook(abc.ABC):
         """A latent space by name, acting on `layers` only (None: all). Raises ResefaError for names it does not have."""
 
     @contextlib.contextmanager
-    def differentiable(self):
+    def differentiable(self) -> Iterator[None]:
         """Whatever must be in place while the picture is differentiated, restored on exit."""
         yield
 
     def unknown_space(self, name: str) -> ResefaError:
         """The error for a space that this generator does not have."""
         return ResefaError(f"space '{name}' is not one of {', '.join(self.space_names)}, the spaces of {self.name}")
+
+
+def seed_z(seed: int, z_dim: int, device: torch.device) -> Tensor:
+    """The host's z of a seed, `[1, z_dim]` float32: `RandomState(seed).randn(1, z_dim)`. Raises ResefaError if out of range."""
+    if not 0 <= seed < 2 ** 32:
+        raise ResefaError(f'seed {seed} is out of range: numpy takes 0 to {2 ** 32 - 1}')
+    return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim)).to(device, torch.float32)
+
+
+def pooling_factor(image_shape: tuple[int, int, int], resolution: int | None) -> int:
+    """Side of the boxes that are averaged so that the longer side becomes `resolution`; 1 for None.
+
+    Raises ResefaError unless the boxes tile the picture exactly.
+    """
+    _, height, width = image_shape
+    longer = max(height, width)
+    if resolution is None:
+        return 1
+    if not 1 <= resolution <= longer or longer % resolution or height % (longer // resolution) or width % (longer // resolution):
+        factors = [f for f in range(1, longer + 1) if height % f == 0 and width % f == 0]
+        raise ResefaError(f'resolution {resolution} does not divide the picture of {height}x{width} into equal boxes; '
+                          f'possible are {", ".join(str(longer // f) for f in factors)}')
+    return longer // resolution
+
+
+def box_average(images: Tensor, resolution: int | None) -> Tensor:
+    """Averages `[N, C, H, W]` over equal boxes so that the longer side becomes `resolution`; None returns it as it is."""
+    factor = pooling_factor(tuple(images.shape[1:]), resolution)
+    return images if factor == 1 else functional.avg_pool2d(images, factor)

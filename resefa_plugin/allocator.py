@@ -1,0 +1,26 @@
+"""Lets glibc keep large blocks of memory, which makes CPU networks several times faster."""
+
+from __future__ import annotations
+
+import ctypes
+
+# From glibc's malloc.h.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+KEEP_BYTES = 1 << 30  # larger than any tensor of one chunk; mallopt takes an int
+
+
+def keep_large_blocks() -> bool:
+    """Makes malloc reuse large blocks instead of returning them to the system after each use.
+
+    By default glibc maps every block over 32 MB anew: each temporary of a network at 1024 pixels then costs a page
+    fault per 4 KB, which measured as three quarters of the time of a tangent. The setting lasts for the process, so the
+    command line makes it at start-up; a program that imports this package decides for itself.
+
+    Returns: True where the C library is glibc and took it, False elsewhere, where nothing is changed.
+    """
+    try:
+        libc = ctypes.CDLL(None)
+        mallopt, _ = libc.mallopt, libc.gnu_get_libc_version
+    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+        return False
+    return all(mallopt(option, KEEP_BYTES) for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD))

@@ -1,0 +1,130 @@
+"""Callbacks of Factorizer: a progress bar, directions files, and pictures with a report."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from resefa_plugin import pictures
+from resefa_plugin.editing import render_edits
+from resefa_plugin.factorizer import Callback, RegionResult
+from resefa_plugin.hooks.base import Sample
+from resefa_plugin.report import DirectionRow, RegionSection, Report, SampleSection, write_report
+
+STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
+OTHER_STRENGTHS = (-3, -1, 0, 1, 3)
+PICTURE_SIDE = 512  # longer side of the pictures kept for sheets and the report
+
+
+class ProgressBar(Callback):
+    """One bar per sample: the tangents of its Jacobian."""
+
+    def __init__(self):
+        self._bar = None
+
+    def on_sample_start(self, factorizer, sample, jacobian):
+        self._bar = tqdm(total=factorizer.space.dim, desc=f'{sample.name}: Jacobian', unit='tangent', dynamic_ncols=True)
+
+    def on_tangents(self, factorizer, sample, count):
+        self._bar.update(count)
+
+    def on_jacobian_end(self, factorizer, sample, jacobian):
+        self._bar.close()
+
+    def on_exception(self, factorizer, error):
+        if self._bar is not None:
+            self._bar.close()
+
+
+class DirectionsWriter(Callback):
+    """Saves each directions file as soon as it is there: `seed0000-mouth.npz`."""
+
+    def __init__(self, outdir: pathlib.Path):
+        self.outdir = outdir
+
+    def on_region_end(self, factorizer, result):
+        result.directions.save(self.outdir / f'{result.name}.npz')
+
+
+class PictureWriter(Callback):
+    """Strips, sheets, heat maps, plots and `report.html`: what a person looks at to believe the figures.
+
+    Args:
+        outdir: the folder of the run, which holds its `options.json`.
+        other_samples: samples that took no part; direction 1 of each region is tried on them.
+    """
+
+    def __init__(self, outdir: pathlib.Path, other_samples: Sequence[Sample] = ()):
+        self.outdir, self.other_samples = outdir, other_samples
+        self._samples: list[SampleSection] = []
+        self._seconds: dict[str, float] = {}
+
+    def on_sample_start(self, factorizer, sample, jacobian):
+        space = factorizer.space
+        original = render_edits(space, sample, torch.zeros(1, space.dim))
+        image = Image.fromarray(pictures.to_uint8(original)[0])
+        pictures.save_png(image, self.outdir / f'{sample.name}.png')
+        self._samples.append(SampleSection(sample.name, image, []))
+
+    def on_region_end(self, factorizer, result):
+        folder = self.outdir / result.name
+        image = self._samples[-1].image
+        mask, directions = result.partition.mask, result.directions
+        bar = tqdm(total=len(directions), desc=f'{result.name}: pictures', unit='direction', dynamic_ncols=True)
+        rows, tiles = [], []
+        for index in range(len(directions)):
+            offsets = torch.stack([torch.from_numpy(directions.offset(index, s)) for s in STRENGTHS])
+            edits = render_edits(result.space, result.sample, offsets)
+            if index == 0:
+                change = edits[STRENGTHS.index(1)] - edits[STRENGTHS.index(0)]
+                heat_map = pictures.heat_map(change, mask, image)
+            tiles.append(_thumbnails(edits))
+            strip = pictures.strip(tiles[-1], pictures.strength_captions(STRENGTHS), f'{result.partition.name} {index + 1}')
+            pictures.save_png(strip, folder / f'direction{index + 1}.png')
+            rows.append(DirectionRow(
+                index + 1, directions.eigenvalues[index], directions.residuals[index], directions.step[index],
+                directions.predicted_inside[index], directions.predicted_outside[index],
+                directions.measured_inside[index], directions.measured_outside[index],
+                strip, (tiles[-1][0], tiles[-1][-1])))
+            bar.update()
+        bar.close()
+        named = {
+            'region': pictures.region_overlay(image, mask),
+            'heat_map': heat_map,
+            'eigenvalues': pictures.eigenvalue_plot(result.eigenvalues, len(directions)),
+            'sheet': pictures.contact_sheet(tiles, [f'{row.index}\n{pictures.significant(row.eigenvalue)}' for row in rows],
+                                            pictures.strength_captions(STRENGTHS), result.name),
+        }
+        if self.other_samples:
+            named['other_seeds'] = self._other_seeds(result)
+        for name, picture in named.items():
+            pictures.save_png(picture, folder / f'{name}.png')
+        self._samples[-1].regions.append(RegionSection(
+            result.partition.name, f'{result.name}.npz', float(mask.mean()), named['region'], heat_map, named['eigenvalues'],
+            rows, named['sheet'], named.get('other_seeds')))
+        self._seconds |= {f'{result.sample.name} {stage}' if stage == 'jacobian' else f'{result.name} {stage}': value
+                          for stage, value in result.seconds.items()}
+
+    def _other_seeds(self, result: RegionResult) -> Image.Image:
+        offsets = torch.stack([torch.from_numpy(result.directions.offset(0, s)) for s in OTHER_STRENGTHS])
+        bar = tqdm(self.other_samples, desc=f'{result.name}: other seeds', unit='sample', dynamic_ncols=True)
+        rows = [_thumbnails(render_edits(result.space, sample, offsets)) for sample in bar]
+        return pictures.contact_sheet(rows, [sample.name for sample in self.other_samples],
+                                      pictures.strength_captions(OTHER_STRENGTHS), f'{result.partition.name} 1 on other samples')
+
+    def on_run_end(self, factorizer, results):
+        record = json.loads((self.outdir / 'options.json').read_text(encoding='utf-8'))
+        write_report(self.outdir / 'report.html', Report(
+            title=f'{", ".join(dict.fromkeys(r.partition.name for r in results))} of {factorizer.hook.name}',
+            network=factorizer.hook.name, network_licence=factorizer.hook.licence, samples=self._samples,
+            options=record['options'], versions=record['versions'], seconds=self._seconds, command=record['command']))
+
+
+def _thumbnails(images: Tensor) -> list[Image.Image]:
+    return [pictures.thumbnail(Image.fromarray(image), PICTURE_SIDE) for image in pictures.to_uint8(images)]

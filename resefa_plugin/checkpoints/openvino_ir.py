@@ -1,0 +1,113 @@
+"""Reads OpenVINO IR (version 10 and 11: an .xml graph and a .bin of constants) as data, without OpenVINO."""
+
+from __future__ import annotations
+
+import pathlib
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass
+
+import numpy as np
+
+from resefa_plugin.errors import CheckpointError
+
+ELEMENT_TYPES = {'f64': '<f8', 'f32': '<f4', 'f16': '<f2', 'i64': '<i8', 'i32': '<i4', 'i16': '<i2', 'i8': 'i1', 'u8': 'u1',
+                 'boolean': '?'}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation: its type, its name, the ids of the nodes that feed it (in port order), its attributes."""
+
+    id: int
+    type: str
+    name: str
+    inputs: tuple[int, ...]
+    attributes: dict[str, str]
+
+
+class Graph:
+    """A graph of operations with its constants.
+
+    Args:
+        xml_path: the graph.
+        bin_path: the constants, little-endian, at the offsets that the graph states.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or not OpenVINO IR.
+    """
+
+    def __init__(self, xml_path: str | pathlib.Path, bin_path: str | pathlib.Path):
+        self._path = pathlib.Path(xml_path)
+        try:
+            text = self._path.read_bytes()
+            self._data = pathlib.Path(bin_path).read_bytes()
+        except OSError as error:
+            raise CheckpointError(f'{error.filename}: cannot be read ({error.strerror})') from error
+        if b'<!DOCTYPE' in text or b'<!ENTITY' in text:  # IR has none; entities are how an XML file bursts memory
+            raise CheckpointError(f'{self._path}: has a document type declaration, which OpenVINO IR never has')
+        try:
+            net = ElementTree.fromstring(text)
+            self.nodes = _read_nodes(net)
+        except (ElementTree.ParseError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f'{self._path}: is not OpenVINO IR version 10 or 11 ({error!r})') from error
+        self._by_name = {node.name: node for node in self.nodes.values()}
+
+    def node(self, name: str) -> Node:
+        """The node of that name. Raises CheckpointError if there is none."""
+        if name not in self._by_name:
+            raise CheckpointError(f"{self._path}: has no node '{name}'; it is another network than the one expected")
+        return self._by_name[name]
+
+    def _before_reshape(self, node: Node) -> Node:
+        while node.type == 'Reshape':
+            node = self.nodes[node.inputs[0]]
+        return node
+
+    def consumer(self, node: Node, type: str) -> Node:
+        """The one node of a type that a node feeds, reshapes passed over. Raises CheckpointError if there is not one."""
+        found = [n for n in self.nodes.values() if n.type == type
+                 and any(self._before_reshape(self.nodes[i]) is node for i in n.inputs)]
+        if len(found) != 1:
+            raise CheckpointError(f"{self._path}: node '{node.name}' feeds {len(found)} nodes of type {type}, expected 1")
+        return found[0]
+
+    def constant_input(self, node: Node) -> np.ndarray:
+        """The one constant among a node's inputs, reshapes passed over. Raises CheckpointError if there is not one."""
+        sources = [self._before_reshape(self.nodes[i]) for i in node.inputs]
+        constants = [source for source in sources if source.type == 'Const']
+        if len(constants) != 1:
+            raise CheckpointError(f"{self._path}: node '{node.name}' has {len(constants)} constant inputs, expected 1")
+        return self.constant(constants[0])
+
+    def constant(self, node: Node) -> np.ndarray:
+        """The value of a Const node, bounds checked against the .bin file."""
+        try:
+            dtype = np.dtype(ELEMENT_TYPES[node.attributes['element_type']])
+            shape = tuple(int(s) for s in node.attributes['shape'].split(',') if s.strip())
+            offset, size = int(node.attributes['offset']), int(node.attributes['size'])
+        except (KeyError, ValueError) as error:
+            raise CheckpointError(f"{self._path}: constant '{node.name}' is not described as IR does ({error!r})") from error
+        count = 1
+        for length in shape:
+            count *= length
+        if min(shape, default=1) < 0 or count * dtype.itemsize != size or not 0 <= offset <= len(self._data) - size:
+            raise CheckpointError(f"{self._path}: constant '{node.name}' of shape {list(shape)} does not lie inside the .bin file "
+                                  f'({offset} + {size} of {len(self._data)} bytes); fetch the files again')
+        return np.frombuffer(self._data, dtype, count, offset).reshape(shape)
+
+
+def _read_nodes(net: ElementTree.Element) -> dict[int, Node]:
+    if net.tag != 'net' or net.get('version') not in ('10', '11'):
+        raise ValueError(f"<{net.tag} version={net.get('version')!r}>")
+    inputs: dict[int, dict[int, int]] = {}
+    for edge in net.find('edges'):
+        inputs.setdefault(int(edge.attrib['to-layer']), {})[int(edge.attrib['to-port'])] = int(edge.attrib['from-layer'])
+    nodes = {}
+    for layer in net.find('layers'):
+        id = int(layer.attrib['id'])
+        data = layer.find('data')
+        sources = tuple(source for _, source in sorted(inputs.get(id, {}).items()))
+        nodes[id] = Node(id, layer.attrib['type'], layer.attrib['name'], sources, {} if data is None else dict(data.attrib))
+    if any(source not in nodes for node in nodes.values() for source in node.inputs):
+        raise ValueError('an edge begins at a node that is not there')
+    return nodes

@@ -1,0 +1,195 @@
+"""Generators with a mapping and a synthesis network (the StyleGAN families), and their spaces z, w, w+ and s."""
+
+from __future__ import annotations
+
+import abc
+
+import torch
+from torch import Tensor
+
+from resefa_plugin.errors import ResefaError
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, seed_z
+
+
+class StyleBasedHook(GeneratorHook):
+    """A generator z -> ws `[N, num_ws, w_dim]` -> styles -> picture.
+
+    Attributes:
+        w_dim: dimensions of w.
+        style_dims: channels that each style scales, in the order of the layers: the shape of StyleSpace.
+    """
+
+    w_dim: int
+    style_dims: tuple[int, ...]
+    space_names = ('z', 'w', 'w+', 's')
+
+    @abc.abstractmethod
+    def mapping(self, z: Tensor, c: Tensor | None, truncation_psi: float, truncation_cutoff: int | None) -> Tensor:
+        """z `[N, z_dim]` -> ws `[N, num_ws, w_dim]`, truncated."""
+
+    @abc.abstractmethod
+    def styles(self, ws: Tensor) -> list[Tensor]:
+        """ws `[N, num_ws, w_dim]` -> styles, `[N, style_dims[i]]` each."""
+
+    @abc.abstractmethod
+    def synthesis(self, ws: Tensor, resolution: int | None) -> Tensor:
+        """ws `[N, num_ws, w_dim]` -> pictures `[N, C, h, w]`, box averaged to `resolution` (None: full)."""
+
+    @abc.abstractmethod
+    def from_styles(self, styles: list[Tensor], resolution: int | None) -> Tensor:
+        """The same from styles: `synthesis(ws, r) == from_styles(styles(ws), r)`."""
+
+    def sample(self, seed, truncation_psi=1.0, truncation_cutoff=None, c=None):
+        z = seed_z(seed, self.z_dim, self.device)
+        with torch.no_grad():
+            ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
+        return Sample(f'seed{seed:04d}', {'z': z, 'ws': ws}, c, truncation_psi, truncation_cutoff, seed)
+
+    def sample_from_ws(self, ws: Tensor, name: str = 'proj00') -> Sample:
+        """A sample from latents that a projector found.
+
+        Args:
+            ws: `[num_ws, w_dim]`, `[1, num_ws, w_dim]`, or one w for all layers: `[w_dim]`, `[1, w_dim]`, `[1, 1, w_dim]`.
+
+        Raises ResefaError for other shapes and for values that are not finite.
+        """
+        given = list(ws.shape)
+        ws = ws.to(self.device, torch.float32)
+        if ws.ndim == 1 or list(ws.shape) == [1, self.w_dim]:
+            ws = ws.reshape(1, 1, -1)
+        elif ws.ndim == 2:
+            ws = ws[None]
+        if ws.ndim != 3 or ws.shape[0] != 1 or ws.shape[1] not in (1, self.num_ws) or ws.shape[2] != self.w_dim:
+            raise ResefaError(f'latents of shape {given} do not fit {self.name}: expected [1, {self.num_ws}, {self.w_dim}]')
+        if not ws.isfinite().all():
+            raise ResefaError('the latents contain NaN or infinity')
+        return Sample(name, {'ws': ws.expand(1, self.num_ws, self.w_dim).contiguous()})
+
+    def space(self, name, layers=None):
+        if name not in SPACES:
+            raise self.unknown_space(name)
+        count = len(self.style_dims) if name == 's' else self.num_ws
+        if layers is not None:
+            layers = tuple(sorted(set(layers)))
+            if not layers or layers[0] < 0 or layers[-1] >= count:
+                raise ResefaError(f"layers {', '.join(map(str, layers)) or '(none)'} of space '{name}': {self.name} has layers 0 to {count - 1}")
+            if len(layers) == count:
+                layers = None
+        return SPACES[name](self, layers)
+
+
+class _StyleBasedSpace(LatentSpace):
+    def __init__(self, hook: StyleBasedHook, layers: tuple[int, ...] | None):
+        self.hook, self.layers = hook, layers
+        self._indices = list(range(hook.num_ws) if layers is None else layers)
+
+    def latent(self, sample):
+        return sample.latents['ws']
+
+    def render(self, latent, sample, resolution=None):
+        return self.hook.synthesis(latent, resolution)
+
+    def saved(self, latent, sample):
+        return {'w': latent}
+
+
+class ZSpace(_StyleBasedSpace):
+    """z `[N, z_dim]`, before the mapping network. With layers: only they see the moved z, the others keep the sample's ws."""
+
+    name = 'z'
+
+    @property
+    def dim(self):
+        return self.hook.z_dim
+
+    def latent(self, sample):
+        if 'z' not in sample.latents:
+            raise ResefaError(f"{sample.name} is known by its w only, so it cannot be edited in space 'z'; use 'w' or 'w+'")
+        return sample.latents['z']
+
+    def move(self, latent, offset):
+        return latent + offset
+
+    def _ws(self, latent, sample):
+        c = None if sample.c is None else sample.c.expand(len(latent), -1)
+        ws = self.hook.mapping(latent, c, sample.truncation_psi, sample.truncation_cutoff)
+        if self.layers is None:
+            return ws
+        moved = torch.zeros(self.hook.num_ws, 1, dtype=torch.bool, device=ws.device)
+        moved[self._indices] = True
+        return torch.where(moved, ws, sample.latents['ws'])
+
+    def render(self, latent, sample, resolution=None):
+        return self.hook.synthesis(self._ws(latent, sample), resolution)
+
+    def saved(self, latent, sample):
+        return {'w': self._ws(latent, sample), 'z': latent}
+
+
+class WSpace(_StyleBasedSpace):
+    """One offset `[w_dim]` for all layers, or for the chosen ones, of ws `[N, num_ws, w_dim]`."""
+
+    name = 'w'
+
+    @property
+    def dim(self):
+        return self.hook.w_dim
+
+    def move(self, latent, offset):
+        moved = latent.new_zeros(self.hook.num_ws, 1)
+        moved[self._indices] = 1
+        return latent + moved * offset[:, None]
+
+
+class WPlusSpace(_StyleBasedSpace):
+    """An offset of its own for each (chosen) layer: `[layers * w_dim]`, layer after layer."""
+
+    name = 'w+'
+
+    @property
+    def dim(self):
+        return len(self._indices) * self.hook.w_dim
+
+    def move(self, latent, offset):
+        offset = offset.unflatten(1, (len(self._indices), self.hook.w_dim))
+        if self.layers is None:
+            return latent + offset
+        zeros = offset.new_zeros(len(offset), 1, self.hook.w_dim)
+        rows = [zeros] * self.hook.num_ws
+        for row, layer in enumerate(self._indices):
+            rows[layer] = offset[:, row:row + 1]
+        return latent + torch.cat(rows, dim=1)
+
+
+class StyleSpace(_StyleBasedSpace):
+    """The style vectors that scale the channels, `[N, sum(style_dims)]`: StyleSpace (Wu et al., CVPR 2021)."""
+
+    name = 's'
+
+    def __init__(self, hook, layers):
+        super().__init__(hook, layers)
+        self._indices = list(range(len(hook.style_dims)) if layers is None else layers)
+
+    @property
+    def dim(self):
+        return sum(self.hook.style_dims[i] for i in self._indices)
+
+    def latent(self, sample):
+        with torch.no_grad():
+            return torch.cat(self.hook.styles(sample.latents['ws']), dim=1)
+
+    def move(self, latent, offset):
+        if self.layers is None:
+            return latent + offset
+        chosen = iter(offset.split([self.hook.style_dims[i] for i in self._indices], dim=1))
+        zeros = [offset.new_zeros(len(offset), width) for width in self.hook.style_dims]
+        return latent + torch.cat([next(chosen) if i in self._indices else zeros[i] for i in range(len(zeros))], dim=1)
+
+    def render(self, latent, sample, resolution=None):
+        return self.hook.from_styles(list(latent.split(list(self.hook.style_dims), dim=1)), resolution)
+
+    def saved(self, latent, sample):
+        return {'s': latent}
+
+
+SPACES = {space.name: space for space in (ZSpace, WSpace, WPlusSpace, StyleSpace)}

@@ -1,0 +1,225 @@
+"""The Jacobian of a picture with respect to a latent offset: as an operator, as a matrix, and as Gram matrices."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resefa_plugin.errors import NonFiniteError, ResefaError
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
+from resefa_plugin.memory import available_bytes
+from resefa_plugin.regions import RegionPartition
+
+DEFAULT_RESOLUTION = 256
+MAX_CHUNK = 8  # tangents; measured on the demo generator: more are not faster, and cost memory
+BLOCK_PIXELS = 8192  # columns of the Gram products that are held in float64 at a time
+
+
+class RegionJacobian:
+    """J `[C * h * w, d]`: how the picture of one sample, box averaged to h x w, changes with an offset of its latent.
+
+    Forward mode: one pass gives a column of J for each tangent, so the full matrix costs d passes instead of the
+    C * h * w of reverse mode. Products with J are available at any time; `matrix` and `gram` need `compute` first, which
+    is what takes long. A computed Jacobian serves any number of regions.
+
+    Args:
+        hook: the generator.
+        space: what the offset means.
+        sample: where the derivative is taken.
+        resolution: longer side of the box-averaged picture; None for min(256, the picture's).
+        chunk_size: tangents per pass; None to choose from the memory that is free.
+
+    Raises:
+        ResefaError: the resolution does not divide the picture.
+    """
+
+    def __init__(self, hook: GeneratorHook, space: LatentSpace, sample: Sample, resolution: int | None = None,
+                 chunk_size: int | None = None):
+        self.hook, self.space, self.sample = hook, space, sample
+        channels, height, width = hook.image_shape
+        self.resolution = default_resolution(hook.image_shape) if resolution is None else resolution
+        factor = pooling_factor(hook.image_shape, self.resolution)
+        self.image_shape = (channels, height // factor, width // factor)
+        self.chunk_size = chunk_size
+        self._matrix: Tensor | None = None  # [d, C * h * w] float32: rows are columns of J
+        self._total: Tensor | None = None  # [d, d] float64: J^T J
+
+    def _images(self, offset: Tensor) -> Tensor:
+        """The function that is differentiated: `[d]` -> `[C, h, w]`."""
+        return self.space.images(self.sample, offset[None], self.resolution)[0]
+
+    def jvp(self, V: Tensor) -> Tensor:
+        """J v for each row v of `V [k, d]`; returns `[k, C, h, w]` float32."""
+        V = self._check(V, (self.space.dim,), 'V')
+        return torch.cat([self._jvp_chunk(chunk) for chunk in V.split(self._chunk())])
+
+    def vjp(self, U: Tensor) -> Tensor:
+        """J^T u for each picture u of `U [k, C, h, w]`; returns `[k, d]` float32."""
+        U = self._check(U, self.image_shape, 'U')
+        zero = torch.zeros(self.space.dim, device=self.hook.device)
+        with self.hook.differentiable():
+            _, pull = torch.func.vjp(self._images, zero)
+            return torch.stack([pull(u)[0] for u in U])
+
+    def _check(self, batch: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+        if tuple(batch.shape[1:]) != shape or len(batch) < 1:
+            raise ResefaError(f'{name} has shape {list(batch.shape)}, expected [k, {", ".join(map(str, shape))}]')
+        return batch.to(self.hook.device, torch.float32)
+
+    def _jvp_chunk(self, V: Tensor) -> Tensor:
+        zero = torch.zeros(self.space.dim, device=self.hook.device)
+        with torch.no_grad(), self.hook.differentiable():
+            return torch.func.vmap(lambda v: torch.func.jvp(self._images, (zero,), (v,))[1].to(torch.float32))(V)
+
+    def _chunk(self) -> int:
+        if self.chunk_size is None:
+            channels, height, width = self.hook.image_shape
+            # A tangent's live tensors measured 12 times the widest feature map of the demo generator, 64 x 512 x 512.
+            # Official networks are alike: 32 x 1024 x 1024.
+            per_tangent = 12 * 4 * 16 * height * width
+            self.chunk_size = max(1, min(MAX_CHUNK, self.space.dim, available_bytes(self.hook.device) // 2 // per_tangent))
+        return self.chunk_size
+
+    def compute(self, progress: Callable[[int], None] | None = None, path: str | pathlib.Path | None = None) -> RegionJacobian:
+        """Computes all columns, in chunks; the chunk is halved when memory runs out. Does nothing if it was done before.
+
+        Args:
+            progress: called after each chunk with the number of tangents that it had.
+            path: a folder to keep the matrix in, as a memory-mapped file that a later run with the same network, sample,
+                space and resolution finds and uses. None keeps it in memory, `d * C * h * w * 4` bytes.
+
+        Returns: itself.
+
+        Raises:
+            NonFiniteError: a column contains NaN or infinity.
+            ResefaError: the memory does not suffice for one tangent, or the folder cannot be written.
+        """
+        if self._matrix is not None:
+            return self
+        if path is None:
+            self._matrix = self._fill(torch.empty(self.space.dim, int(np.prod(self.image_shape)), device=self._home()), progress)
+            return self
+        path = pathlib.Path(path)
+        file = path / f'jacobian-{self.fingerprint()}.npy'
+        if not file.exists():
+            self._write(file, progress)
+        elif progress is not None:
+            progress(self.space.dim)
+        self._matrix = torch.from_numpy(np.load(file, mmap_mode='c').reshape(self.space.dim, -1))
+        return self
+
+    def _home(self) -> torch.device:
+        """Where the matrix is kept: on an NVIDIA GPU if there is ample room (others have no float64), else in main memory."""
+        room = available_bytes(self.hook.device) if self.hook.device.type == 'cuda' else 0
+        return self.hook.device if 8 * self.space.dim * np.prod(self.image_shape) < room else torch.device('cpu')
+
+    def _write(self, file: pathlib.Path, progress: Callable[[int], None] | None) -> None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(dir=file.parent, prefix='.jacobian-', suffix='.npy')
+            os.close(handle)
+            try:
+                shape = (self.space.dim, *self.image_shape)
+                array = np.lib.format.open_memmap(partial, 'w+', np.float32, shape)
+                self._fill(torch.from_numpy(array.reshape(self.space.dim, -1)), progress)
+                array.flush()
+                del array
+                os.replace(partial, file)
+            finally:
+                if os.path.exists(partial):
+                    os.unlink(partial)
+        except OSError as error:
+            raise ResefaError(f'{file.parent}: the Jacobian cannot be kept there ({error.strerror}); '
+                              'give a folder with room, or none to keep it in memory') from error
+
+    def _fill(self, matrix: Tensor, progress: Callable[[int], None] | None) -> Tensor:
+        start = 0
+        while start < self.space.dim:
+            count = min(self._chunk(), self.space.dim - start)
+            V = torch.zeros(count, self.space.dim, device=self.hook.device)
+            V[:, start:start + count] = torch.eye(count, device=self.hook.device)
+            try:
+                columns = self._jvp_chunk(V)
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if self.chunk_size == 1:
+                    raise ResefaError('the memory does not suffice for one tangent: choose a smaller --resolution or another --device') from error
+                self.chunk_size = max(1, self.chunk_size // 2)
+                if self.hook.device.type == 'cuda':
+                    torch.cuda.empty_cache()
+                continue
+            if not columns.isfinite().all():
+                raise NonFiniteError(f'{self.hook.name}: the Jacobian of {self.sample.name} contains NaN or infinity')
+            matrix[start:start + count] = columns.flatten(1).to(matrix.device)
+            start += count
+            if progress is not None:
+                progress(count)
+        return matrix
+
+    @property
+    def matrix(self) -> Tensor:
+        """The columns of J as rows, `[d, C * h * w]` float32. Raises ResefaError before `compute`."""
+        if self._matrix is None:
+            raise ResefaError('this Jacobian is not computed yet: call compute() first')
+        return self._matrix
+
+    def gram(self, partition: RegionPartition) -> tuple[Tensor, Tensor]:
+        """A = J_f^T J_f and B = J_b^T J_b of a partition (Eq. 3 and 5), `[d, d]` float64 each.
+
+        Products are summed in float64. The smaller part is computed and the larger one is the difference to J^T J, which is
+        computed once: that is exact to rounding unless the difference is tiny, in which case it is computed as well.
+
+        Raises ResefaError before `compute`, RegionError if the region vanishes at the Jacobian's resolution.
+        """
+        if self._total is None:
+            self._total = self._product(None)
+        foreground = torch.from_numpy(partition.at(*self.image_shape[1:])).to(self.matrix.device)
+        part = foreground if foreground.float().mean() <= 0.5 else ~foreground
+        small = self._product(part)
+        large = self._total - small
+        if large.trace() < 1e-6 * self._total.trace():
+            large = self._product(~part)
+        return (small, large) if part is foreground else (large, small)
+
+    def _product(self, mask: Tensor | None) -> Tensor:
+        pixels = self.matrix.unflatten(1, (self.image_shape[0], -1))  # [d, C, h * w]
+        product = torch.zeros(self.space.dim, self.space.dim, dtype=torch.float64, device=pixels.device)
+        for channel in pixels.unbind(1):
+            chosen = channel if mask is None else channel[:, mask.flatten()]
+            for block in chosen.split(BLOCK_PIXELS, dim=1):
+                block = block.double()
+                product.addmm_(block, block.T)
+        return product
+
+    def fingerprint(self) -> str:
+        """A hash of everything that the Jacobian depends on: network, space, layers, sample, resolution."""
+        facts = {'network': self.hook.sha256 or self.hook.name, 'space': self.space.name, 'layers': self.space.layers,
+                 'image_shape': self.image_shape, 'psi': self.sample.truncation_psi, 'cutoff': self.sample.truncation_cutoff}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        for latent in (self.space.latent(self.sample), self.sample.c):
+            if latent is not None:
+                digest.update(latent.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def default_resolution(image_shape: tuple[int, int, int]) -> int:
+    """The largest resolution up to 256 that divides the picture into equal boxes."""
+    _, height, width = image_shape
+    longer = max(height, width)
+    factor = next(f for f in range(max(1, -(-longer // DEFAULT_RESOLUTION)), longer + 1)
+                  if (height % f == 0 and width % f == 0) or f == longer)
+    return longer // factor
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # CPU allocations fail with a plain RuntimeError; only its text tells.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -1,0 +1,87 @@
+"""Find the directions that change a region of a picture and leave the rest alone."""
+
+from __future__ import annotations
+
+import pathlib
+
+import click
+import torch
+from PIL import Image
+
+from resefa_plugin import Factorizer, open_network, parse_region, pictures
+from resefa_plugin.allocator import keep_large_blocks
+from resefa_plugin.callbacks import DirectionsWriter, PictureWriter, ProgressBar
+from resefa_plugin.editing import render_edits
+from resefa_plugin.rayleigh import SOLVERS
+from resefa_plugin.regions import REGION_HELP
+from resefa_plugin.scripts import options
+
+
+@click.command(epilog=f'\b\n{REGION_HELP}')
+@options.network_option
+@options.samples_options
+@click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
+              help='What to change, see below; repeat it for several regions')
+@click.option('--space', metavar='SPACE', default='w', show_default=True, help='Latent space to factorize: z, w, w+ or s')
+@click.option('--layers', metavar='RANGE', callback=options.layers_callback, help='Layers that the directions act on, e.g. 4-7  [default: all]')
+@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), default=5, show_default=True, help='Directions to keep per region')
+@click.option('--tau', metavar='FLOAT', type=click.FloatRange(min=0), default=1e-3, show_default=True,
+              help='Ridge relative to the trace of the background')
+@click.option('--solver', type=click.Choice(['auto', *SOLVERS]), default='auto', show_default=True, help='How to solve the Rayleigh quotient')
+@click.option('--resolution', metavar='INT', type=click.IntRange(min=1), help='Longer side of the differentiated picture  [default: 256 or the picture\'s]')
+@click.option('--other-seeds', metavar='RANGE', callback=options.seeds_callback, help='Seeds to try direction 1 on  [default: the next three]')
+@click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
+              help='Keep Jacobians there; a second region of the same sample is then a matter of seconds')
+@click.option('--preview', is_flag=True, help='Only write the samples with the regions drawn on them')
+@options.device_option
+@options.outdir_option
+@options.user_errors
+def factorize(network, regions, space, layers, num_directions, tau, solver, resolution, other_seeds, jacobian_dir, preview,
+              device, outdir, **sampling):
+    """Find the directions of a latent space that change a region of a picture and leave the rest alone.
+
+    Writes a directions file per sample and region, pictures, and report.html, which shows them all.
+
+    Examples:
+
+    \b
+    # Mouth and eyes of the demo generator's sample 0
+    resefa factorize --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --region=eyes --outdir=out
+
+    \b
+    # Where is the region? Look before computing anything
+    resefa factorize --network=mobilestylegan-ffhq --seeds=0-3 --region=0.3,0.6,0.4,0.2 --preview --outdir=out
+    """
+    keep_large_blocks()
+    hook = open_network(network, device)
+    samples = options.make_samples(hook, **sampling)
+    partitions = [parse_region(spec, hook.image_shape[1:]) for spec in regions]
+    options.write_options(outdir, click.get_current_context().params)
+    if preview:
+        return _preview(hook, samples, partitions, outdir)
+
+    taken = {sample.seed for sample in samples}
+    if other_seeds is None:
+        other_seeds = [seed for seed in range(len(taken) + 3 + max(taken - {None}, default=-1)) if seed not in taken][-3:]
+    others = [hook.sample(seed, samples[0].truncation_psi, samples[0].truncation_cutoff, samples[0].c) for seed in other_seeds]
+    factorizer = Factorizer(
+        hook, space, layers, num_directions=num_directions, tau=tau, solver=solver, resolution=resolution,
+        jacobian_dir=jacobian_dir, command=options.command_line(),
+        callbacks=[ProgressBar(), DirectionsWriter(outdir), PictureWriter(outdir, others)])
+    for result in factorizer.run(samples, partitions):
+        click.echo(f'{outdir / result.name}.npz')
+    click.echo(outdir / 'report.html')
+
+
+def _preview(hook, samples, partitions, outdir):
+    space = hook.space(hook.space_names[0] if 'w' not in hook.space_names else 'w')
+    for sample in samples:
+        picture = pictures.to_uint8(render_edits(space, sample, torch.zeros(1, space.dim)))[0]
+        for partition in partitions:
+            path = outdir / f'{sample.name}-{partition.name}-preview.png'
+            pictures.save_png(pictures.region_overlay(Image.fromarray(picture), partition.mask), path)
+            click.echo(path)
+
+
+if __name__ == '__main__':
+    factorize()
