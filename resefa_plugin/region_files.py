@@ -1,0 +1,166 @@
+"""Masks and label maps from files and arrays: read as data, brought to the picture's size."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from resefa_plugin.errors import RegionError
+
+# Largest value of each kind of mask array; Pillow also reads 16-bit grey files into 32-bit integers.
+_WHITE = {'uint8': 255, 'uint16': 65535, 'int32': 65535, 'float32': 1.0, 'float64': 1.0}
+
+
+def read_mask(source: str | os.PathLike | np.ndarray) -> np.ndarray:
+    """A mask of any size as booleans: true where the luminance is at least half of white.
+
+    Masks of 0 and 1 in an integer format count as black and white. Transparent pixels are background; where all pixels
+    have one colour and only their opacity differs, the opacity is the mask.
+
+    Args:
+        source: an image file (1-bit, grey, 16-bit, palette, RGB, with or without alpha), or an array `[h, w]` of
+            booleans, uint8 (white is 255), uint16 (65535) or floats from 0 to 1.
+
+    Returns: bool `[h, w]`.
+
+    Raises: RegionError for a file that is missing or not an image, and for values that are not a mask.
+    """
+    if isinstance(source, np.ndarray):
+        return _threshold(source, 'mask array')
+    image = _load_image(source)
+    opaque_grey = image.mode in ('1', 'L') and 'transparency' not in image.info
+    if opaque_grey or image.mode in ('I', 'F') or image.mode.startswith('I;16'):
+        return _threshold(np.asarray(image), f"mask '{source}'")
+    rgba = np.asarray(image.convert('RGBA'))
+    colour, alpha = rgba[..., :3], rgba[..., 3]
+    if (colour == colour[0, 0]).all() and alpha.min() < alpha.max():
+        return _threshold(alpha, f"opacity of mask '{source}'")
+    luminance = np.asarray(Image.fromarray(rgba).convert('RGB').convert('L'))
+    # over black, transparent pixels are dark whatever colour hides in them
+    return _threshold((luminance.astype(np.uint16) * alpha // 255).astype(np.uint8), f"mask '{source}'")
+
+
+def read_labels(source: str | os.PathLike | np.ndarray) -> np.ndarray:
+    """An integer label map of any size.
+
+    Args:
+        source: a palette or grey image file (a palette's indices are the labels), a `.npy` file, or an integer array
+            `[h, w]`.
+
+    Returns: integers `[h, w]`.
+
+    Raises: RegionError for a file that is missing, needs pickle, or holds colours or other things than whole numbers.
+    """
+    if isinstance(source, np.ndarray):
+        labels, what = source, 'label array'
+    elif Path(source).suffix.lower() == '.npy':
+        labels, what = _load_npy(source), f"label map '{source}'"
+    else:
+        what = f"label map '{source}'"
+        image = _load_image(source)
+        if image.format == 'JPEG':
+            raise RegionError(f'{what} is a JPEG file, which alters label numbers: save it as PNG or .npy')
+        labels = np.asarray(image)
+        if image.mode == 'RGB' and (labels == labels[..., :1]).all():  # grey, saved by a tool that writes RGB only
+            labels = labels[..., 0]
+        elif labels.ndim != 2:
+            raise RegionError(f'{what} has colours ({image.mode}), expected label numbers: '
+                              'save it as a palette or grey PNG, or as an integer .npy')
+    if labels.ndim != 2 or 0 in labels.shape or labels.dtype.kind not in 'biu':
+        raise RegionError(f'{what} must hold whole numbers [h, w], got {labels.dtype} {list(labels.shape)}')
+    return labels.astype(np.uint8) if labels.dtype == bool else labels
+
+
+def fit_mask(mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """A mask of the same aspect ratio, resized: true where at least half of a pixel's area is foreground, exactly."""
+    check_aspect(mask.shape, image_size)
+    return majority(mask, *image_size)
+
+
+def fit_labels(labels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """A label map of the same aspect ratio, resized to the nearest label."""
+    check_aspect(labels.shape, image_size)
+    rows, cols = ((2 * np.arange(size) + 1) * length // (2 * size) for size, length in zip(image_size, labels.shape))
+    return labels[np.ix_(rows, cols)]
+
+
+def check_aspect(shape: tuple[int, int], image_size: tuple[int, int]) -> None:
+    """Raises RegionError unless `shape` is `image_size` scaled, with one side rounded to whole pixels."""
+    (h, w), (height, width) = shape, image_size
+    if 2 * abs(h * width - w * height) > max(height, width):
+        raise RegionError(f'the mask or label map is {w} x {h} (width x height), the picture {width} x {height}: the '
+                          'aspect ratios differ; crop or pad it to the shape of the picture')
+
+
+def majority(mask: np.ndarray, h: int, w: int) -> np.ndarray:
+    """Resamples booleans `[H, W]` to `[h, w]`: true where at least half of the area is true, in integer arithmetic."""
+    covered = _overlap_sums(_overlap_sums(mask, h).T, w).T  # [h, w], in units of 1 / (h w) source pixels
+    return 2 * covered >= mask.shape[0] * mask.shape[1]
+
+
+def _overlap_sums(values: np.ndarray, size: int) -> np.ndarray:
+    """Integrals of `values [n, m]` over `size` equal parts of the first axis, times `size`: int64 `[size, m]`."""
+    n = len(values)
+    sums = np.empty((size, values.shape[1]), dtype=np.int64)
+    for i in range(size):
+        first, last = i * n // size, -(-(i + 1) * n // size)
+        edges = np.clip(np.arange(first, last + 1) * size, i * n, (i + 1) * n)
+        sums[i] = np.diff(edges) @ values[first:last]
+    return sums
+
+
+def _threshold(values: np.ndarray, what: str) -> np.ndarray:
+    """Values at least half of white; an integer array of 0 and 1 is black and white already."""
+    if values.ndim != 2 or 0 in values.shape:
+        raise RegionError(f'{what} must be [h, w], got {list(values.shape)}')
+    if values.dtype.kind in 'biu' and values.max() <= 1 and values.min() >= 0:
+        return values.astype(bool)
+    white = _WHITE.get(values.dtype.name)
+    if white is None:
+        raise RegionError(f'{what} must be booleans, uint8, uint16 or floats from 0 to 1, got {values.dtype}')
+    if not (values.min() >= 0 and values.max() <= white):  # also true for NaN
+        raise RegionError(f'{what} must have values from 0 to {white}, got {values.min()} to {values.max()}')
+    mask = 2 * values.astype(np.float64) >= white
+    if not mask.any():
+        raise RegionError(f'{what} is empty: its brightest value is {values.max()} and foreground starts at half of '
+                          f'{white}; paint the region white, or read a label map with labels:FILE:NUMBERS')
+    return mask
+
+
+def _load_npy(path: str | os.PathLike) -> np.ndarray:
+    _check_file(path)
+    try:
+        # mapped, so that a header cannot ask for more memory than the file has bytes
+        labels = np.load(path, mmap_mode='r', allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError) as error:
+        raise RegionError(f"'{path}' is not a .npy file of numbers ({error}); files with Python objects are never "
+                          'loaded: save an integer array with numpy.save') from error
+    if not isinstance(labels, np.ndarray):
+        raise RegionError(f"'{path}' is an archive of arrays, expected one array: save it with numpy.save")
+    return labels
+
+
+def _load_image(path: str | os.PathLike) -> Image.Image:
+    """The decoded first frame of an image file; everything that decoding can raise becomes a RegionError."""
+    _check_file(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('error', Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()  # the pixels stay when the file is closed
+                return image
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RegionError(f"'{path}' has too many pixels for a mask ({error}): resize it to fit the picture") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise RegionError(f"'{path}' is not an image that can be read ({error}): expected a PNG mask") from error
+
+
+def _check_file(path: str | os.PathLike) -> None:
+    if os.path.isdir(path):
+        raise RegionError(f"'{path}' is a folder, expected an image file")
+    if not os.path.isfile(path):
+        raise RegionError(f"file '{path}' is not there: check the path, or name a region instead of a file")
