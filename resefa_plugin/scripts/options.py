@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import pathlib
-import platform
 import re
 import shlex
 import sys
 
 import click
-import numpy
 import torch
 
-import resefa_plugin
+from resefa_plugin.directions import package_versions
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.exports import read_ws
+from resefa_plugin.hooks.base import GeneratorHook, Sample
+from resefa_plugin.hooks.style_based import StyleBasedHook
 
 
 def parse_ranges(text: str, what: str) -> list[int]:
@@ -42,6 +44,17 @@ def layers_callback(ctx: click.Context, param: click.Parameter, value: str | Non
     return None if value is None else tuple(sorted(set(parse_ranges(value, 'layers'))))
 
 
+def strength_callback(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, float]:
+    """click callback of `--strength`: `'-3,3'` -> `(-3.0, 3.0)`; one number means from its negative to it."""
+    try:
+        numbers = [float(part) for part in value.split(',')]
+        if len(numbers) > 2 or not all(math.isfinite(number) for number in numbers):
+            raise ValueError
+    except ValueError:
+        raise click.BadParameter(f"'{value}' is not LOW,HIGH: expected two numbers such as -3,3") from None
+    return (-numbers[0], numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
 def device_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> torch.device:
     """click callback of `--device`: the first GPU if there is one, else the CPU. Raises click.BadParameter."""
     if value is None:
@@ -56,10 +69,34 @@ def device_callback(ctx: click.Context, param: click.Parameter, value: str | Non
 
 network_option = click.option('--network', metavar='NAME', required=True,
                               help='Network: the name of an asset that is fetched on first use (mobilestylegan-ffhq)')
-trunc_option = click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=float, default=1, show_default=True,
-                            help='Truncation psi')
-cutoff_option = click.option('--trunc-cutoff', 'truncation_cutoff', metavar='INT', type=click.IntRange(min=0), default=None,
-                             help='Number of layers that are truncated  [default: all]')
+
+
+def samples_options(command):
+    """`--seeds` or `--projected-w`, and the truncation: what `make_samples` takes."""
+    for option in reversed((
+        click.option('--seeds', metavar='RANGE', callback=seeds_callback, help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
+        click.option('--projected-w', '--projected_w', metavar='FILE', type=click.Path(dir_okay=False, path_type=pathlib.Path),
+                     help="Latents of a projector instead of seeds: projected_w.npz, or .npy"),
+        click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=float, default=1, show_default=True, help='Truncation psi'),
+        click.option('--trunc-cutoff', 'truncation_cutoff', metavar='INT', type=click.IntRange(min=0),
+                     help='Number of layers that are truncated  [default: all]'),
+    )):
+        command = option(command)
+    return command
+
+
+def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: pathlib.Path | None, truncation_psi: float,
+                 truncation_cutoff: int | None) -> list[Sample]:
+    """The samples that the user asked for. Raises click.UsageError or ResefaError."""
+    if projected_w is None:
+        return [hook.sample(seed, truncation_psi, truncation_cutoff) for seed in dict.fromkeys(seeds or [0])]
+    if seeds is not None:
+        raise click.UsageError('--seeds and --projected-w exclude each other')
+    if not isinstance(hook, StyleBasedHook):
+        raise click.UsageError(f'--projected-w: {hook.name} has no w')
+    return [hook.sample_from_ws(torch.from_numpy(ws[None]), f'proj{i:02d}') for i, ws in enumerate(read_ws(projected_w))]
+
+
 device_option = click.option('--device', metavar='DEVICE', callback=device_callback,
                              help='cpu, cuda, cuda:1, ...  [default: the GPU if there is one]')
 outdir_option = click.option('--outdir', metavar='DIR', required=True, type=click.Path(file_okay=False, path_type=pathlib.Path),
@@ -82,15 +119,9 @@ def command_line() -> str:
     return shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    return {'resefa_plugin': resefa_plugin.__version__, 'python': platform.python_version(), 'torch': torch.__version__,
-            'numpy': numpy.__version__}
-
-
 def write_options(outdir: pathlib.Path, options: dict) -> None:
     """Makes the folder and records the run in `options.json`. Raises ResefaError if it cannot."""
-    record = {'command': command_line(), 'versions': versions(), 'options': {k: _plain(v) for k, v in options.items()}}
+    record = {'command': command_line(), 'versions': package_versions(), 'options': {k: _plain(v) for k, v in options.items()}}
     try:
         outdir.mkdir(parents=True, exist_ok=True)
         partial = outdir / '.options.json'
