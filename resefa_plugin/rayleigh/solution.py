@@ -1,4 +1,4 @@
-"""What a solver returns: unit directions with a fixed sign, the quotients they attain, and how well they solve Eq. 11."""
+"""What a solver returns: unit directions of fixed sign, the quotients they attain, and how well they solve Eq. 11."""
 
 from __future__ import annotations
 
