@@ -322,7 +322,8 @@ class DirectionSet:
         metadata = self.metadata
         if tuple(hook.image_shape) != metadata.image_shape:
             raise DirectionsError(f'the directions are for pictures {list(metadata.image_shape)} of '
-                                  f'{metadata.network}, but {hook.name} makes {list(hook.image_shape)}: use them with their own network')
+                                  f'{metadata.network}, but {hook.name} makes {list(hook.image_shape)}: '
+                                  'use them with their own network')
         try:
             space = hook.space(metadata.space, metadata.layers)
         except ResefaError as error:
