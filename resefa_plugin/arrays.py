@@ -1,0 +1,97 @@
+"""Array files read as data, within bounds, and written at once or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pathlib
+import secrets
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import numpy as np
+
+from resefa_plugin.errors import DirectionsError
+
+# Above any set of directions (9,000 StyleSpace directions of 9,000 dimensions are 0.3 GB), below what hurts.
+MAX_ARRAY_BYTES = 2 ** 31
+# The best that deflate can do, so that more is a lie of the archive's index.
+MAX_DEFLATE_RATIO = 1032
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """Opens a binary file that appears under `path` only once it is complete; nothing is left if the block raises.
+
+    Raises:
+        DirectionsError: the file cannot be written.
+    """
+    path = pathlib.Path(path)
+    # Same folder, so that the final rename stays within one file system.
+    temporary = path.parent / (f'.{path.name}.{secrets.token_hex(4)}.tmp')
+    try:
+        with open(temporary, 'xb') as file:
+            yield file
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DirectionsError(f'cannot write {path}: {error.strerror or error}. '
+                              'Check that the folder exists and has room') from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def reading(path: pathlib.Path) -> Iterator[None]:
+    """Turns whatever a missing, damaged or hostile `.npz` or `.npy` makes its readers raise into DirectionsError."""
+    try:
+        yield
+    except DirectionsError as error:
+        raise DirectionsError(f'{path}: {error}') from error
+    except FileNotFoundError as error:
+        raise DirectionsError(f'{path} does not exist; `resefa factorize` writes directions files') from error
+    except OSError as error:
+        raise DirectionsError(f'{path} cannot be read: {error.strerror or error}') from error
+    except (zipfile.BadZipFile, zlib.error, tokenize.TokenError, AttributeError, EOFError, LookupError, MemoryError,
+            RuntimeError, SyntaxError, TypeError, ValueError) as error:
+        raise DirectionsError(f'{path} cannot be read ({type(error).__name__}: {error}). It is damaged or cut off: '
+                              'copy it again, or write it anew') from error
+
+
+def read_array(file: BinaryIO, size: int) -> np.ndarray:
+    """Reads one `.npy` stream of `size` bytes as data, never as pickles, allocating no more than it can hold.
+
+    Raises:
+        DirectionsError: object arrays, or a header that promises another number of bytes.
+    """
+    version = np.lib.format.read_magic(file)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise DirectionsError(f'its .npy version is {version}, expected 1.0 or 2.0')
+    shape, _, dtype = readers[version](file)
+    if dtype.hasobject:
+        raise DirectionsError('it holds Python objects, whose loading would execute code: refused. Ask its author for '
+                              'plain numeric arrays')
+    promised = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or promised != size - file.tell() or promised > MAX_ARRAY_BYTES:
+        raise DirectionsError(f'the header promises an array {list(shape)} of {dtype}, {promised} bytes, but '
+                              f'{size - file.tell()} follow (at most {MAX_ARRAY_BYTES} are read): damaged or forged')
+    file.seek(0)
+    return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Reads array `name` of an open `.npz` as `read_array` does, distrusting the archive's index of sizes."""
+    info = archive.getinfo(f'{name}.npy')
+    compressed = min(info.compress_size, os.path.getsize(archive.filename))
+    if info.file_size > MAX_DEFLATE_RATIO * compressed:
+        raise DirectionsError(f"array '{name}' claims {info.file_size} bytes from {compressed}: damaged or forged")
+    try:
+        with archive.open(info) as file:
+            return read_array(file, info.file_size)
+    except DirectionsError as error:
+        raise DirectionsError(f"array '{name}': {error}") from error

@@ -1,0 +1,63 @@
+"""What a solver returns: unit directions of fixed sign, the quotients they attain, and how well they solve Eq. 11."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from resefa_plugin.rayleigh.problem import RayleighProblem
+
+# Components closer than this (relative to the largest) count as tied, so that rounding, and the 1e-8 by which solvers
+# differ, cannot flip a sign.
+SIGN_TIE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class RayleighSolution:
+    """Directions that maximise n^T A n / n^T (B + a I) n, best first.
+
+    The sign rule: the component of largest magnitude is positive; of components that tie within 1e-6 of the largest,
+    the one of lowest index decides. Directions of equal eigenvalues span a unique subspace, but are any basis of it.
+
+    Attributes:
+        directions: `[k, d]` float64, unit rows, not orthogonal to each other in general.
+        eigenvalues: `[k]` float64, descending: the quotient that each direction attains with the full A and B, also
+            where the solver worked on an approximation of B.
+        residuals: `[k]` float64, |A n - lambda (B + a I) n| / max(|A n|, sqrt(eps) |A|_F): 0 for an exact solution,
+            about 1 for a vector that solves nothing. The floor is for directions that A ignores up to rounding.
+        ridge: a = tau tr(B), Eq. 11.
+        tau: the ridge relative to the trace of B.
+        solver: name of the solver that was used.
+        rank: eigenvectors of B that were kept, None for a solver that does not truncate.
+    """
+
+    directions: np.ndarray
+    eigenvalues: np.ndarray
+    residuals: np.ndarray
+    ridge: float
+    tau: float
+    solver: str
+    rank: int | None = None
+
+
+def fix_signs(directions: np.ndarray) -> np.ndarray:
+    """Flips the rows of `directions [k, d]` that break the sign rule of RayleighSolution."""
+    magnitudes = np.abs(directions)
+    tied = magnitudes >= (1 - SIGN_TIE) * magnitudes.max(axis=1, keepdims=True)
+    deciding = np.take_along_axis(directions, tied.argmax(axis=1)[:, None], axis=1)
+    return np.where(deciding < 0, -directions, directions)
+
+
+def finish(problem: RayleighProblem, vectors: np.ndarray, solver: str, rank: int | None) -> RayleighSolution:
+    """Turns a solver's vectors `[d, k]`, of any length, sign and order, into a RayleighSolution."""
+    vectors = vectors / np.linalg.norm(vectors, axis=0)
+    A_n = problem.A @ vectors
+    B_n = problem.B @ vectors + problem.ridge * vectors
+    eigenvalues = np.sum(vectors * A_n, axis=0) / np.sum(vectors * B_n, axis=0)
+    floor = np.sqrt(np.finfo(np.float64).eps) * np.linalg.norm(problem.A)
+    residuals = np.linalg.norm(A_n - eigenvalues * B_n, axis=0) / np.maximum(np.linalg.norm(A_n, axis=0), floor)
+    order = np.argsort(-eigenvalues, kind='stable')
+    return RayleighSolution(
+        directions=fix_signs(vectors.T[order]), eigenvalues=eigenvalues[order], residuals=residuals[order],
+        ridge=problem.ridge, tau=problem.tau, solver=solver, rank=rank)
