@@ -1,0 +1,375 @@
+"""The report of a run: one portable HTML file with its pictures inside, readable offline and without scripts."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from PIL import Image
+
+from resefa_plugin.pictures import GREY_LEVELS, jpeg_bytes, replacing, significant, thumbnail
+
+
+@dataclass(frozen=True)
+class DirectionRow:
+    """One direction. Changes are MSE on the [-1, 1] scale, means over pixels and channels, at the report's strength.
+
+    Attributes:
+        index: 1 for the first.
+        eigenvalue: of the Rayleigh quotient.
+        residual: relative residual of the eigenproblem.
+        step: length in the latent space of strength 1.
+        predicted_inside, predicted_outside: by the Jacobian (Eq. 5, Eq. 3).
+        measured_inside, measured_outside: on the edited picture.
+        strip: pictures over strengths.
+        ends: the pictures at the lowest and at the highest strength, to be compared with the unedited one by holding.
+        label: what it does, in a person's words; may be empty.
+    """
+
+    index: int
+    eigenvalue: float
+    residual: float
+    step: float
+    predicted_inside: float
+    predicted_outside: float
+    measured_inside: float
+    measured_outside: float
+    strip: Image.Image
+    ends: tuple[Image.Image, Image.Image] | None = None
+    label: str = ''
+
+
+@dataclass(frozen=True)
+class RegionSection:
+    """One region: what it is, and what its directions do.
+
+    Attributes:
+        name: of the region.
+        directions_file: name of the directions file, as the reader should type it.
+        area: share of the picture that the region covers, in (0, 1).
+        overlay: the region on the sample.
+        heat_map: where direction 1 changes the picture.
+        eigenvalue_plot: of this region.
+        directions: in order.
+        sheet: all directions over strengths.
+        other_seeds_sheet: direction 1 on other samples.
+        notes: sentences about this region, e.g. a failed convergence.
+    """
+
+    name: str
+    directions_file: str
+    area: float
+    overlay: Image.Image
+    heat_map: Image.Image
+    eigenvalue_plot: Image.Image
+    directions: Sequence[DirectionRow]
+    sheet: Image.Image
+    other_seeds_sheet: Image.Image | None = None
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run of `resefa factorize` on one sample.
+
+    Attributes:
+        title: of the page.
+        network: as the user named it.
+        network_licence: one line.
+        sample_name: e.g. `seed0000`.
+        sample_image: unedited.
+        regions: in order.
+        options: of the command, by name.
+        versions: of packages, by name.
+        seconds: of each stage, by name.
+        command: that repeats the run.
+        strength: at which changes are predicted and measured.
+    """
+
+    title: str
+    network: str
+    network_licence: str
+    sample_name: str
+    sample_image: Image.Image
+    regions: Sequence[RegionSection]
+    options: Mapping[str, object]
+    versions: Mapping[str, str]
+    seconds: Mapping[str, float]
+    command: str
+    strength: float = 1.0
+
+
+def write_report(path: str | os.PathLike, report: Report) -> None:
+    """Writes the report as one HTML file; the file is complete or not there."""
+    with replacing(path) as part:
+        part.write_text(_page(report), encoding='utf-8', errors='replace')
+
+
+def grey_levels(mse: float) -> float:
+    """Root-mean-square change in grey levels of 255, from the MSE on the [-1, 1] scale: 127.5 sqrt(MSE)."""
+    return GREY_LEVELS * math.sqrt(mse) if mse >= 0 else math.nan
+
+
+def share_inside(inside: float, outside: float, area: float) -> float:
+    """Part of the summed squared change that falls inside a region of this area; NaN if there is no change."""
+    total = area * inside + (1 - area) * outside
+    return area * inside / total if total > 0 else math.nan
+
+
+def _page(report: Report) -> str:
+    regions = list(enumerate(report.regions, 1))
+    links = ''.join(f'<a href="#region-{i}">{escape(region.name)}</a>' for i, region in regions)
+    facts = {'Network': report.network, 'Licence': report.network_licence, 'Sample': report.sample_name}
+    sample = _data_url(report.sample_image, 640)
+    body = [
+        '<header><div>', f'<p class="eyebrow">Local edit directions</p><h1>{escape(report.title)}</h1>', _facts(facts),
+        f'<nav aria-label="Regions">{links}</nav></div>',
+        f'<img class="sample" src="{sample}" alt="The unedited sample {escape(report.sample_name)}"></header>',
+        *(_region(i, region, report) for i, region in regions),
+        _LEGEND,
+        f'<section><h2>How this was made</h2><pre><code>{escape(report.command)}</code></pre><div class="columns">',
+        *(f'<div><h3>{title}</h3>{_facts(facts)}</div>' for title, facts in (
+            ('Time', {name: _duration(seconds) for name, seconds in report.seconds.items()}),
+            ('Options', report.options), ('Versions', report.versions)) if facts),
+        '</div></section>']
+    # Touch browsers apply :active, which shows the unedited picture, only where somebody listens for touches.
+    return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f'<meta name="color-scheme" content="light dark"><title>{escape(report.title)}</title>'
+            f'<style>{_STYLE}.hold{{background-image:url({sample})}}</style></head>\n'
+            '<body ontouchstart=""><main>' + '\n'.join(body) + '</main></body></html>\n')
+
+
+def _region(number: int, region: RegionSection, report: Report) -> str:
+    name, sample = escape(region.name), escape(report.sample_name)
+    use = f'resefa edit --directions={shlex.quote(region.directions_file)} --index=1 --strength=-3,3'
+    plot = _image(region.eigenvalue_plot, f'Eigenvalues of {name} on a log scale', 1280, 'plot', lossless=True)
+    top = [
+        (region.overlay, _held(region.overlay, f'The region {name} outlined on {sample}', 640),
+         f'The region, {significant(100 * region.area)} % of the picture. Hold to see the picture alone.'),
+        (region.heat_map, _image(region.heat_map, f'Heat map of the change by direction 1 of {name}', 820),
+         'Where direction 1 changes the picture.'),
+        (region.eigenvalue_plot, plot, 'Eigenvalues. In colour: the directions below.')]
+    # Growing by the aspect ratio gives the three pictures one height.
+    figures = ''.join(f'<figure style="flex-grow:{image.width / image.height:.4f}">{html}'
+                      f'<figcaption>{caption}</figcaption></figure>' for image, html, caption in top)
+    parts = [f'<section id="region-{number}" aria-labelledby="heading-{number}"><h2 id="heading-{number}">{name}</h2>',
+             *(f'<p class="note">{escape(note)}</p>' for note in region.notes), _summary(region, report.strength),
+             f'<div class="figures">{figures}</div>', '<h3>Change inside and outside</h3>',
+             f'<p class="quiet">At strength {significant(report.strength)}. Root mean square in grey levels of 255;'
+             ' MSE on the [-1, 1] scale. Bars are measured, the line across is predicted.</p>', _table(region),
+             '<h3>Directions</h3>', *(_direction(row, name, sample) for row in region.directions),
+             f'<p>Use a direction: <code>{escape(use)}</code></p>']
+    if region.other_seeds_sheet:
+        parts += ['<h3>Direction 1 on other seeds</h3>',
+                  _wide(region.other_seeds_sheet, f'Direction 1 of {name} on other seeds, over strengths')]
+    parts += ['<details><summary>All directions on one sheet</summary>',
+              _wide(region.sheet, f'All directions of {name} on {sample}, over strengths'), '</details></section>']
+    return '\n'.join(parts)
+
+
+def _summary(region: RegionSection, strength: float) -> str:
+    if not region.directions:
+        return '<p class="lead">No direction was found.</p>'
+    row = region.directions[0]
+    share = share_inside(row.measured_inside, row.measured_outside, region.area)
+    return (f'<p class="lead">At strength {significant(strength)}, direction {row.index} changes the region by'
+            f' <strong>{_levels(row.measured_inside)}</strong> grey levels and everything else by'
+            f' <strong>{_levels(row.measured_outside)}</strong>; {_percent(share)} of the change stays inside.</p>')
+
+
+def _table(region: RegionSection) -> str:
+    rows = region.directions
+    changes = [grey_levels(x) for row in rows for x in (row.measured_inside, row.measured_outside,
+                                                        row.predicted_inside, row.predicted_outside)]
+    full = max((x for x in changes if math.isfinite(x)), default=0)
+    heads = ('Direction', 'Inside', 'Outside', 'Share inside', 'Eigenvalue', 'Residual', 'Step')
+    kinds = ('wide', 'wide', 'share', 'short', 'short', 'short')
+    # Roles are explicit because narrow screens lay the rows out as blocks, which would hide the table from readers.
+    lines = ['<table role="table"><thead role="rowgroup"><tr role="row">',
+             *(f'<th role="columnheader" scope="col">{head}</th>' for head in heads),
+             '</tr></thead><tbody role="rowgroup">']
+    for row in rows:
+        share = share_inside(row.measured_inside, row.measured_outside, region.area)
+        cells = (_change('inside', row.measured_inside, row.predicted_inside, full),
+                 _change('outside', row.measured_outside, row.predicted_outside, full),
+                 f'<strong>{_percent(share)}</strong>{_bar("inside", share, None, 1)}',
+                 *(escape(significant(x)) for x in (row.eigenvalue, row.residual, row.step)))
+        lines.append(f'<tr role="row"><th role="rowheader" scope="row"><span class="word">Direction </span>{row.index}'
+                     f'{_label(row)}</th>')
+        lines += [f'<td role="cell" class="{kind}" data-head="{head}">{cell}</td>'
+                  for kind, head, cell in zip(kinds, heads[1:], cells)]
+        lines.append('</tr>')
+    return ''.join(lines) + '</tbody></table>'
+
+
+def _change(kind: str, measured: float, predicted: float, full: float) -> str:
+    return (f'<strong>{_levels(measured)}</strong> <span class="quiet">predicted {_levels(predicted)}</span>'
+            f'{_bar(kind, grey_levels(measured), grey_levels(predicted), full)}'
+            f'<span class="quiet">MSE {significant(measured)}, predicted {significant(predicted)}</span>')
+
+
+def _bar(kind: str, value: float, mark: float | None, full: float) -> str:
+    def percent(x: float) -> str:
+        return f'{100 * x / full:.1f}%' if math.isfinite(x) and full > 0 else '0%'
+
+    tick = '' if mark is None else f'<b style="left:{percent(mark)}"></b>'
+    return f'<span class="bar {kind}" aria-hidden="true"><i style="width:{percent(value)}"></i>{tick}</span>'
+
+
+def _direction(row: DirectionRow, region: str, sample: str) -> str:
+    about = f'direction {row.index} of {region} on {sample}'
+    parts = [f'<article><h4>Direction {row.index}{_label(row)}</h4>', _wide(row.strip, f'Strength strip of {about}')]
+    if row.ends:
+        parts.append('<details><summary>Compare in place: hold a picture to see it unedited</summary>'
+                     '<div class="pair">')
+        parts += [f'<figure>{_held(image, f"{end} strength of {about}", 512)}'
+                  f'<figcaption>{end} strength</figcaption></figure>'
+                  for image, end in zip(row.ends, ('Lowest', 'Highest'))]
+        parts.append('</div></details>')
+    return ''.join(parts) + '</article>'
+
+
+def _label(row: DirectionRow) -> str:
+    return f' <span class="label">{escape(row.label)}</span>' if row.label else ''
+
+
+def _levels(mse: float) -> str:
+    levels = grey_levels(mse)
+    return f'{levels:.2f}' if levels >= 0.1 and math.isfinite(levels) else significant(levels, 2)
+
+
+def _percent(share: float) -> str:
+    return f'{100 * share:.1f} %' if math.isfinite(share) else 'undefined'
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f'{minutes} min {rest} s' if seconds >= 60 else f'{significant(seconds)} s'
+
+
+def _facts(facts: Mapping[str, object]) -> str:
+    items = (f'<dt>{escape(str(name))}</dt><dd>{escape(str(value))}</dd>' for name, value in facts.items())
+    return f'<dl>{"".join(items)}</dl>'
+
+
+def _data_url(image: Image.Image, size: int, lossless: bool = False) -> str:
+    if max(image.size) > size:
+        image = thumbnail(image, size)
+    if lossless:
+        buffer = io.BytesIO()
+        image.save(buffer, 'PNG', optimize=True)
+        return 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()
+    return 'data:image/jpeg;base64,' + base64.b64encode(jpeg_bytes(image)).decode()
+
+
+def _image(image: Image.Image, alt: str, size: int, kind: str = 'paper', lossless: bool = False) -> str:
+    return (f'<img class="{kind}" src="{_data_url(image, size, lossless)}" alt="{alt}"'
+            f' width="{image.width}" height="{image.height}">')
+
+
+def _held(image: Image.Image, alt: str, size: int) -> str:
+    picture = _image(image, alt, size, 'photo')
+    return f'<button class="hold" type="button" title="Hold to see it unedited">{picture}</button>'
+
+
+def _wide(image: Image.Image, alt: str) -> str:
+    """A picture that scrolls sideways where it would become too small."""
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{alt}">{_image(image, alt, 1920)}</div>'
+
+
+_LEGEND = '''
+<section><h2>How to read the figures</h2><p><em>Inside</em> and <em>outside</em> are root-mean-square changes over
+pixels and channels: 127.5 times the square root of the MSE, in grey levels of 255. The MSE is on the [-1, 1] scale of
+the network. <em>Measured</em> compares the edited picture with the unedited one; <em>predicted</em> is what the
+Jacobian says. <em>Share inside</em> is the part of the summed squared change that falls into the region.
+<em>Eigenvalue</em> is the squared change inside over that outside, with the ridge; <em>residual</em> tells how
+exactly it was solved. <em>Step</em> is the length of strength 1 in the latent space.</p></section>
+'''
+
+_STYLE = '''
+:root{--paper:#fbfaf8;--card:#fff;--ink:#1d2126;--quiet:#5d646d;--line:#e4e2dd;--inside:#00629b;--outside:#a3a8ae}
+@media(prefers-color-scheme:dark){:root{--paper:#15171a;--card:#1e2125;--ink:#e9e7e3;--quiet:#a2a8b0;--line:#31353b;
+--inside:#4fb0e8;--outside:#767d86}.paper{filter:brightness(.9)}.plot{filter:invert(.88) hue-rotate(180deg)}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--paper);color:var(--ink);
+font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
+-webkit-text-size-adjust:100%;overflow-wrap:anywhere}
+main{max-width:1120px;margin:0 auto;padding:48px 24px 96px}
+header{display:flex;gap:40px;align-items:flex-start;justify-content:space-between}
+header>div{flex:1;min-width:0}
+.sample{width:264px;max-width:40%;border-radius:10px;display:block}
+h1,h2,h3,h4{line-height:1.25;margin:0;font-weight:600;letter-spacing:-.01em}
+h1{font-size:34px;margin-bottom:24px}
+h2{font-size:26px;margin-bottom:12px}
+h3{font-size:18px;margin:40px 0 12px}
+h4{font-size:16px;margin-bottom:10px}
+p{max-width:72ch;margin:0 0 16px}
+.eyebrow,.quiet,figcaption,dt,.word,thead th{color:var(--quiet);font-size:14px}
+.eyebrow{margin-bottom:6px}
+.lead{font-size:18px}
+section{border-top:1px solid var(--line);margin-top:56px;padding-top:40px}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 20px;margin:0}
+dd{margin:0}
+nav{display:flex;flex-wrap:wrap;gap:8px;margin-top:24px}
+nav a{color:var(--ink);text-decoration:none;border:1px solid var(--line);border-radius:99px;padding:4px 16px;
+background:var(--card)}
+nav a:hover{border-color:var(--inside)}
+tbody .label{display:block}
+figure{margin:0;min-width:0}
+figcaption{margin-top:8px;line-height:1.4}
+img{max-width:100%;height:auto;display:block}
+.figures{display:flex;gap:20px}
+.figures figure{flex:1 1 0}
+.figures img{width:100%}
+.photo,.plot,.paper{border-radius:6px}
+.hold{display:block;width:100%;padding:0;border:0;border-radius:6px;background-size:100% 100%;cursor:pointer;
+user-select:none;-webkit-user-select:none;-webkit-touch-callout:none;touch-action:manipulation}
+.hold img{width:100%;pointer-events:none}
+.hold:active img{opacity:0}
+:focus-visible{outline:3px solid var(--inside);outline-offset:2px}
+.scroll{overflow-x:auto;border-radius:6px}
+.scroll img{width:100%;min-width:760px}
+article{margin-bottom:32px}
+.label{font-weight:400;color:var(--inside)}
+table{width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums}
+th,td{text-align:left;vertical-align:top;padding:12px 24px 12px 0;border-bottom:1px solid var(--line);font-weight:400}
+thead th{padding-bottom:6px;white-space:nowrap}
+tbody th{font-weight:600}
+.word{display:none}
+.wide{width:26%}
+.short{white-space:nowrap}
+.bar{display:block;position:relative;height:8px;margin:6px 0;border-radius:4px;background:var(--line)}
+.bar i{display:block;height:100%;border-radius:4px;background:var(--inside)}
+.bar.outside i{background:var(--outside)}
+.bar b{position:absolute;top:-3px;bottom:-3px;width:2px;margin-left:-1px;background:var(--ink)}
+code{font:14px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
+pre{margin:0 0 24px;padding:14px 18px;border:1px solid var(--line);border-radius:6px;background:var(--card);
+white-space:pre-wrap}
+summary{cursor:pointer;color:var(--quiet);padding:10px 0}
+.pair{display:flex;gap:20px;max-width:860px}
+.pair figure{flex:1}
+.columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(260px,1fr));gap:0 40px}
+.columns h3{margin-top:8px}
+.note{border-left:3px solid var(--inside);padding-left:14px}
+@media(max-width:720px){
+main{padding:28px 18px 64px}
+header{flex-direction:column;gap:24px}
+.sample{width:100%;max-width:320px}
+h1{font-size:28px}
+.figures{flex-direction:column;gap:24px}
+thead{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}
+table,tbody{display:block}
+tr{display:grid;grid-template-columns:1fr 1fr 1fr;gap:10px 16px;padding:16px 0;border-bottom:1px solid var(--line)}
+th,td{border:0;padding:0}
+tbody th,.wide,.share{grid-column:1/-1;width:auto}
+td::before{content:attr(data-head);display:block;color:var(--quiet);font-size:14px}
+.word{display:inline;color:inherit;font-size:inherit}
+.pair{gap:10px}}
+'''
