@@ -1,4 +1,4 @@
-"""Array files read as data, within bounds, and written at once or not at all."""
+"""Array files read as data, within bounds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import pathlib
-import secrets
 import tokenize
 import zipfile
 import zlib
@@ -21,28 +20,6 @@ from resefa_plugin.errors import DirectionsError
 MAX_ARRAY_BYTES = 2 ** 31
 # The best that deflate can do, so that more is a lie of the archive's index.
 MAX_DEFLATE_RATIO = 1032
-
-
-@contextlib.contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """Opens a binary file that appears under `path` only once it is complete; nothing is left if the block raises.
-
-    Raises:
-        DirectionsError: the file cannot be written.
-    """
-    path = pathlib.Path(path)
-    # Same folder, so that the final rename stays within one file system.
-    temporary = path.parent / (f'.{path.name}.{secrets.token_hex(4)}.tmp')
-    try:
-        with open(temporary, 'xb') as file:
-            yield file
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DirectionsError(f'cannot write {path}: {error.strerror or error}. '
-                              'Check that the folder exists and has room') from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 @contextlib.contextmanager

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from resefa_plugin.arrays import atomic_write, read_member, reading
+from resefa_plugin.arrays import read_member, reading
 from resefa_plugin.errors import DirectionsError, ResefaError
+from resefa_plugin.files import replacing
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
 
 FORMAT = 'resefa-directions'
@@ -270,7 +271,7 @@ class DirectionSet:
         """Writes the file at once or not at all. Raises DirectionsError if it cannot be written."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         text = self.metadata.to_json()
-        with atomic_write(path) as file:
+        with replacing(path) as part, open(part, 'wb') as file:
             np.savez_compressed(file, metadata=np.array(text), **arrays)
 
     @classmethod

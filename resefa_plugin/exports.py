@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import pathlib
+import zipfile
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
-from resefa_plugin.arrays import atomic_write, read_array, reading
+from resefa_plugin.arrays import read_array, read_member, reading
 from resefa_plugin.directions import DirectionSet
 from resefa_plugin.errors import DirectionsError
+from resefa_plugin.files import replacing
 
 
 def export_resefa(directions: DirectionSet, path: str | os.PathLike, index: int = 0) -> None:
@@ -75,7 +77,7 @@ def export_ganspace(directions: DirectionSet, path: str | os.PathLike, index: in
     comp, mean, std = _components(directions, index)
     eigenvalues = directions.eigenvalues.clip(min=0)
     share = (eigenvalues / (eigenvalues.sum() or 1))[_rows(directions, index)].astype(np.float32)
-    with atomic_write(path) as file:
+    with replacing(path) as part, open(part, 'wb') as file:
         np.savez_compressed(
             file, act_comp=comp, act_mean=mean, act_stdev=std, lat_comp=comp, lat_mean=mean, lat_stdev=std,
             var_ratio=share, random_stdevs=std)
@@ -106,8 +108,35 @@ def save_projected_w(path: str | os.PathLike, ws: torch.Tensor | np.ndarray) -> 
     if not np.isfinite(array).all():
         raise DirectionsError('ws holds values that are NaN, infinite, or too large for float32: edit with a smaller '
                               'strength')
-    with atomic_write(path) as file:
+    with replacing(path) as part, open(part, 'wb') as file:
         np.savez(file, w=array)
+
+
+def read_ws(path: str | os.PathLike) -> np.ndarray:
+    """Reads latents of a projector as data: key `w` of an `.npz` (the host's projected_w.npz), or a `.npy`.
+
+    Returns: `[N, num_ws, w_dim]` float32; what has fewer axes is taken as one sample, `[num_ws, w_dim]` or `[1, w_dim]`.
+
+    Raises:
+        DirectionsError: a file that cannot be read, has no `w`, or has values that are no latents.
+    """
+    path = pathlib.Path(path)
+    with reading(path):
+        with open(path, 'rb') as file:
+            if file.read(6) == b'\x93NUMPY':
+                file.seek(0)
+                ws = read_array(file, path.stat().st_size)
+            else:
+                with zipfile.ZipFile(path) as archive:
+                    names = [name.removesuffix('.npy') for name in archive.namelist()]
+                    if 'w' not in names:
+                        raise DirectionsError(f"no array 'w' among {', '.join(names[:20]) or 'none'}: expected a projected_w.npz")
+                    ws = read_member(archive, 'w')
+        if ws.dtype.kind != 'f' or not 1 <= ws.ndim <= 3 or not ws.size or not np.isfinite(ws).all():
+            raise DirectionsError(f'{ws.dtype} of shape {list(ws.shape)} is no w: expected finite numbers [N, num_ws, w_dim]')
+    while ws.ndim < 3:
+        ws = ws[None]
+    return ws.astype(np.float32)
 
 
 def load_foreign_direction(path: str | os.PathLike) -> np.ndarray:
@@ -181,10 +210,10 @@ def _wrong_space(directions: DirectionSet, reason: str) -> DirectionsError:
 
 
 def _save_npy(path: str | os.PathLike, array: np.ndarray) -> None:
-    with atomic_write(path) as file:
+    with replacing(path) as part, open(part, 'wb') as file:
         np.save(file, array, allow_pickle=False)
 
 
 def _save_pt(path: str | os.PathLike, value: torch.Tensor | dict[str, torch.Tensor]) -> None:
-    with atomic_write(path) as file:
+    with replacing(path) as part, open(part, 'wb') as file:
         torch.save(value, file)

@@ -7,12 +7,11 @@ are pure; only `save_png` and `save_jpeg` touch the disk.
 from __future__ import annotations
 
 import bisect
-import contextlib
 import functools
 import io
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from resefa_plugin.errors import NonFiniteError, RegionError, ResefaError
+from resefa_plugin.files import replacing
 
 GREY_LEVELS = 127.5  # one unit of the [-1, 1] scale, in grey levels of 255
 
@@ -238,19 +238,6 @@ def save_png(image: Image.Image, path: str | os.PathLike) -> None:
     """Writes a PNG; the file is complete or not there."""
     with replacing(path) as part:
         image.save(part, 'PNG')
-
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A path to write to that takes the place of `path` at the end, or vanishes if an exception passes."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.{os.getpid()}.part')
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _region(mask: ArrayLike, image: Image.Image) -> np.ndarray:

@@ -13,7 +13,8 @@ from html import escape
 
 from PIL import Image
 
-from resefa_plugin.pictures import GREY_LEVELS, jpeg_bytes, replacing, significant, thumbnail
+from resefa_plugin.files import replacing
+from resefa_plugin.pictures import GREY_LEVELS, jpeg_bytes, significant, thumbnail
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,23 @@ class RegionSection:
 
 
 @dataclass(frozen=True)
+class SampleSection:
+    """One sample: its name, e.g. `seed0000`, its unedited picture, and its regions in order."""
+
+    name: str
+    image: Image.Image
+    regions: Sequence[RegionSection]
+
+
+@dataclass(frozen=True)
 class Report:
-    """A run of `resefa factorize` on one sample.
+    """A run of `resefa factorize`.
 
     Attributes:
         title: of the page.
         network: as the user named it.
         network_licence: one line.
-        sample_name: e.g. `seed0000`.
-        sample_image: unedited.
-        regions: in order.
+        samples: in order.
         options: of the command, by name.
         versions: of packages, by name.
         seconds: of each stage, by name.
@@ -95,9 +103,7 @@ class Report:
     title: str
     network: str
     network_licence: str
-    sample_name: str
-    sample_image: Image.Image
-    regions: Sequence[RegionSection]
+    samples: Sequence[SampleSection]
     options: Mapping[str, object]
     versions: Mapping[str, str]
     seconds: Mapping[str, float]
@@ -123,15 +129,20 @@ def share_inside(inside: float, outside: float, area: float) -> float:
 
 
 def _page(report: Report) -> str:
-    regions = list(enumerate(report.regions, 1))
-    links = ''.join(f'<a href="#region-{i}">{escape(region.name)}</a>' for i, region in regions)
-    facts = {'Network': report.network, 'Licence': report.network_licence, 'Sample': report.sample_name}
-    sample = _data_url(report.sample_image, 640)
+    sections = [(sample, region) for sample in report.samples for region in sample.regions]
+    titles = [region.name if len(report.samples) == 1 else f'{region.name} of {sample.name}' for sample, region in sections]
+    links = ''.join(f'<a href="#region-{i}">{escape(title)}</a>' for i, title in enumerate(titles, 1))
+    facts = {'Network': report.network, 'Licence': report.network_licence,
+             'Sample': ', '.join(sample.name for sample in report.samples)}
+    urls = {sample.name: _data_url(sample.image, 640) for sample in report.samples}
+    held = ''.join(f'.of-{i} .hold{{background-image:url({url})}}' for i, url in enumerate(urls.values(), 1))
+    classes = {name: f'of-{i}' for i, name in enumerate(urls, 1)}
     body = [
         '<header><div>', f'<p class="eyebrow">Local edit directions</p><h1>{escape(report.title)}</h1>', _facts(facts),
         f'<nav aria-label="Regions">{links}</nav></div>',
-        f'<img class="sample" src="{sample}" alt="The unedited sample {escape(report.sample_name)}"></header>',
-        *(_region(i, region, report) for i, region in regions),
+        *(f'<img class="sample" src="{url}" alt="The unedited sample {escape(name)}">' for name, url in urls.items()), '</header>',
+        *(_region(i, title, classes[sample.name], region, sample.name, report.strength)
+          for i, (title, (sample, region)) in enumerate(zip(titles, sections), 1)),
         _LEGEND,
         f'<section><h2>How this was made</h2><pre><code>{escape(report.command)}</code></pre><div class="columns">',
         *(f'<div><h3>{title}</h3>{_facts(facts)}</div>' for title, facts in (
@@ -142,12 +153,12 @@ def _page(report: Report) -> str:
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f'<meta name="color-scheme" content="light dark"><title>{escape(report.title)}</title>'
-            f'<style>{_STYLE}.hold{{background-image:url({sample})}}</style></head>\n'
+            f'<style>{_STYLE}{held}</style></head>\n'
             '<body ontouchstart=""><main>' + '\n'.join(body) + '</main></body></html>\n')
 
 
-def _region(number: int, region: RegionSection, report: Report) -> str:
-    name, sample = escape(region.name), escape(report.sample_name)
+def _region(number: int, title: str, kind: str, region: RegionSection, sample: str, strength: float) -> str:
+    name, sample = escape(region.name), escape(sample)
     use = f'resefa edit --directions={shlex.quote(region.directions_file)} --index=1 --strength=-3,3'
     plot = _image(region.eigenvalue_plot, f'Eigenvalues of {name} on a log scale', 1280, 'plot', lossless=True)
     top = [
@@ -159,10 +170,11 @@ def _region(number: int, region: RegionSection, report: Report) -> str:
     # Growing by the aspect ratio gives the three pictures one height.
     figures = ''.join(f'<figure style="flex-grow:{image.width / image.height:.4f}">{html}'
                       f'<figcaption>{caption}</figcaption></figure>' for image, html, caption in top)
-    parts = [f'<section id="region-{number}" aria-labelledby="heading-{number}"><h2 id="heading-{number}">{name}</h2>',
-             *(f'<p class="note">{escape(note)}</p>' for note in region.notes), _summary(region, report.strength),
+    parts = [f'<section id="region-{number}" class="{kind}" aria-labelledby="heading-{number}">'
+             f'<h2 id="heading-{number}">{escape(title)}</h2>',
+             *(f'<p class="note">{escape(note)}</p>' for note in region.notes), _summary(region, strength),
              f'<div class="figures">{figures}</div>', '<h3>Change inside and outside</h3>',
-             f'<p class="quiet">At strength {significant(report.strength)}. Root mean square in grey levels of 255;'
+             f'<p class="quiet">At strength {significant(strength)}. Root mean square in grey levels of 255;'
              ' MSE on the [-1, 1] scale. Bars are measured, the line across is predicted.</p>', _table(region),
              '<h3>Directions</h3>', *(_direction(row, name, sample) for row in region.directions),
              f'<p>Use a direction: <code>{escape(use)}</code></p>']
@@ -302,8 +314,8 @@ body{margin:0;background:var(--paper);color:var(--ink);
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;
 -webkit-text-size-adjust:100%;overflow-wrap:anywhere}
 main{max-width:1120px;margin:0 auto;padding:48px 24px 96px}
-header{display:flex;gap:40px;align-items:flex-start;justify-content:space-between}
-header>div{flex:1;min-width:0}
+header{display:flex;flex-wrap:wrap;gap:24px;align-items:flex-start;justify-content:space-between}
+header>div{flex:1 1 320px;min-width:0}
 .sample{width:264px;max-width:40%;border-radius:10px;display:block}
 h1,h2,h3,h4{line-height:1.25;margin:0;font-weight:600;letter-spacing:-.01em}
 h1{font-size:34px;margin-bottom:24px}

@@ -18,6 +18,7 @@ import pytest
 import resefa_plugin.arrays
 from resefa_plugin.directions import FORMAT, VERSION, DirectionMetadata, DirectionSet
 from resefa_plugin.errors import DirectionsError, ResefaError
+from resefa_plugin.files import replacing
 
 K, D, H, W = 3, 8, 6, 4
 
@@ -127,21 +128,24 @@ def test_failed_save_keeps_the_old_file_and_leaves_nothing(good_path, monkeypatc
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(np, 'savez_compressed', full_disk)
-    with pytest.raises(DirectionsError, match=r'cannot write .*good.npz: No space left on device'):
+    with pytest.raises(ResefaError, match=r'cannot write .*good.npz: No space left on device'):
         make_set().save(good_path)
     assert good_path.read_bytes() == before and os.listdir(good_path.parent) == ['good.npz']
 
 
 def test_interrupted_save_leaves_nothing(tmp_path):
-    with pytest.raises(KeyboardInterrupt), resefa_plugin.arrays.atomic_write(tmp_path / 'a.npz') as file:
-        file.write(b'half')
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / 'a.npz') as part:
+        part.write_bytes(b'half')
         raise KeyboardInterrupt
     assert os.listdir(tmp_path) == []
 
 
-def test_save_into_a_missing_folder(tmp_path):
-    with pytest.raises(DirectionsError, match='cannot write .*missing.*Check that the folder exists'):
-        make_set().save(tmp_path / 'missing' / 'a.npz')
+def test_save_makes_folders_and_says_where_it_cannot(tmp_path):
+    make_set().save(tmp_path / 'missing' / 'a.npz')
+    assert len(DirectionSet.load(tmp_path / 'missing' / 'a.npz')) == len(make_set())
+    (tmp_path / 'file').write_text('x')
+    with pytest.raises(ResefaError, match='cannot write .*file.*Check that the folder can be written'):
+        make_set().save(tmp_path / 'file' / 'a.npz')
 
 
 def test_extra_metadata_must_be_json(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from resefa_plugin.directions import DirectionMetadata, DirectionSet
-from resefa_plugin.errors import DirectionsError
+from resefa_plugin.errors import DirectionsError, ResefaError
 from resefa_plugin.exports import EXPORTS, load_foreign_direction, save_projected_w
 
 K, W_DIM, NUM_WS = 3, 512, 18
@@ -168,7 +168,7 @@ def test_index_out_of_range(tmp_path, name):
 
 @pytest.mark.parametrize('name', sorted(EXPORTS))
 def test_unwritable(tmp_path, name):
-    with pytest.raises(DirectionsError, match='cannot write .*Check that the folder exists'):
+    with pytest.raises(ResefaError, match='cannot write .*Check that the folder can be written'):
         EXPORTS[name](make_set(), tmp_path / 'missing' / 'a', index=0)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resefa_plugin.report import DirectionRow, RegionSection, Report, grey_levels, share_inside, write_report
+from resefa_plugin.report import SampleSection, DirectionRow, RegionSection, Report, grey_levels, share_inside, write_report
 
 VOID = {'meta', 'img', 'br', 'hr', 'link', 'input'}
 HOSTILE = '"><script>alert(1)</script><img src=//evil.example/x onerror=\'alert(1)\'>&amp;'
@@ -35,9 +35,13 @@ def region(name='mouth', **changes):
     return RegionSection(name, **{**fields, **changes})
 
 
+def sample(regions, name='seed0000', image=None):
+    return SampleSection(name, image or picture(5), regions)
+
+
 def report(**changes):
-    fields = dict(title='A title', network='net.pkl', network_licence='CC BY-NC 4.0', sample_name='seed0000',
-                  sample_image=picture(5), regions=[region('mouth'), region('eyes')], options={'tau': 1e-3},
+    fields = dict(title='A title', network='net.pkl', network_licence='CC BY-NC 4.0',
+                  samples=[sample([region('mouth'), region('eyes')])], options={'tau': 1e-3},
                   versions={'torch': '2.13.0'}, seconds={'Jacobian': 348.2}, command='resefa factorize --seeds=0')
     return Report(**{**fields, **changes})
 
@@ -141,7 +145,7 @@ def test_pictures_are_embedded_and_described(tmp_path):
 
 
 def test_large_pictures_are_reduced(tmp_path):
-    html, parsed = page(tmp_path, report(sample_image=picture(0, (1400, 700)), regions=[]))
+    html, parsed = page(tmp_path, report(samples=[sample([], image=picture(0, (1400, 700)))]))
     data = [attrs['src'] for tag, attrs in parsed.elements if tag == 'img'][0].split(',')[1]
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (640, 320)
 
@@ -162,8 +166,8 @@ def test_hostile_names_do_not_inject(tmp_path):
         directions = [row(1, label=nasty, ends=(picture(1), picture(2)))]
         section = region(nasty, directions_file=nasty, directions=directions, notes=[nasty],
                          other_seeds_sheet=picture(3))
-        return report(title=nasty, network=nasty, network_licence=nasty, sample_name=nasty, options={nasty: nasty},
-                      versions={nasty: nasty}, seconds={nasty: 1.0}, command=nasty, regions=[section])
+        return report(title=nasty, network=nasty, network_licence=nasty, options={nasty: nasty},
+                      versions={nasty: nasty}, seconds={nasty: 1.0}, command=nasty, samples=[sample([section], nasty)])
 
     harmless = page(tmp_path, fill(True))[1]
     _, parsed = page(tmp_path, fill(False))
@@ -179,12 +183,12 @@ def test_a_style_cannot_be_closed_from_outside(tmp_path):
 
 
 def test_the_command_is_quoted_for_a_shell(tmp_path):
-    _, parsed = page(tmp_path, report(regions=[region(directions_file='a b; rm.npz')]))
+    _, parsed = page(tmp_path, report(samples=[sample([region(directions_file='a b; rm.npz')])]))
     assert "--directions='a b; rm.npz' --index=1" in parsed.text
 
 
 def test_labels_are_shown(tmp_path):
-    _, parsed = page(tmp_path, report(regions=[region(directions=[row(1, label='mouth opens +')])]))
+    _, parsed = page(tmp_path, report(samples=[sample([region(directions=[row(1, label='mouth opens +')])])]))
     assert parsed.text.count('mouth opens +') == 2
 
 
@@ -192,7 +196,7 @@ def test_labels_are_shown(tmp_path):
 def test_figures_that_are_no_numbers_do_not_break_the_page(tmp_path, value):
     names = ('eigenvalue', 'residual', 'step', 'predicted_inside', 'predicted_outside', 'measured_inside',
              'measured_outside')
-    html, parsed = page(tmp_path, report(regions=[region(directions=[row(1, **dict.fromkeys(names, value))])]))
+    html, parsed = page(tmp_path, report(samples=[sample([region(directions=[row(1, **dict.fromkeys(names, value))])])]))
     assert 'nan' not in parsed.text and 'undefined' in parsed.text
     widths = re.findall(r'(?:width|left):([^"%]*)%"', html)
     assert len(widths) == 5 and set(widths) == {'0'}
@@ -200,12 +204,12 @@ def test_figures_that_are_no_numbers_do_not_break_the_page(tmp_path, value):
 
 
 def test_no_regions_and_no_directions(tmp_path):
-    assert 'A title' in page(tmp_path, report(regions=[]))[1].text
-    assert 'No direction was found.' in page(tmp_path, report(regions=[region(directions=[])]))[1].text
+    assert 'A title' in page(tmp_path, report(samples=[sample([])]))[1].text
+    assert 'No direction was found.' in page(tmp_path, report(samples=[sample([region(directions=[])])]))[1].text
 
 
 def test_a_name_that_is_not_unicode(tmp_path):
-    assert 'seed?' in page(tmp_path, report(sample_name='seed\udcff'))[1].text
+    assert 'seed?' in page(tmp_path, report(samples=[sample([], 'seed\udcff')]))[1].text
 
 
 def test_write_is_atomic(tmp_path):

@@ -47,6 +47,7 @@ def load(device: torch.device | str = 'cpu') -> Generator:
                       | {'w_avg': torch.zeros(G.w_dim)})
     z = np.random.RandomState(0).randn(W_AVG_SAMPLES, G.z_dim).astype(np.float32)
     G.w_avg.copy_(G.mapping(torch.from_numpy(z)).mean(dim=0))
+    G.synthesis.to(memory_format=torch.channels_last)
     return G.to(device)
 
 
@@ -76,7 +77,21 @@ def _synthesis_state(graph: Graph) -> dict[str, torch.Tensor]:
     state |= _affine_state(graph, 'm.layers.6.to_img.conv', 'synthesis.to_img')
     state['synthesis.to_img.weight'] = _tensor(graph.constant(graph.node('m.layers.6.to_img.conv.weight')))
     state['synthesis.to_img.bias'] = _tensor(graph.constant(graph.node('m.layers.6.to_img.bias'))).flatten()
+    for name in _BAND_CHANNELS:
+        state[name] = state[name][_planar(len(state[name]))]
     return state
+
+
+# What has wavelet bands as its (output) channels: the convolution before each upsampling, its affine layer, the picture.
+_BAND_CHANNELS = [f'synthesis.{name}.{part}' for name in ['conv1', *(f'layers.{i}.conv2' for i in range(6)), 'to_img']
+                  for part in ('weight', 'bias')]
+_BAND_CHANNELS += [f'synthesis.layers.{i}.up.affine.{part}' for i in range(7) for part in ('weight', 'bias')]
+
+
+def _planar(channels: int) -> list[int]:
+    """The IR's order of wavelet bands (c low, then the 3 details of each channel in turn) as c low, c of each detail."""
+    c = channels // 4
+    return [*range(c), *(c + 3 * i + detail for detail in range(3) for i in range(c))]
 
 
 def _affine_state(graph: Graph, source: str, target: str) -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +80,10 @@ class LatentSpace(abc.ABC):
         Returns: `[N, C, h, w]`.
         """
         return self.render(self.move(self.latent(sample), offset), sample, resolution)
+
+    def linearize(self, sample: Sample, resolution: int | None = None) -> Callable[[Tensor], Tensor] | None:
+        """The derivative of `images` at zero offset by hand, `[k, d]` -> `[k, C, h, w]`; None where only AD has it."""
+        return None
 
 
 class GeneratorHook(abc.ABC):

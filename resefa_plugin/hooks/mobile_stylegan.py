@@ -49,3 +49,6 @@ class MobileStyleGANHook(StyleBasedHook):
     def from_styles(self, styles, resolution):
         pooling_factor(self.image_shape, resolution)
         return self.G.synthesis.from_styles(styles, resolution)
+
+    def linearize_synthesis(self, styles, resolution):
+        return self.G.synthesis.linearize(styles, resolution)

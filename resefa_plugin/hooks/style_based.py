@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -77,6 +78,10 @@ class StyleBasedHook(GeneratorHook):
                 layers = None
         return SPACES[name](self, layers)
 
+    def linearize_synthesis(self, styles: list[Tensor], resolution: int | None) -> Callable[[list[Tensor]], Tensor] | None:
+        """The derivative of `from_styles` by hand, tangents `[k, style_dims[i]]` -> `[k, C, h, w]`; None where there is none."""
+        return None
+
 
 class _StyleBasedSpace(LatentSpace):
     def __init__(self, hook: StyleBasedHook, layers: tuple[int, ...] | None):
@@ -88,6 +93,25 @@ class _StyleBasedSpace(LatentSpace):
 
     def render(self, latent, sample, resolution=None):
         return self.hook.synthesis(latent, resolution)
+
+    def _moved_styles(self, latent: Tensor, sample: Sample) -> list[Tensor]:
+        return self.hook.styles(latent)
+
+    def linearize(self, sample, resolution=None):
+        latent, zero = self.latent(sample), torch.zeros(self.dim, device=self.hook.device)
+        with torch.no_grad():
+            push = self.hook.linearize_synthesis(self._moved_styles(latent, sample), resolution)
+        if push is None:
+            return None
+
+        def styles(offset: Tensor) -> tuple[Tensor, ...]:
+            return tuple(style[0] for style in self._moved_styles(self.move(latent, offset[None]), sample))
+
+        def push_offsets(V: Tensor) -> Tensor:
+            with torch.no_grad():
+                return push(list(torch.func.vmap(lambda v: torch.func.jvp(styles, (zero,), (v,))[1])(V)))
+
+        return push_offsets
 
     def saved(self, latent, sample):
         return {'w': latent}
@@ -121,6 +145,9 @@ class ZSpace(_StyleBasedSpace):
 
     def render(self, latent, sample, resolution=None):
         return self.hook.synthesis(self._ws(latent, sample), resolution)
+
+    def _moved_styles(self, latent, sample):
+        return self.hook.styles(self._ws(latent, sample))
 
     def saved(self, latent, sample):
         return {'w': self._ws(latent, sample), 'z': latent}
@@ -185,8 +212,11 @@ class StyleSpace(_StyleBasedSpace):
         zeros = [offset.new_zeros(len(offset), width) for width in self.hook.style_dims]
         return latent + torch.cat([next(chosen) if i in self._indices else zeros[i] for i in range(len(zeros))], dim=1)
 
+    def _moved_styles(self, latent, sample):
+        return list(latent.split(list(self.hook.style_dims), dim=1))
+
     def render(self, latent, sample, resolution=None):
-        return self.hook.from_styles(list(latent.split(list(self.hook.style_dims), dim=1)), resolution)
+        return self.hook.from_styles(self._moved_styles(latent, sample), resolution)
 
     def saved(self, latent, sample):
         return {'s': latent}

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from resefa_plugin import DirectionSet, open_network, pictures
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.editing import render_edits
+from resefa_plugin.files import replacing
 from resefa_plugin.scripts import options
 
 
@@ -76,7 +77,7 @@ def _save_latents(path, space, sample, offset):
     with torch.no_grad():
         latent = space.move(space.latent(sample), offset[None].to(space.latent(sample)))
         arrays = {key: value.cpu().numpy() for key, value in space.saved(latent, sample).items()}
-    with pictures.replacing(path) as part, open(part, 'wb') as file:
+    with replacing(path) as part, open(part, 'wb') as file:
         np.savez(file, **arrays)
 
 

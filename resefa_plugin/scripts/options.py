@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import pathlib
 import re
 import shlex
@@ -17,6 +16,7 @@ import torch
 from resefa_plugin.directions import package_versions
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.exports import read_ws
+from resefa_plugin.files import replacing
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
 
@@ -123,12 +123,10 @@ def write_options(outdir: pathlib.Path, options: dict) -> None:
     """Makes the folder and records the run in `options.json`. Raises ResefaError if it cannot."""
     record = {'command': command_line(), 'versions': package_versions(), 'options': {k: _plain(v) for k, v in options.items()}}
     try:
-        outdir.mkdir(parents=True, exist_ok=True)
-        partial = outdir / '.options.json'
-        partial.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
-        os.replace(partial, outdir / 'options.json')
-    except OSError as error:
-        raise ResefaError(f'--outdir={outdir}: cannot be written ({error.strerror})') from error
+        with replacing(outdir / 'options.json') as part:
+            part.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
+    except ResefaError as error:
+        raise ResefaError(f'--outdir={outdir}: {error}') from error
 
 
 def _plain(value):

@@ -1,0 +1,46 @@
+"""Write directions in the formats of other tools."""
+
+from __future__ import annotations
+
+import pathlib
+
+import click
+
+from resefa_plugin import DirectionSet
+from resefa_plugin.exports import EXPORTS
+from resefa_plugin.scripts import options
+
+
+@click.command()
+@click.option('--directions', metavar='FILE', required=True, type=click.Path(dir_okay=False, path_type=pathlib.Path),
+              help='Directions file that factorize wrote')
+@click.option('--format', 'format_', type=click.Choice(list(EXPORTS)), required=True, help='The tool that shall read it')
+@click.option('--index', metavar='INT', type=click.IntRange(min=1),
+              help='Which direction, 1 is the best  [default: all if the format holds several, else 1]')
+@click.option('--out', 'path', metavar='FILE', required=True, type=click.Path(dir_okay=False, path_type=pathlib.Path),
+              help='Where to write it')
+@options.user_errors
+def export(directions, format_, index, path):
+    """Write directions in the format of another tool.
+
+    resefa: .npy [1, 512]; interfacegan: .npy [1, 512] float64; ganspace: .npz of components; e4e: .pt tensor;
+    e4e-pca: .pt of components.
+
+    Examples:
+
+    \b
+    resefa export --directions=out/seed0000-mouth.npz --format=interfacegan --index=1 --out=mouth_open.npy
+
+    \b
+    resefa export --directions=out/seed0000-mouth.npz --format=ganspace --out=mouth_ganspace.npz
+    """
+    direction_set = DirectionSet.load(directions)
+    if index is not None and index > len(direction_set):
+        raise click.BadParameter(f'{directions} has directions 1 to {len(direction_set)}', param_hint='--index')
+    arguments = {} if index is None else {'index': index - 1}
+    EXPORTS[format_](direction_set, path, **arguments)
+    click.echo(path)
+
+
+if __name__ == '__main__':
+    export()

@@ -1,0 +1,43 @@
+"""Print what a network or a directions file is."""
+
+from __future__ import annotations
+
+import pathlib
+
+import click
+
+from resefa_plugin import DirectionSet, open_network
+from resefa_plugin.scripts import options
+
+
+@click.command()
+@click.argument('name', metavar='NETWORK_OR_FILE')
+@options.user_errors
+def info(name):
+    """Print what a network or a directions file is.
+
+    Examples:
+
+    \b
+    resefa info mobilestylegan-ffhq
+
+    \b
+    resefa info out/seed0000-mouth.npz
+    """
+    if pathlib.Path(name).suffix == '.npz':
+        click.echo(DirectionSet.load(name).describe())
+        return
+    hook = open_network(name)
+    channels, height, width = hook.image_shape
+    click.echo(f'network     {hook.name}')
+    click.echo(f'SHA-256     {hook.sha256 or "unknown"}')
+    click.echo(f'licence     {hook.licence or "unknown"}')
+    click.echo(f'pictures    {height} x {width}, {channels} channels')
+    click.echo(f'label       {f"{hook.c_dim} classes" if hook.c_dim else "none (unconditional)"}')
+    for space in hook.space_names:
+        layers = f', layers 0-{hook.layer_count(space) - 1}' if hook.layer_count(space) else ''
+        click.echo(f'space {space:<5} {hook.space(space).dim} dimensions{layers}')
+
+
+if __name__ == '__main__':
+    info()
