@@ -60,12 +60,10 @@ def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike
         CheckpointError: for a file that cannot be read as data, has no generator, or one of another family.
     """
     file = read_network_pickle(path, cache_dir, _generator_and_extras)
-    networks = {name: entry for name, entry in file.entries.items() if isinstance(entry, PersistentObject)}
-    taken = next((name for name in _GENERATOR_ENTRIES if name in networks), None)
-    if taken is None:
-        raise CheckpointError(f'{file.name}: no generator; expected an entry {" or ".join(_GENERATOR_ENTRIES)}, '
-                              f'found {", ".join(map(shorten, list(file.entries)[:10])) or "no entries"}')
-    network = networks[taken]
+    entry = next(name for name in _GENERATOR_ENTRIES if name in file.entries)
+    network = file.entries[entry]
+    if not isinstance(network, PersistentObject):
+        raise CheckpointError(f'{file.name}: the entry {entry} is {shorten(network)}; expected a network')
     families = [family for family, mark in _FAMILY_MARKS.items() if mark in network.state_dict]
     if len(families) != 1:
         raise CheckpointError(f'{file.name}: the state of its {network.class_name!r} is not that of a StyleGAN2 or '
@@ -78,12 +76,15 @@ def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike
         state_dict=network.state_dict,
         sha256=file.sha256,
         name=file.name,
-        entry=taken,
+        entry=entry,
         source_sha256=network.source_sha256,
-        extras={name: entry for name, entry in file.entries.items() if name not in networks},
+        extras={name: value for name, value in file.entries.items() if name != entry},
     )
 
 
 def _generator_and_extras(names: list[str]) -> list[str]:
     generators = [name for name in _GENERATOR_ENTRIES if name in names]
-    return [name for name in names if name in generators[:1] or name not in _NETWORK_ENTRIES]
+    if not generators:
+        raise CheckpointError(f'no generator: expected an entry {" or ".join(_GENERATOR_ENTRIES)}, '
+                              f'found {", ".join(map(shorten, names[:10])) or "no entries"}')
+    return [name for name in names if name == generators[0] or name not in _NETWORK_ENTRIES]

@@ -271,8 +271,8 @@ class _Machine:
             raise CheckpointError(f'the name of a global is {shorten(module)}, {shorten(name)}, not text')
         full = f'{module[:MAX_GLOBAL_CHARS]}.{name[:MAX_GLOBAL_CHARS]}'
         if full not in self.allowed:
-            raise CheckpointError(f'it refers to {shorten(full)}, which no official network file does; it was not '
-                                  'imported, and nothing was executed')
+            raise CheckpointError(f'it refers to {shorten(full)}, which was not imported; official network files never do, '
+                                  'and a file that needs it can only be loaded by its own code, if you trust it')
         self.push(Global(full))
 
     def stack_global(self) -> None:

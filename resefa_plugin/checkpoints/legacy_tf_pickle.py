@@ -7,6 +7,7 @@ order of axes ([kh, kw, in, out] there, [out, in, kh, kw] here) and the directio
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -81,7 +82,9 @@ def convert_generator(network: TFNetwork) -> tuple[dict, dict[str, torch.Tensor]
                               'which StyleGAN2 files have')
     kwargs = _init_kwargs(network.static_kwargs)
     state = {}
-    for name, make in _state_rules(kwargs):
+    # A rule is a name of the PyTorch state with the way to compute it from the variables. The rules come in the order
+    # of `state_dict()`: the synthesis network first, and everywhere a module's own entries before its children's.
+    for name, make in itertools.chain(_synthesis_rules(kwargs), _mapping_rules(kwargs)):
         state[name] = torch.from_numpy(np.array(make(network.variables), dtype=np.float32, order='C'))
     return kwargs, state
 
@@ -125,20 +128,21 @@ def _check_geometry(generator: dict, mapping: dict, synthesis: dict) -> None:
                               'bool')
 
 
-_Rule = tuple[str, Callable[[dict[str, np.ndarray]], np.ndarray]]
+_Make = Callable[[dict[str, np.ndarray]], np.ndarray]
+_Rule = tuple[str, _Make]
 
 
-def _state_rules(kwargs: dict) -> Iterator[_Rule]:
-    """Names of the PyTorch state, in its order, each with the way to compute it from the variables."""
-    mapping, synthesis = kwargs['mapping_kwargs'], kwargs['synthesis_kwargs']
-    # `state_dict()` lists a module's own entries before its children: w_avg comes first.
+def _mapping_rules(kwargs: dict) -> Iterator[_Rule]:
     yield 'mapping.w_avg', _variable('dlatent_avg', 1)
     dense = [('embed', 'LabelEmbed')] if kwargs['c_dim'] > 0 else []
-    dense += [(f'fc{index}', f'Dense{index}') for index in range(mapping['num_layers'])]
+    dense += [(f'fc{index}', f'Dense{index}') for index in range(kwargs['mapping_kwargs']['num_layers'])]
     for name, source in dense:
         yield f'mapping.{name}.weight', _dense(f'mapping/{source}/weight')
         yield f'mapping.{name}.bias', _variable(f'mapping/{source}/bias', 1)
 
+
+def _synthesis_rules(kwargs: dict) -> Iterator[_Rule]:
+    synthesis = kwargs['synthesis_kwargs']
     resolution = kwargs['img_resolution']
     kernel, default_kernel = _resample_filter(synthesis['resample_filter']), _resample_filter([1, 3, 3, 1])
     for log2 in range(2, resolution.bit_length()):
@@ -161,7 +165,7 @@ def _state_rules(kwargs: dict) -> Iterator[_Rule]:
             yield f'{block}.skip.resample_filter', kernel
 
 
-def _layer(name: str, source: str, kernel: Callable, flipped: bool, noise: str, synthesis: dict) -> Iterator[_Rule]:
+def _layer(name: str, source: str, kernel: _Make, flipped: bool, noise: str, synthesis: dict) -> Iterator[_Rule]:
     yield f'{name}.weight', _convolution(f'{source}/weight', flipped)
     if synthesis['use_noise']:
         yield f'{name}.noise_strength', _variable(f'{source}/noise_strength', 0)
@@ -178,7 +182,7 @@ def _affine(name: str, source: str) -> Iterator[_Rule]:
     yield f'{name}.affine.bias', lambda variables: _variable(f'{source}/mod_bias', 1)(variables) + 1
 
 
-def _variable(source: str, ndim: int) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+def _variable(source: str, ndim: int) -> _Make:
     def take(variables: dict[str, np.ndarray]) -> np.ndarray:
         if source not in variables:
             raise CheckpointError(f'the TensorFlow generator has no variable {source}, '
@@ -192,11 +196,11 @@ def _variable(source: str, ndim: int) -> Callable[[dict[str, np.ndarray]], np.nd
     return take
 
 
-def _dense(source: str) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+def _dense(source: str) -> _Make:
     return lambda variables: _variable(source, 2)(variables).T
 
 
-def _convolution(source: str, flipped: bool) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+def _convolution(source: str, flipped: bool) -> _Make:
     def take(variables: dict[str, np.ndarray]) -> np.ndarray:
         kernel = _variable(source, 4)(variables)  # [kh, kw, in, out]
         return (kernel[::-1, ::-1] if flipped else kernel).transpose(3, 2, 0, 1)
@@ -204,7 +208,7 @@ def _convolution(source: str, flipped: bool) -> Callable[[dict[str, np.ndarray]]
     return take
 
 
-def _resample_filter(taps: object) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+def _resample_filter(taps: object) -> _Make:
     """The low-pass filter of these taps: their outer product, or the taps themselves from 8 on, normalised to sum 1."""
     kernel = np.asarray([1] if taps is None else taps, dtype=np.float32) if _are_taps(taps) else None
     if kernel is None:
