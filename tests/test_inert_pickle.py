@@ -153,6 +153,7 @@ def test_foreign_globals_are_named_and_not_called(name, tmp_path):
     (PROTO + b'c\xff\nx\n', 'not UTF-8'),
     (PROTO + b'X\x01\x00\x00\x00\xff.', 'not UTF-8'),
     (PROTO + b'h\x01.', 'nothing was stored'),
+    (PROTO + b'Nr\xff\xff\xff\xff.', 'stored as number 4294967295'),
     (PROTO + b'u.', 'no mark'),
     (PROTO + b'}(Nu.', 'without a value'),
     (PROTO + b'](N(a.', 'stack is empty'),
@@ -178,7 +179,7 @@ def test_foreign_globals_are_named_and_not_called(name, tmp_path):
     (PROTO + b'}]Ns.', 'list as a key'),
     (PROTO + b'})Ns.', 'tuple as a key'),
     (PROTO + b'}G\x00\x00\x00\x00\x00\x00\x00\x00Ns.', 'as a key'),
-    (PROTO + b'}\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7fNs.', 'as a key'),
+    (PROTO + b'}J\x00\x00\x20\x00Ns.', 'as a key'),
     (PROTO + b'}X\x00\x10\x00\x00' + b'k' * 4096 + b'Ns.', 'as a key'),
 ])
 def test_damaged_or_foreign_streams_are_refused(stream, message):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import os
 import random
-import subprocess
-import sys
 import threading
+import urllib.error
+import urllib.request
 from collections import OrderedDict
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from pickle_forge import (RECONSTRUCT, SOURCE, Name, Persistent, Reduce, dumps, easy_dict, hostile_calls, legacy_torch,
                           persistent, run_upstream, storage_ref, tensor_call, toy_generator)
 
-from resefa_plugin.checkpoints import network_source
+from resefa_plugin.checkpoints import inert_pickle, network_source
 from resefa_plugin.checkpoints.generator_file import read_generator
 from resefa_plugin.checkpoints.nvlabs_pickle import PersistentObject, read_network_pickle
 from resefa_plugin.errors import CheckpointError
@@ -177,9 +176,10 @@ def test_nothing_is_executed_anywhere(name, tmp_path):
     assert not marker.exists()
 
 
-def test_one_payload_read_many_times_is_stopped():
+def test_one_payload_read_many_times_is_stopped(monkeypatch):
+    monkeypatch.setattr(inert_pickle, 'MAX_OPCODES', 30_000)
     payload = Reduce(LOAD, legacy_torch(storage_ref()))
-    tensors = {f'b{index}': tensor_call(payload) for index in range(20_000)}
+    tensors = {f'b{index}': tensor_call(payload) for index in range(2_000)}
     with pytest.raises(CheckpointError, match='pickle opcodes'):
         read_network_pickle(dumps(dict(G=with_state(_buffers=tensors))))
 
@@ -322,6 +322,20 @@ def test_failed_transfers_leave_nothing_behind(server, tmp_path, monkeypatch):
         with pytest.raises(CheckpointError, match=message):
             network_source.read_source(base + path, tmp_path, max_bytes=40)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('before, after', [('https', 'http'), ('http', 'ftp'), ('https', 'file')])
+def test_redirects_never_lead_to_less(before, after):
+    request = urllib.request.Request(f'{before}://host/x')
+    with pytest.raises(urllib.error.URLError, match=f'redirects from {before}'):
+        network_source._SafeRedirects().redirect_request(request, None, 302, 'Found', {}, f'{after}://host/x')
+
+
+@pytest.mark.parametrize('before, after', [('https', 'https'), ('http', 'http'), ('http', 'https')])
+def test_other_redirects_are_followed(before, after):
+    request = urllib.request.Request(f'{before}://host/x')
+    followed = network_source._SafeRedirects().redirect_request(request, None, 302, 'Found', {}, f'{after}://host/y')
+    assert followed.full_url == f'{after}://host/y'
 
 
 def test_a_url_out_of_reach_is_an_error(server, tmp_path):

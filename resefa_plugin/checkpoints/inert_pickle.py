@@ -22,10 +22,10 @@ MAX_OPCODES = 500_000
 MAX_NODES = 200_000
 FREE_WORK_BYTES = 64 << 20
 
-# Dictionary keys are compared and integers are hashed in time proportional to their length, however often a file
-# repeats them for two bytes. Python's string hash is keyed, its integer hash is the identity below 2^61 - 1.
+# Long equal keys are compared in time proportional to their length, however often a file repeats them for two bytes.
+# Python's string hash is keyed, but integers are their own hash: among large ones, a file can choose many that collide.
 MAX_KEY_CHARS = 1024
-MAX_KEY_INT = 1 << 60
+MAX_KEY_INT = 1 << 20
 MAX_LONG_BYTES = 255
 MAX_GLOBAL_CHARS = 256
 
@@ -271,8 +271,8 @@ class _Machine:
             raise CheckpointError(f'the name of a global is {shorten(module)}, {shorten(name)}, not text')
         full = f'{module[:MAX_GLOBAL_CHARS]}.{name[:MAX_GLOBAL_CHARS]}'
         if full not in self.allowed:
-            raise CheckpointError(f'it refers to {shorten(full)}, which was not imported; official network files never do, '
-                                  'and a file that needs it can only be loaded by its own code, if you trust it')
+            raise CheckpointError(f'it refers to {shorten(full)}, which was not imported; official network files never '
+                                  'do, and a file that needs it can only be loaded by its own code, if you trust it')
         self.push(Global(full))
 
     def stack_global(self) -> None:
@@ -294,6 +294,8 @@ class _Machine:
         target.state = state
 
     def memoize(self, index: int) -> None:
+        if index > MAX_OPCODES:
+            raise CheckpointError(f'a value is stored as number {index}; picklers count from 0')
         self.memo[index] = self.top()
 
     def push_memo(self, index: int) -> None:

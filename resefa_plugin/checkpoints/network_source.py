@@ -72,24 +72,23 @@ def _read(path: Path, name: str, max_bytes: int) -> bytes:
         # A pipe or a device has no end that one could wait for.
         if not path.is_file():
             raise CheckpointError(f'{name}: not a file; expected the path or URL of a network file')
+        if path.stat().st_size > max_bytes:
+            raise CheckpointError(f'{name}: larger than {max_bytes} bytes, the limit for network files')
         with open(path, 'rb') as stream:
-            data = stream.read(max_bytes + 1)
+            return stream.read(max_bytes)
     except CheckpointError:
         raise
     except (OSError, ValueError) as error:
         raise CheckpointError(f'{name}: cannot be read: {error}') from None
-    if len(data) > max_bytes:
-        raise CheckpointError(f'{name}: larger than {max_bytes} bytes, the limit for network files')
-    return data
 
 
-class _SameSchemeRedirects(urllib.request.HTTPRedirectHandler):
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http(s) only, and never from https to http."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
-        scheme = urllib.parse.urlsplit(newurl).scheme
-        if scheme != 'https' and scheme != req.type:
-            raise urllib.error.URLError(f'it redirects from {req.type} to {newurl!r}')
+        before, after = (urllib.parse.urlsplit(url).scheme for url in (req.full_url, newurl))
+        if after != 'https' and (before, after) != ('http', 'http'):
+            raise urllib.error.URLError(f'it redirects from {before} to {newurl!r}')
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -97,7 +96,7 @@ def _opener() -> urllib.request.OpenerDirector:
     # `build_opener` would add handlers for file, ftp and data.
     opener = urllib.request.OpenerDirector()
     for handler in (urllib.request.ProxyHandler(), urllib.request.UnknownHandler(), urllib.request.HTTPHandler(),
-                    urllib.request.HTTPSHandler(), urllib.request.HTTPDefaultErrorHandler(), _SameSchemeRedirects(),
+                    urllib.request.HTTPSHandler(), urllib.request.HTTPDefaultErrorHandler(), _SafeRedirects(),
                     urllib.request.HTTPErrorProcessor()):
         opener.add_handler(handler)
     return opener
@@ -113,10 +112,10 @@ def _fetch(url: str, folder: Path, max_bytes: int) -> Path:
         raise CheckpointError(f'{url}: scheme {parts.scheme!r} is not fetched; expected http or https, or a path')
     stem = re.sub(r'[^A-Za-z0-9._-]', '_', parts.path.rsplit('/', 1)[-1])[-80:]
     target = folder / f'{hashlib.sha256(url.encode("utf-8", "replace")).hexdigest()[:16]}-{stem}'
-    if target.is_file():
-        return target
     partial = None
     try:
+        if target.is_file():
+            return target
         folder.mkdir(parents=True, exist_ok=True)
         with _opener().open(url, timeout=TIMEOUT_SECONDS) as response, \
                 tempfile.NamedTemporaryFile(dir=folder, prefix='.partial-', delete=False) as stream:

@@ -169,6 +169,8 @@ def _array(decoder: Decoder, dtype: np.dtype, dims: tuple[int, ...], order: str,
     if len(raw) != expected or math.prod(size for size in dims if size) > np.iinfo(np.int32).max:
         raise CheckpointError(f'a numpy array of shape {dims} and type {dtype} needs {expected} bytes, not {len(raw)}')
     decoder.budget.spend_bytes(len(raw) + OBJECT_BYTES)
+    if not raw:
+        return np.empty(dims, dtype.newbyteorder('='))
     if dtype.kind == 'b':
         # A byte other than 0 and 1 would be a bool that is neither.
         return (np.frombuffer(raw, np.uint8) != 0).reshape(dims, order=order)
