@@ -33,7 +33,7 @@ class _Spec:
         act: index of the activation function in the plugin.
         alpha, gain: parameters of the activation function.
         clamp: bound of |y|, negative for none.
-        needs_x, needs_y: what the plugin's first derivative is computed from.
+        needs_x, needs_y: what the plugin's first derivative is computed from; neither where it is the gain.
         curved: whether the activation function has a second derivative.
     """
 
@@ -88,13 +88,13 @@ class _BiasAct(torch.autograd.Function):
     @staticmethod
     def jvp(ctx, x_t, b_t, _spec):
         t = _add(x_t, None if b_t is None else channelwise(b_t, ctx.spec.dim, ctx.ndim))
-        return None if t is None else t * _Slope.apply(*ctx.saved_tensors, 1, ctx.spec)
+        return None if t is None else t * _slope(ctx)
 
     @staticmethod
     def backward(ctx, dy):
         if dy is None:
             return None, None, None
-        dx = dy * _Slope.apply(*ctx.saved_tensors, 1, ctx.spec)
+        dx = dy * _slope(ctx)
         return dx, _sum_to_bias(dx, ctx.spec.dim) if ctx.needs_input_grad[1] else None, None
 
     @staticmethod
@@ -145,6 +145,12 @@ class _Slope(torch.autograd.Function):
         return _Slope.apply(x, b, y, order, spec), 0
 
 
+def _slope(ctx) -> Tensor | float:
+    if ctx.spec.needs_x or ctx.spec.needs_y:
+        return _Slope.apply(*ctx.saved_tensors, 1, ctx.spec)
+    return ctx.spec.gain
+
+
 def _next_slope(ctx) -> Tensor:
     if ctx.order == 2:
         raise ResefaError('bias_act is differentiated three times, but its CUDA plugin has two derivatives: '
@@ -188,11 +194,12 @@ def _factory(module: ModuleType, dim: int = 1, act: str = 'linear', alpha: float
     """Has the signature of upstream's `_bias_act_cuda`."""
     func = module.activation_funcs[act]
     clamp = -1.0 if clamp is None else float(clamp)
-    # Upstream saves no y for `linear`, hence its gradient ignores the clamp (of ToRGB, for one). Swish needs x only.
-    needs_x = 'x' in func.ref
+    # Upstream saves no y for `linear`, hence its gradient ignores the clamp (of ToRGB, for one). Where y is not needed it
+    # must not be saved: residual blocks add to it in place.
+    needs_y = 'y' in func.ref or (func.ref == '' and clamp >= 0)
     return _Op(_Spec(
         module=module, dim=dim, act=func.cuda_idx, alpha=float(func.def_alpha if alpha is None else alpha),
-        gain=float(func.def_gain if gain is None else gain), clamp=clamp, needs_x=needs_x, needs_y=not needs_x,
+        gain=float(func.def_gain if gain is None else gain), clamp=clamp, needs_x='x' in func.ref, needs_y=needs_y,
         curved=func.has_2nd_grad))
 
 

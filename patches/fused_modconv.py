@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
@@ -89,6 +90,13 @@ def modulated_conv2d_sg3(module: ModuleType, x: Tensor, w: Tensor, s: Tensor, de
 REPLACEMENTS = (modulated_conv2d_sg2, modulated_conv2d_sg3)
 
 
+def _parameters(function: Callable[..., Tensor]) -> list[str]:
+    if inspect.isfunction(function):
+        # Upstream's profiling decorator takes any arguments; the function that it wraps is in its closure.
+        function = inspect.getclosurevars(function).nonlocals.get('fn', function)
+    return list(inspect.signature(function).parameters)
+
+
 def patch_modulated_conv2d(module: ModuleType) -> contextlib.AbstractContextManager[None]:
     """Replaces `modulated_conv2d` of a network module.
 
@@ -96,9 +104,9 @@ def patch_modulated_conv2d(module: ModuleType) -> contextlib.AbstractContextMana
         ResefaError: if the module lacks `modulated_conv2d`, or if its parameters are neither StyleGAN2's nor StyleGAN3's.
     """
     require(module, 'modulated_conv2d')
-    found = list(inspect.signature(module.modulated_conv2d).parameters)
+    found = _parameters(module.modulated_conv2d)
     for replacement in REPLACEMENTS:
-        if found == list(inspect.signature(replacement).parameters)[1:]:
+        if found == _parameters(replacement)[1:]:
             return replaced(module, 'modulated_conv2d', functools.partial(replacement, module))
     raise ResefaError(f'modulated_conv2d of {module.__name__} has the parameters {", ".join(found)}, which are neither '
                       f"StyleGAN2's nor StyleGAN3's, so it cannot be patched: patches are known for {KNOWN_COMMITS}")

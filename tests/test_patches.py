@@ -191,7 +191,15 @@ def grouped(x, weight, styles, demodulate, eps=1e-8):
     return torch.cat(out)
 
 
+def profiled(fn):
+    """Like upstream's decorator, it hides the signature."""
+    def decorator(*args, **kwargs):
+        return fn(*args, **kwargs)
+    return decorator
+
+
 def networks_sg2():
+    @profiled
     def modulated_conv2d(x, weight, styles, noise=None, up=1, down=1, padding=0, resample_filter=None, demodulate=True,
                          flip_weight=True, fused_modconv=True):
         raise AssertionError('replaced')

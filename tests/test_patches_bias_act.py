@@ -178,6 +178,14 @@ def test_no_bias_and_identity(ops):
     assert ops.plugin.calls == []
 
 
+def test_output_of_a_linear_layer_may_be_modified_in_place(ops):
+    """As residual blocks do with the output of their skip layer."""
+    x, b = inputs(2, 3, 4, 4, channels=3)
+    f = op(ops, 'linear', gain=0.5 ** 0.5)
+    grad = torch.func.grad(lambda x: f(x, b).add_(x).sum())(x)
+    torch.testing.assert_close(grad, torch.full_like(x, 1 + 0.5 ** 0.5), **TOL64)
+
+
 def test_ordinary_autograd_and_dual_tensors(ops):
     x, b = inputs(2, 3, 4, 4, channels=3)
     f = op(ops, 'swish', clamp=1.0)
