@@ -28,8 +28,8 @@ def require(owner: Any, *names: str) -> None:
     """
     for name in names:
         if not hasattr(owner, name):
-            raise ResefaError(f"{describe(owner)} has no attribute '{name}', so it cannot be patched: patches are known for "
-                              f'{KNOWN_COMMITS}. Use a checkout of one of these commits, or our own network.')
+            raise ResefaError(f"{describe(owner)} has no attribute '{name}', so it cannot be patched: patches are "
+                              f'known for {KNOWN_COMMITS}. Use a checkout of one of these commits, or our own network.')
 
 
 @contextlib.contextmanager

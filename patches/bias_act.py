@@ -47,7 +47,8 @@ class _Spec:
     needs_y: bool
     curved: bool
 
-    def call(self, grad: int, x: Tensor, b: Tensor | None, xref: Tensor | None = None, yref: Tensor | None = None) -> Tensor:
+    def call(self, grad: int, x: Tensor, b: Tensor | None, xref: Tensor | None = None,
+             yref: Tensor | None = None) -> Tensor:
         """The plugin on raw tensors, all brought into one dense layout, at most 2^31 - 1 elements at a time."""
         like = next(t for t in (yref, xref, x) if t is not None)
         layout = torch.contiguous_format
@@ -62,7 +63,8 @@ class _Spec:
         def call(*piece: Tensor | None) -> Tensor:
             x, xref, yref = (null if t is None else t.contiguous(memory_format=layout) for t in piece)
             dy = torch.ones_like(x) if grad == 2 else null
-            return self.module._plugin.bias_act(x, b, xref, yref, dy, grad, self.dim, self.act, self.alpha, self.gain, clamp)
+            return self.module._plugin.bias_act(
+                x, b, xref, yref, dy, grad, self.dim, self.act, self.alpha, self.gain, clamp)
 
         split = 1 if self.dim == 0 and b.numel() and x.ndim > 1 else 0
         return call_in_chunks(call, x.numel(), split, x, xref, yref)
@@ -168,7 +170,7 @@ def _sum_to_bias(dx: Tensor, dim: int) -> Tensor:
 
 
 def _batched(info, in_dims, x: Tensor, b: Tensor | None, spec: _Spec) -> tuple[Tensor, Tensor | None, _Spec]:
-    """Puts the vmap axis first: the plugin takes any rank. A bias that is batched is added here: it takes one vector."""
+    """Puts the vmap axis first: the plugin takes any rank. A batched bias is added here: it takes one vector."""
     x = to_front(x, in_dims[0], info.batch_size)  # [K, ...]
     spec = replace(spec, dim=spec.dim + 1)
     if in_dims[1] is not None:
@@ -189,13 +191,13 @@ class _Op:
         return _BiasAct.apply(x, b, self.spec)
 
 
-def _factory(module: ModuleType, dim: int = 1, act: str = 'linear', alpha: float | None = None, gain: float | None = None,
-             clamp: float | None = None) -> _Op:
+def _factory(module: ModuleType, dim: int = 1, act: str = 'linear', alpha: float | None = None,
+             gain: float | None = None, clamp: float | None = None) -> _Op:
     """Has the signature of upstream's `_bias_act_cuda`."""
     func = module.activation_funcs[act]
     clamp = -1.0 if clamp is None else float(clamp)
-    # Upstream saves no y for `linear`, hence its gradient ignores the clamp (of ToRGB, for one). Where y is not needed it
-    # must not be saved: residual blocks add to it in place.
+    # Upstream saves no y for `linear`, hence its gradient ignores the clamp (of ToRGB, for one). Where y is not needed
+    # it must not be saved: residual blocks add to it in place.
     needs_y = 'y' in func.ref or (func.ref == '' and clamp >= 0)
     return _Op(_Spec(
         module=module, dim=dim, act=func.cuda_idx, alpha=float(func.def_alpha if alpha is None else alpha),

@@ -25,7 +25,7 @@ from .folding import channelwise, fold, refuse_filter, unfold
 
 @dataclass(frozen=True)
 class _Spec:
-    """One variant of the op; `pad` is (x0, x1, y0, y1), `clamp` is infinite for none, `offset` places the signs read."""
+    """One variant of the op; `pad` is (x0, x1, y0, y1), `clamp` infinite for none, `offset` where signs are read."""
 
     module: ModuleType
     up: int
@@ -49,8 +49,9 @@ class _Spec:
             y, so, status = plugin.filtered_lrelu(x, fu, fd, b, si, self.up, self.down, *self.pad, *self.offset,
                                                   self.gain, self.slope, self.clamp, self.flip, write)
         if status < 0:
-            warnings.warn(f'filtered_lrelu has no CUDA kernel for up={self.up}, down={self.down}, {x.dtype} and filters of '
-                          f'{tuple(fu.shape)} and {tuple(fd.shape)}: using the slower composition', RuntimeWarning)
+            warnings.warn(
+                f'filtered_lrelu has no CUDA kernel for up={self.up}, down={self.down}, {x.dtype} and filters of '
+                f'{tuple(fu.shape)} and {tuple(fd.shape)}: using the slower composition', RuntimeWarning)
             resample = functools.partial(self.module.upfirdn2d.upfirdn2d, flip_filter=self.flip)
             y = resample(x=x + channelwise(b, 1, 4), f=fu, up=self.up, padding=list(self.pad), gain=self.up ** 2)
             so = plugin.filtered_lrelu_act_(y, si, *self.offset, self.gain, self.slope, self.clamp, write)  # In place.
@@ -58,19 +59,18 @@ class _Spec:
         return y, so if write else si
 
     def adjoint(self, in_size: torch.Size, out_size: torch.Size, fu: Tensor, fd: Tensor) -> _Spec:
-        """The linear variant that maps gradients of the output `[..., oh, ow]` to those of the input `[..., ih, iw]`."""
+        """The linear variant that maps gradients of the output `[..., oh, ow]` to those of the input."""
         pad, offset = [], []
-        for axis in (-1, 0):  # Width, height: a separable filter has one length for both.
-            size = -1 if axis == -1 else -2
-            tu, td = fu.shape[axis] - 1, fd.shape[axis] - 1
-            pad0 = self.pad[0 if axis == -1 else 2]
-            before = tu + td - pad0
-            after = in_size[size] * self.up - self.up + tu + td + 1 - out_size[size] * self.down - before
+        for i, (tu, td) in enumerate(((fu.shape[-1], fd.shape[-1]), (fu.shape[0], fd.shape[0]))):  # Width, then height.
+            before = tu + td - 2 - self.pad[2 * i]
+            # As much after as makes the adjoint's output exactly as long as the input.
+            after = in_size[-1 - i] * self.up - self.up + tu + td - 1 - out_size[-1 - i] * self.down - before
             pad += [before, after]
-            offset.append(self.offset[0 if axis == -1 else 1] + pad0 - tu)
+            offset.append(self.offset[i] + self.pad[2 * i] - (tu - 1))
         # The kernel scales its upsampling by up^2, which here is the other factor.
         gain = self.gain * self.up ** 2 / self.down ** 2
-        return _Spec(self.module, self.down, self.up, tuple(pad), gain, self.slope, float('inf'), not self.flip, tuple(offset))
+        return _Spec(self.module, self.down, self.up, tuple(pad), gain, self.slope, float('inf'), not self.flip,
+                     tuple(offset))
 
 
 class _FilteredLReLU(torch.autograd.Function):
@@ -82,13 +82,13 @@ class _FilteredLReLU(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        _x, fu, fd, _b, ctx.spec = inputs
+        x, fu, fd, _b, ctx.spec = inputs
         y, signs = output
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(signs)
         ctx.save_for_backward(fu, fd, signs)
         ctx.save_for_forward(fu, fd, signs)
-        ctx.shape = _x.shape
+        ctx.shape = x.shape
 
     @staticmethod
     def jvp(ctx, x_t, fu_t, fd_t, b_t, _spec):
@@ -149,7 +149,7 @@ class _Masked(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, x, fu, fd, signs, spec):
-        # The plugin wants signs of x's batch size, dense: those of an un-batched primal are repeated, a byte per 4 samples.
+        # The plugin wants signs of x's batch size, dense: those of an un-batched primal are repeated (2 bits a sample).
         x, signs = fold(x, in_dims[0], info.batch_size), fold(signs, in_dims[3], info.batch_size)
         return unfold(_Masked.apply(x, fu, fd, signs, spec), info.batch_size), 0
 
@@ -160,7 +160,8 @@ class _Op:
     def __init__(self, spec: _Spec):
         self.spec = spec
 
-    def apply(self, x: Tensor, fu: Tensor | None, fd: Tensor | None, b: Tensor | None, si: None, sx: int, sy: int) -> Tensor:
+    def apply(self, x: Tensor, fu: Tensor | None, fd: Tensor | None, b: Tensor | None, si: None, sx: int,
+              sy: int) -> Tensor:
         # Upstream's wrapper passes no signs; only its own gradient did, and that is replaced as well.
         assert si is None and sx == 0 and sy == 0
         fu, fd = _full_if_trivial(fu, self.spec.up, x), _full_if_trivial(fd, self.spec.down, x)
@@ -168,7 +169,7 @@ class _Op:
 
 
 def _full_if_trivial(f: Tensor | None, factor: int, x: Tensor) -> Tensor:
-    """A full 1x1 filter for no filter, and for a separable one of one tap at the same rate: these have faster kernels."""
+    """A full 1x1 filter for no filter, and for a separable one of one tap at the same rate: it has a faster kernel."""
     if f is None:
         return torch.ones([1, 1], dtype=torch.float32, device=x.device)
     return f.square()[None, :] if factor == 1 and f.shape == (1,) else f

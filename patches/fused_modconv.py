@@ -60,7 +60,8 @@ def modulated_conv2d_sg2(module: ModuleType, x: Tensor, weight: Tensor, styles: 
         weight = weight / (weight.detach().abs().amax([1, 2, 3], keepdim=True) * weight[0].numel() ** 0.5)
         styles = styles / styles.detach().abs().amax(1, keepdim=True)
     y = module.conv2d_resample.conv2d_resample(
-        x=_scale(x, styles), w=weight.to(x.dtype), f=resample_filter, up=up, down=down, padding=padding, flip_weight=flip_weight)
+        x=_scale(x, styles), w=weight.to(x.dtype), f=resample_filter, up=up, down=down, padding=padding,
+        flip_weight=flip_weight)
     if demodulate:
         y = _scale(y, demodulation(weight, styles))
     return y if noise is None else y + noise.to(x.dtype)
@@ -101,7 +102,7 @@ def patch_modulated_conv2d(module: ModuleType) -> contextlib.AbstractContextMana
     """Replaces `modulated_conv2d` of a network module.
 
     Raises:
-        ResefaError: if the module lacks `modulated_conv2d`, or if its parameters are neither StyleGAN2's nor StyleGAN3's.
+        ResefaError: if the module lacks `modulated_conv2d`, or its parameters are neither StyleGAN2's nor StyleGAN3's.
     """
     require(module, 'modulated_conv2d')
     found = _parameters(module.modulated_conv2d)

@@ -20,7 +20,8 @@ from resefa_plugin.patches import PATCHES, apply_patches, folding
 TAPS = torch.tensor([1.0, 3, 3, 1]) / 8
 LONG = torch.hann_window(14)[1:-1] / torch.hann_window(14).sum()
 BIAS_ACTS = [dict(act=act, gain=gain, clamp=clamp) for act in ACTIVATIONS for gain, clamp in ((None, None), (1.5, 0.6))]
-RESAMPLINGS = [dict(f=TAPS.outer(TAPS), up=2, padding=[2, 1, 2, 1], gain=4), dict(f=TAPS.outer(TAPS), down=2, padding=1),
+RESAMPLINGS = [dict(f=TAPS.outer(TAPS), up=2, padding=[2, 1, 2, 1], gain=4),
+               dict(f=TAPS.outer(TAPS), down=2, padding=1),
                dict(f=TAPS.outer(TAPS), padding=[1, 1, 1, 1], gain=4), dict(f=LONG, up=2, padding=5, gain=4),
                dict(f=LONG, up=(1, 2), down=(2, 1), padding=[3, 4, -1, 6], flip_filter=True)]
 LRELUS = [dict(fu=LONG, fd=LONG, up=2, down=2, padding=11, clamp=0.9), dict(up=1, down=1, gain=1, slope=1, clamp=0.8),
@@ -36,10 +37,15 @@ def transforms(f, x, b, ts, us):
     def gradient(x):
         return torch.func.grad(lambda x: f(x, b).square().sum())(x)
     return {
-        'forward': y, 'jvp': torch.func.jvp(f, (x, b), (ts[0], b.flip(0)))[1], 'vmap_jvp': columns(lambda x: f(x, b), x, ts),
-        'vjp': torch.func.vjp(lambda x: f(x, b), x)[1](us[0])[0], 'vmap_vjp': torch.vmap(torch.func.vjp(lambda x: f(x, b), x)[1])(us)[0],
-        'bias': torch.func.vjp(lambda b: f(x, b), b)[1](us[0])[0], 'jvp_of_grad': columns(gradient, x, ts),
-        'batched_bias': torch.vmap(f, (None, 0))(x, torch.stack([b, -b])), 'batched_primals': torch.vmap(f, (0, None))(ts, b),
+        'forward': y,
+        'jvp': torch.func.jvp(f, (x, b), (ts[0], b.flip(0)))[1],
+        'vmap_jvp': columns(lambda x: f(x, b), x, ts),
+        'vjp': torch.func.vjp(lambda x: f(x, b), x)[1](us[0])[0],
+        'vmap_vjp': torch.vmap(torch.func.vjp(lambda x: f(x, b), x)[1])(us)[0],
+        'bias': torch.func.vjp(lambda b: f(x, b), b)[1](us[0])[0],
+        'jvp_of_grad': columns(gradient, x, ts),
+        'batched_bias': torch.vmap(f, (None, 0))(x, torch.stack([b, -b])),
+        'batched_primals': torch.vmap(f, (0, None))(ts, b),
     }
 
 
@@ -53,7 +59,7 @@ def compare(op, variants, device, dtype, layout=torch.contiguous_format):
     for options in variants:
         results = []
         for impl, where, kind in (('cuda', device, dtype), ('ref', 'cpu', torch.float64)):
-            moved = {key: value.to(where) if isinstance(value, torch.Tensor) else value for key, value in options.items()}
+            moved = {key: v.to(where) if isinstance(v, torch.Tensor) else v for key, v in options.items()}
 
             def f(x, b):
                 if op.__name__.endswith('upfirdn2d'):
@@ -71,11 +77,15 @@ def compare(op, variants, device, dtype, layout=torch.contiguous_format):
 def check_size_limit(ops, device):
     """More than 2^31 - 1 elements in one call: equal to the same call on slices."""
     x = torch.randn([33, 1, 8192, 8192], device=device, dtype=torch.float16)
-    f = TAPS.outer(TAPS).to(device)
-    acted = ops['bias_act'].bias_act(x, torch.ones(1, device=device, dtype=x.dtype), act='lrelu')
-    filtered = ops['upfirdn2d'].upfirdn2d(x, f, padding=[2, 1, 2, 1])
-    return all(torch.equal(acted[i:i + 1], ops['bias_act'].bias_act(x[i:i + 1], torch.ones(1, device=device, dtype=x.dtype), act='lrelu'))
-               and torch.equal(filtered[i:i + 1], ops['upfirdn2d'].upfirdn2d(x[i:i + 1], f, padding=[2, 1, 2, 1])) for i in (0, 16, 31, 32))
+    f, b = TAPS.outer(TAPS).to(device), torch.ones(1, device=device, dtype=x.dtype)
+
+    def act(x):
+        return ops['bias_act'].bias_act(x, b, act='lrelu')
+
+    def filtered(x):
+        return ops['upfirdn2d'].upfirdn2d(x, f, padding=[2, 1, 2, 1])
+    return all(torch.equal(whole[i:i + 1], op(x[i:i + 1]))
+               for op in (act, filtered) for whole in (op(x),) for i in (0, 16, 31, 32))
 
 
 def main(checkout, device):

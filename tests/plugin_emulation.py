@@ -76,9 +76,10 @@ class Plugins:
 
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         t, bias, xr, yr = (v.to(wide) for v in (x, b, xref, yref))
-        bias = bias.reshape([-1 if i == dim else 1 for i in range(x.ndim)]) if b.numel() else torch.zeros([], dtype=wide)
-        xr = (xr if xref.numel() else torch.zeros([], dtype=wide)) + bias
-        yr = yr if yref.numel() else torch.zeros([], dtype=wide)
+        zero = torch.zeros([], dtype=wide)
+        bias = bias.reshape([-1 if i == dim else 1 for i in range(x.ndim)]) if b.numel() else zero
+        xr = (xr if xref.numel() else zero) + bias
+        yr = yr if yref.numel() else zero
         if grad == 0:
             y = self._act(t + bias, act, alpha) * gain
             y = y.clamp(-clamp, clamp) if clamp >= 0 else y
@@ -95,7 +96,8 @@ class Plugins:
     @staticmethod
     def _act(x, act, alpha):
         return {
-            1: lambda: x, 2: lambda: x.clamp(min=0), 3: lambda: torch.where(x > 0, x, x * alpha), 4: lambda: torch.tanh(x),
+            1: lambda: x, 2: lambda: x.clamp(min=0), 3: lambda: torch.where(x > 0, x, x * alpha),
+            4: lambda: torch.tanh(x),
             5: lambda: torch.sigmoid(x), 6: lambda: torch.where(x >= 0, x, torch.expm1(x)),
             7: lambda: SELU_SCALE * torch.where(x >= 0, x, SELU_ALPHA * torch.expm1(x)),
             8: lambda: F.softplus(x, threshold=80), 9: lambda: x * torch.sigmoid(x),
@@ -112,8 +114,10 @@ class Plugins:
             9: lambda: sigmoid * (1 + x * (1 - sigmoid)),
         }
         second = {
-            4: lambda: -2 * y * (1 - y * y), 5: lambda: y * (1 - y) * (1 - 2 * y), 6: lambda: torch.where(y >= 0, zero, y + 1),
-            7: lambda: torch.where(y >= 0, zero, y + SELU_SCALE * SELU_ALPHA), 8: lambda: torch.exp(-y) * (1 - torch.exp(-y)),
+            4: lambda: -2 * y * (1 - y * y), 5: lambda: y * (1 - y) * (1 - 2 * y),
+            6: lambda: torch.where(y >= 0, zero, y + 1),
+            7: lambda: torch.where(y >= 0, zero, y + SELU_SCALE * SELU_ALPHA),
+            8: lambda: torch.exp(-y) * (1 - torch.exp(-y)),
             9: lambda: sigmoid * (1 - sigmoid) * (2 + x * (1 - 2 * sigmoid)),
         }
         return (first if grad == 1 else second).get(act, lambda: zero)()
@@ -128,17 +132,19 @@ class Plugins:
         check(y.numel() <= self.limit, 'output is too large')
         return y
 
-    def filtered_lrelu(self, x, fu, fd, b, si, up, down, px0, px1, py0, py1, sx, sy, gain, slope, clamp, flip, write_signs):
+    def filtered_lrelu(self, x, fu, fd, b, si, up, down, px0, px1, py0, py1, sx, sy, gain, slope, clamp, flip,
+                       write_signs):
         self.calls.append(('filtered_lrelu', tuple(x.shape)))
         check_plain(x, fu, fd, b, si)
         check(fu.dtype == fd.dtype == torch.float32, 'fu and fd must be float32')
-        check(x.dtype in (torch.float16, torch.float32) and b.dtype == x.dtype, 'x and b must be float16 or float32, alike')
+        check(x.dtype in (torch.float16, torch.float32), 'x must be float16 or float32')
+        check(b.dtype == x.dtype, 'x and b must have the same dtype')
         check(x.ndim == 4 and x.numel() > 0 and b.shape == (x.shape[1],), 'b must have one element per channel of x')
         check(all(isinstance(v, int) for v in (up, down, px0, px1, py0, py1, sx, sy)), 'integers expected')
         if not self.kernels:
             return None, None, -1
         u = resample((x + b[:, None, None]).float(), fu, (up, up), (1, 1), (px0, px1, py0, py1), flip, up ** 2)
-        size = ((u.shape[2] - fd.shape[0]) // down * down + fd.shape[0], (u.shape[3] - fd.shape[-1]) // down * down + fd.shape[-1])
+        size = [(u.shape[i] - taps) // down * down + taps for i, taps in ((2, fd.shape[0]), (3, fd.shape[-1]))]
         so = self._activate(u, si, sx, sy, gain, slope, clamp, write_signs, size)
         return resample(u, fd, (1, 1), (down, down), (0, 0, 0, 0), flip, 1).to(x.dtype), so, 0
 
@@ -155,7 +161,8 @@ class Plugins:
         x *= gain
         h, w = size
         if si.numel():
-            check(si.dtype == torch.uint8 and si.ndim == 4 and si.is_contiguous(), 'signs must be contiguous uint8 of rank 4')
+            check(si.dtype == torch.uint8 and si.ndim == 4, 'signs must be uint8 of rank 4')
+            check(si.is_contiguous(), 'signs must be contiguous')
             check(si.shape[:2] == x.shape[:2], 'signs must have same batch & channels as x')
             bits = torch.stack([si >> s & 3 for s in (0, 2, 4, 6)], -1).flatten(-2)
             rows, columns = torch.arange(x.shape[2]) + sy, torch.arange(x.shape[3]) + sx
@@ -222,4 +229,5 @@ def upfirdn2d_module(plugin: Plugins) -> types.ModuleType:
 
 
 def filtered_lrelu_module(plugin: Plugins, upfirdn2d: types.ModuleType) -> types.ModuleType:
-    return stand_in('filtered_lrelu', plugin, _parse_padding=quadruple, upfirdn2d=upfirdn2d, _filtered_lrelu_cuda=lambda: None)
+    return stand_in('filtered_lrelu', plugin, _parse_padding=quadruple, upfirdn2d=upfirdn2d,
+                    _filtered_lrelu_cuda=lambda: None)

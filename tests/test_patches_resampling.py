@@ -25,8 +25,10 @@ FULL, TAPS = rand(3, 4), rand(4)
 RESAMPLINGS = [
     (dict(up=2, padding=[2, 1, 2, 1], gain=4), TAPS.outer(TAPS)),
     (dict(down=2, padding=[1, 1]), FULL), (dict(up=(2, 3), down=(3, 1), padding=[3, 2, 1, 4]), FULL),
-    (dict(up=(1, 2), down=2, padding=[-1, 3, 2, -1], flip_filter=True), FULL), (dict(up=2, down=1, padding=2, gain=3.0), TAPS),
-    (dict(up=(3, 2), down=(2, 3), padding=[2, 3, 1, 2], flip_filter=True), TAPS), (dict(gain=2.0), torch.tensor([1.25])), (dict(padding=1), None),
+    (dict(up=(1, 2), down=2, padding=[-1, 3, 2, -1], flip_filter=True), FULL),
+    (dict(up=2, down=1, padding=2, gain=3.0), TAPS),
+    (dict(up=(3, 2), down=(2, 3), padding=[2, 3, 1, 2], flip_filter=True), TAPS),
+    (dict(gain=2.0), torch.tensor([1.25])), (dict(padding=1), None),
 ]
 
 
@@ -144,14 +146,15 @@ def both(ops, options, fu, fd):
 @pytest.mark.filterwarnings('ignore:filtered_lrelu has no CUDA kernel')
 @pytest.mark.parametrize('options, fu, fd', LRELUS)
 def test_filtered_lrelu_against_plain_torch(ops, options, fu, fd):
-    # float64 has no kernel: this is the composition of other ops with the sign kernel, exact enough to be compared tightly.
+    # float64 has no kernel: this is the composition of other ops with the sign kernel, exact enough for tight bounds.
     xs, b = randn(3, 2, 3, 6, 7), randn(3, seed=2)
     ours, plain = both(ops, options, fu, fd)
     us = randn(3, *plain(xs[0], b).shape, seed=1)
     results = []
     for f in (ours, plain):
         results.append((transforms_of(lambda x: f(x, b), xs, us), second_order(lambda x: f(x, b), xs),
-                        torch.func.jvp(f, (xs[0], b), (xs[1], b * 2)), torch.func.jvp(lambda b: f(xs[0], b), (b,), (b,)),
+                        torch.func.jvp(f, (xs[0], b), (xs[1], b * 2)),
+                        torch.func.jvp(lambda b: f(xs[0], b), (b,), (b,)),
                         torch.func.vjp(f, xs[0], b)[1](us[0]), torch.vmap(f, (None, 0))(xs[0], randn(4, 3, seed=3)),
                         torch.vmap(torch.func.grad(lambda b: f(xs[0], b).square().sum()))(randn(4, 3, seed=3))))
     torch.testing.assert_close(*results, **TOL64)

@@ -25,7 +25,7 @@ CASES += [('stylegan3', 'stylegan2', SG2), ('stylegan3', 't', SG3), ('stylegan3'
 ROUNDING32 = 1e-5     # Relative, of a picture or Jacobian through some 15 float32 layers.
 ROUNDING64 = 1e-12    # The same in float64.
 DIFFERENCE64 = 1e-6   # Central differences with a step of 1e-6 in float64; a sample within a step of a kink costs more.
-FLOAT16_NETWORK = 5e-2  # The two finest resolutions in float16; a sample that rounds across a kink of the lrelu costs most.
+FLOAT16_NETWORK = 5e-2  # The two finest resolutions in float16; a sample that rounds across a kink costs most.
 OPS32, OPS16 = 1e-5, 5e-3  # One op: float32 with fast math; float16, of which four roundings of 2^-11 are seen at most.
 
 pytestmark = [pytest.mark.upstream, pytest.mark.skipif(not UPSTREAM, reason='RESEFA_UPSTREAM is not set')]

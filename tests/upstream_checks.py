@@ -22,11 +22,13 @@ from plugin_emulation import Plugins
 from resefa_plugin.patches import apply_patches, find_upstream, shim_pkg_resources
 
 SMALL = dict(z_dim=16, w_dim=16, img_channels=3)
-SG3 = dict(SMALL, c_dim=0, img_resolution=32, channel_base=256, channel_max=8, num_layers=6, num_critical=2, margin_size=4)
+SG3 = dict(SMALL, c_dim=0, img_resolution=32, channel_base=256, channel_max=8, num_layers=6, margin_size=4)
 NETWORKS = {
     'stylegan2-ada-pytorch': {
-        'skip': ('networks', dict(SMALL, c_dim=0, img_resolution=32, synthesis_kwargs=dict(channel_base=256, conv_clamp=0.5))),
-        'resnet': ('networks', dict(SMALL, c_dim=0, img_resolution=64, synthesis_kwargs=dict(channel_base=256, architecture='resnet'))),
+        'skip': ('networks', dict(SMALL, c_dim=0, img_resolution=32, synthesis_kwargs=dict(
+            channel_base=256, conv_clamp=0.5))),
+        'resnet': ('networks', dict(SMALL, c_dim=0, img_resolution=64, synthesis_kwargs=dict(
+            channel_base=256, architecture='resnet'))),
         'conditional': ('networks', dict(SMALL, c_dim=3, img_resolution=32, synthesis_kwargs=dict(channel_base=256))),
         'channels_last': ('networks', dict(SMALL, c_dim=0, img_resolution=32, synthesis_kwargs=dict(
             channel_base=256, num_fp16_res=2, fp16_channels_last=True))),
@@ -175,7 +177,8 @@ def measure_emulated(G, c):
                    'vjp': relative(torch.func.vjp(f, z)[1](y)[0], g),
                    'batched_primals': relative(torch.vmap(f)(z_t), torch.cat([f(z) for z in z_t])[:, None])}
             if any(getattr(module, 'use_fp16', False) for module in G.modules()):
-                out['float16'] = relative(columns(lambda z: G.synthesis(G.mapping(z, c), noise_mode='const'), z, z_t), J)
+                half = columns(lambda z: G.synthesis(G.mapping(z, c), noise_mode='const'), z, z_t)
+                out['float16'] = relative(half, J)
     out['called'] = sorted({name for name, _ in plugin.calls})
     return out
 
@@ -202,7 +205,7 @@ def import_official(checkout, *names):
     """Modules of a checkout by dotted name."""
     sys.path.insert(0, checkout)
     if 'requests' not in sys.modules and importlib.util.find_spec('requests') is None:
-        sys.modules['requests'] = types.ModuleType('requests')  # dnnlib imports it for downloads, of which there are none here.
+        sys.modules['requests'] = types.ModuleType('requests')  # dnnlib imports it for downloads: none here.
     with shim_pkg_resources():
         return [importlib.import_module(name) for name in names]
 
