@@ -1,7 +1,7 @@
 """StyleGAN2 (Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020), for forward-mode AD.
 
-Takes the states of stylegan2-ada-pytorch and of stylegan3's `networks_stylegan2` as they are. The two differ in a default
-that changes the picture: where a file of stylegan3 does not say `conv_clamp`, it means 256; here it means None.
+Takes the states of stylegan2-ada-pytorch and of stylegan3's `networks_stylegan2` as they are. The two differ in a
+default that changes the picture: where a file of stylegan3 does not say `conv_clamp`, it means 256; here it means None.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class SynthesisNetwork(StyledSynthesis):
         if img_resolution < 4 or img_resolution & (img_resolution - 1):
             raise CheckpointError(f'img_resolution: expected a power of two of at least 4, got {img_resolution}')
         if channel_base < img_resolution:
-            raise CheckpointError(f'channel_base: expected at least img_resolution {img_resolution}, got {channel_base}')
+            raise CheckpointError(f'channel_base: expected at least img_resolution {img_resolution}, '
+                                  f'got {channel_base}')
         self.w_dim, self.img_resolution, self.img_channels = w_dim, img_resolution, img_channels
         self.block_resolutions = [2 ** i for i in range(2, img_resolution.bit_length())]
         ws_index = in_channels = 0
@@ -73,7 +74,7 @@ class Generator(nn.Module):
         img_resolution: pixels per side, a power of two.
         img_channels: colours.
         mapping_kwargs: arguments of MappingNetwork.
-        synthesis_kwargs: arguments of SynthesisNetwork; `num_fp16_res` and other settings of speed are taken and dropped.
+        synthesis_kwargs: arguments of SynthesisNetwork; settings of speed, such as `num_fp16_res`, are dropped.
 
     Raises: CheckpointError for arguments that are unknown or out of range.
     """

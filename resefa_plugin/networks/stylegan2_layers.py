@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan_layers import (
-    FullyConnectedLayer, activate, activation_constants, demodulation, positive)
+    FullyConnectedLayer, activate, activation_constants, demodulation, positive, to_colours)
 from resefa_plugin.networks.upfirdn import setup_filter, upfirdn2d
 
 ARCHITECTURES = ('orig', 'skip', 'resnet')
@@ -46,8 +46,8 @@ def upsample(x: Tensor, f: Tensor) -> Tensor:
 class SynthesisLayer(nn.Module):
     """A modulated convolution with noise, bias and activation.
 
-    `y = act(d * conv(s * x, W) + noise_strength * noise + b)`: equations 1-3 of the StyleGAN2 paper with the scales moved
-    from the weights to the activations, which is the same map, and which leaves the weights without tangents.
+    `y = act(d * conv(s * x, W) + noise_strength * noise + b)`: equations 1-3 of the StyleGAN2 paper with the scales
+    moved from the weights to the activations, which is the same map, and which leaves the weights without tangents.
     """
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, up: int,
@@ -96,8 +96,7 @@ class ToRGBLayer(nn.Module):
 
     def forward(self, x: Tensor, styles: Tensor) -> Tensor:
         """Args: x `[N, I, h, w]`, styles `[N, I]`. Returns `[N, img_channels, h, w]`."""
-        x = F.conv2d(x * (styles * self.weight_gain)[:, :, None, None], self.weight, self.bias)
-        return activate(x, 1.0, self.conv_clamp)
+        return activate(to_colours(x, self.weight, styles * self.weight_gain, self.bias), 1.0, self.conv_clamp)
 
 
 class SkipLayer(nn.Module):
@@ -117,8 +116,8 @@ class SkipLayer(nn.Module):
 class SynthesisBlock(nn.Module):
     """The layers of one resolution. `conv_clamp` bounds what the layers put out, None: no bound."""
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, img_channels: int, is_last: bool,
-                 architecture: str = 'skip', resample_filter: Sequence[float] = BINOMIAL,
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, img_channels: int,
+                 is_last: bool, architecture: str = 'skip', resample_filter: Sequence[float] = BINOMIAL,
                  conv_clamp: float | None = None, **layer_kwargs: object):
         super().__init__()
         if architecture not in ARCHITECTURES:

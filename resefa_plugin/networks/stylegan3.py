@@ -23,8 +23,8 @@ INERT_KWARGS = ('num_fp16_res', 'magnitude_ema_beta')
 class SynthesisNetwork(StyledSynthesis):
     """W to pictures.
 
-    The styles are that of `input` (a rotation and a translation), then those of the layers in order. There is no noise, so
-    both noise modes give the same picture.
+    The styles are that of `input` (a rotation and a translation), then those of the layers in order. There is no
+    noise, so both noise modes give the same picture.
 
     Args:
         channel_base: channels times resolution.

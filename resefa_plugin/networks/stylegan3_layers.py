@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
-from resefa_plugin.networks.stylegan_layers import EPSILON, FullyConnectedLayer, activate, demodulation, positive
+from resefa_plugin.networks.stylegan_layers import (
+    EPSILON, FullyConnectedLayer, activate, demodulation, positive, to_colours)
 from resefa_plugin.networks.upfirdn import upfirdn2d
 
 GAIN = math.sqrt(2)  # of the leaky ReLU
@@ -104,8 +105,8 @@ class SynthesisInput(nn.Module):
 class SynthesisLayer(nn.Module):
     """A modulated convolution, then a leaky ReLU between an upsampling and a downsampling filter.
 
-    As in StyleGAN2 the scales are moved from the weights to the activations, so that no weight takes a tangent. `source`
-    and `target` are the signals that it reads and writes.
+    As in StyleGAN2 the scales are moved from the weights to the activations, so that no weight takes a tangent.
+    `source` and `target` are the signals that it reads and writes.
 
     Args:
         conv_kernel: taps of the convolution, 3 in configuration T and 1 in R.
@@ -135,7 +136,7 @@ class SynthesisLayer(nn.Module):
         self.register_buffer('up_filter', lowpass_filter(up_taps, source, rate))
         self.register_buffer('down_filter', lowpass_filter(down_taps, target, rate, radial))
 
-        # What the target spans at the higher rate, less what the upsampled source spans, plus what the filters take off.
+        # What the target spans at the higher rate, less what the source spans there, plus what the filters take off.
         total = (target.size - 1) * self.down + 1 - (source.size + conv_kernel - 1) * self.up + up_taps + down_taps - 2
         before = (total + self.up) // 2  # pixels are points at the centres of their cells: appendix C.3
         self.padding = (before, total - before) * 2
@@ -168,5 +169,4 @@ class ToRGBLayer(nn.Module):
     def forward(self, x: Tensor, styles: Tensor) -> Tensor:
         """Args: x `[N, source.channels, h, w]`, styles `[N, source.channels]`. Returns `[N, img_channels, h, w]`."""
         styles = styles * (self.magnitude_ema.rsqrt() * self.weight_gain)
-        x = F.conv2d(x * styles[:, :, None, None], self.weight, self.bias)
-        return activate(x, 1.0, self.conv_clamp)
+        return activate(to_colours(x, self.weight, styles, self.bias), 1.0, self.conv_clamp)

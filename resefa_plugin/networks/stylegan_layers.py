@@ -78,6 +78,23 @@ def demodulation(weight: Tensor, styles: Tensor, epsilon: Tensor | float = EPSIL
     return (styles.square() @ weight.square().sum(dim=(2, 3)).t() + epsilon).rsqrt()
 
 
+def to_colours(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor) -> Tensor:
+    """A modulated 1x1 convolution to few channels, not demodulated.
+
+    With so few outputs it is the weights that are scaled: their tangents are small, those of `x` are not touched twice.
+
+    Args:
+        x: `[N, I, h, w]`.
+        weight: `[O, I, 1, 1]`.
+        styles: `[N, I]`.
+        bias: `[O]`.
+
+    Returns: `[N, O, h, w]`.
+    """
+    y = (weight[:, :, 0, 0] * styles[:, None, :]) @ x.flatten(2)  # [N, O, h * w]
+    return (y + bias[:, None]).unflatten(2, x.shape[2:])
+
+
 def normalize(x: Tensor) -> Tensor:
     """Scales each row to unit mean square."""
     return x * (x.square().mean(dim=1, keepdim=True) + EPSILON).rsqrt()
@@ -150,7 +167,7 @@ class MappingNetwork(nn.Module):
             x = torch.cat([x, normalize(self.embed(c.to(x.dtype)))], dim=1)
         for idx in range(self.num_layers):
             x = getattr(self, f'fc{idx}')(x)
-        ws = x.unsqueeze(1).expand(-1, self.num_ws, -1)
+        ws = x.unsqueeze(1).repeat(1, self.num_ws, 1)  # a copy: forward mode refuses an expanded primal
         if truncation_psi == 1:
             return ws
         if self.w_avg is None:
