@@ -18,7 +18,7 @@ UPSTREAM = os.environ.get('RESEFA_UPSTREAM')
 needs_upstream = pytest.mark.skipif(not UPSTREAM, reason='RESEFA_UPSTREAM is not set')
 
 # In the child: random state, then ws, picture and picture from z, in the precision asked for. Upstream casts to float32
-# by name, so for float64 its module sees a torch whose float32 is float64; filters stay float32, which upstream asserts.
+# by name, so for float64 its module sees a torch whose float32 is float64; filters stay float32: upstream asserts it.
 CHILD = '''
 import importlib, json, sys, types
 import numpy as np
@@ -145,7 +145,7 @@ def randomize(G: nn.Module, seed: int = 0) -> nn.Module:
 def check_derivatives(f, x: Tensor) -> None:
     """jvp against central differences and the adjoint identity, vmap(jvp) against a loop; `x` is float64.
 
-    Central differences at 1e-6 are off by about 1e-9 relative, by 1e-6 where a step crosses a kink; the others are exact.
+    Central differences at 1e-6 are off by about 1e-9 relative, by 1e-6 where a step crosses a kink; the rest is exact.
     """
     generator = torch.Generator().manual_seed(1)
     V = torch.randn(3, *x.shape, generator=generator, dtype=x.dtype)

@@ -121,13 +121,15 @@ def test_torgb_layer_is_linear_in_its_style_and_clamped():
     torch.testing.assert_close(layer(x, styles), expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize('activation, slope, gain', [('linear', 1, 1), ('relu', 0, math.sqrt(2)), ('lrelu', 0.2, math.sqrt(2))])
+@pytest.mark.parametrize('activation, slope, gain', [
+    ('linear', 1, 1), ('relu', 0, math.sqrt(2)), ('lrelu', 0.2, math.sqrt(2))])
 def test_activations(activation, slope, gain):
     layer = randomize(SynthesisLayer(2, 2, 3, 4, 1, use_noise=False, activation=activation))
     x, styles = torch.randn(1, 2, 4, 4).double(), torch.ones(1, 2).double()
     w = layer.weight / (layer.weight.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).sqrt()
     y = F.conv2d(x, w, layer.bias, padding=1)
-    torch.testing.assert_close(layer(x, styles, 'const'), gain * torch.where(y < 0, slope * y, y), rtol=1e-12, atol=1e-12)
+    y = gain * torch.where(y < 0, slope * y, y)
+    torch.testing.assert_close(layer(x, styles, 'const'), y, rtol=1e-12, atol=1e-12)
 
 
 # Mapping
@@ -175,7 +177,8 @@ def test_a_network_of_labels_alone_takes_an_empty_z():
     assert ws.shape == (2, 2, 4) and ws.isfinite().all() and not torch.equal(ws[0], ws[1])
 
 
-@pytest.mark.parametrize('c_dim, c', [(3, None), (3, torch.zeros(2, 4)), (3, torch.zeros(1, 3)), (0, torch.zeros(2, 1))])
+@pytest.mark.parametrize('c_dim, c', [
+    (3, None), (3, torch.zeros(2, 4)), (3, torch.zeros(1, 3)), (0, torch.zeros(2, 1))])
 def test_labels_of_another_shape_are_an_error(c_dim, c):
     G = small(c_dim=c_dim)
     with pytest.raises(ResefaError, match=rf'c: expected a label of shape \[2, {c_dim}\]'):
@@ -205,7 +208,8 @@ def test_picture_is_a_function_of_its_styles(architecture, c_dim, img_channels):
 
 def test_styles_are_named_and_say_which_w_they_come_from():
     S = small().synthesis
-    assert S.style_names == ('b4.conv1', 'b4.torgb', 'b8.conv0', 'b8.conv1', 'b8.torgb', 'b16.conv0', 'b16.conv1', 'b16.torgb')
+    assert S.style_names == ('b4.conv1', 'b4.torgb', 'b8.conv0', 'b8.conv1', 'b8.torgb',
+                             'b16.conv0', 'b16.conv1', 'b16.torgb')
     assert S.style_dims == (12, 12, 12, 12, 12, 12, 8, 8)
     assert S.style_ws == (0, 1, 1, 2, 3, 3, 4, 5)
     assert S.num_ws == 6
@@ -243,7 +247,8 @@ def test_state_has_the_official_names_and_shapes():
     layer = {'weight': (12, 12, 3, 3), 'bias': (12,), 'noise_strength': (), 'resample_filter': (4, 4),
              'affine.weight': (12, 8), 'affine.bias': (12,)}
     expected = {'mapping.embed.weight': (8, 3), 'mapping.embed.bias': (8,), 'mapping.w_avg': (8,),
-                'mapping.fc0.weight': (8, 14), 'mapping.fc0.bias': (8,), 'mapping.fc1.weight': (8, 8), 'mapping.fc1.bias': (8,),
+                'mapping.fc0.weight': (8, 14), 'mapping.fc0.bias': (8,), 'mapping.fc1.weight': (8, 8),
+                'mapping.fc1.bias': (8,),
                 'synthesis.b4.const': (12, 4, 4), 'synthesis.b4.resample_filter': (4, 4),
                 'synthesis.b8.resample_filter': (4, 4), 'synthesis.b8.skip.weight': (12, 12, 1, 1),
                 'synthesis.b8.skip.resample_filter': (4, 4), 'synthesis.b8.torgb.weight': (3, 12, 1, 1),
@@ -321,9 +326,10 @@ def test_random_noise_is_an_error():
     ('stylegan2-ada-pytorch', 'training.networks'), ('stylegan3', 'training.networks_stylegan2')])
 @pytest.mark.parametrize('architecture, c_dim, img_channels, resolution, conv_clamp', [
     ('skip', 0, 3, 128, None), ('resnet', 5, 3, 32, 0.7), ('orig', 5, 1, 64, 256)])
-def test_equals_the_official_network(tmp_path, checkout, module, architecture, c_dim, img_channels, resolution, conv_clamp,
-                                     double):
-    synthesis_kwargs = dict(channel_base=512, channel_max=32, architecture=architecture, conv_clamp=conv_clamp, num_fp16_res=0)
+def test_equals_the_official_network(tmp_path, checkout, module, architecture, c_dim, img_channels, resolution,
+                                     conv_clamp, double):
+    synthesis_kwargs = dict(channel_base=512, channel_max=32, architecture=architecture, conv_clamp=conv_clamp,
+                            num_fp16_res=0)
     mapping_kwargs = dict(num_layers=3)
     args = (16, c_dim, 24, resolution, img_channels)
     nested = checkout == 'stylegan2-ada-pytorch'

@@ -54,8 +54,11 @@ def test_radial_filter_is_the_transform_of_a_disc_under_the_window():
     taps, rate = 7, 16  # odd, so that the centre is sampled too
     f = lowpass_filter(taps, BAND, rate, radial=True).double().numpy()
     x = (np.arange(taps) - 3) / rate
-    ideal = np.array([[scipy.integrate.quad(lambda p: p * scipy.special.j0(2 * np.pi * p * math.hypot(a, b)), 0, BAND.cutoff)[0]
-                       for a in x] for b in x])
+
+    def disc(r):
+        return scipy.integrate.quad(lambda p: p * scipy.special.j0(2 * np.pi * p * r), 0, BAND.cutoff)[0]
+
+    ideal = np.array([[disc(math.hypot(a, b)) for a in x] for b in x])
     beta = scipy.signal.kaiser_beta(scipy.signal.kaiser_atten(taps, 2 * BAND.half_width / (rate / 2)))
     expected = ideal * np.outer(*[scipy.signal.windows.kaiser(taps, beta)] * 2)
     np.testing.assert_allclose(f, expected / expected.sum(), rtol=1e-5, atol=1e-7)  # stored in float32
@@ -173,7 +176,8 @@ def test_layers_of_the_published_configuration():
     S = Generator(512, 0, 8, 1024, 3, channel_base=65536, channel_max=1024, **R).synthesis
     assert S.style_names == (
         'input', 'L0_36_1024', 'L1_36_1024', 'L2_52_1024', 'L3_52_1024', 'L4_84_1024', 'L5_148_1024', 'L6_148_1024',
-        'L7_276_645', 'L8_276_406', 'L9_532_256', 'L10_1044_161', 'L11_1044_102', 'L12_1044_64', 'L13_1024_64', 'L14_1024_3')
+        'L7_276_645', 'L8_276_406', 'L9_532_256', 'L10_1044_161', 'L11_1044_102', 'L12_1044_64', 'L13_1024_64',
+        'L14_1024_3')
     assert S.num_ws == 16
 
 
@@ -194,7 +198,8 @@ def test_derivatives_in_z_and_in_style_space():
 def test_state_has_the_official_names():
     state = small(num_layers=3).state_dict()
     keys = {'mapping.w_avg', *(f'mapping.fc{i}.{key}' for i in (0, 1) for key in ('weight', 'bias'))}
-    keys |= {f'synthesis.input.{key}' for key in ('weight', 'affine.weight', 'affine.bias', 'transform', 'freqs', 'phases')}
+    keys |= {f'synthesis.input.{key}'
+             for key in ('weight', 'affine.weight', 'affine.bias', 'transform', 'freqs', 'phases')}
     common = ('weight', 'bias', 'magnitude_ema', 'affine.weight', 'affine.bias')
     for name in ('L0_24_8', 'L1_24_8', 'L2_16_8'):
         keys |= {f'synthesis.{name}.{key}' for key in (*common, 'up_filter', 'down_filter')}

@@ -1,4 +1,4 @@
-"""What StyleGAN2 and StyleGAN3 share: mapping network, demodulation, and the split of synthesis at its style vectors."""
+"""What StyleGAN2 and StyleGAN3 share: mapping, demodulation, and the split of synthesis at its style vectors."""
 
 from __future__ import annotations
 
@@ -161,8 +161,8 @@ class MappingNetwork(nn.Module):
         shape = (z.shape[0], self.c_dim)
         if c is None and self.c_dim > 0 or c is not None and tuple(c.shape) != shape:
             got = None if c is None else list(c.shape)
-            raise ResefaError(f'c: expected a label of shape {list(shape)}, got {got}; a network with labels needs one, '
-                              'a network without takes none')
+            raise ResefaError(f'c: expected a label of shape {list(shape)}, got {got}; a network with labels needs '
+                              'one, a network without takes none')
         if self.c_dim > 0:
             x = torch.cat([x, normalize(self.embed(c.to(x.dtype)))], dim=1)
         for idx in range(self.num_layers):
@@ -181,8 +181,8 @@ class MappingNetwork(nn.Module):
 class StyledSynthesis(nn.Module, abc.ABC):
     """A synthesis network as a function of its style vectors, the coordinates of StyleSpace.
 
-    A style vector is what comes out of a layer's affine map, before any constant that the layer multiplies it with. Whoever
-    derives from this registers its layers in order with `add_style`.
+    A style vector is what comes out of a layer's affine map, before any constant that the layer multiplies it with.
+    Whoever derives from this registers its layers in order with `add_style`.
 
     Attributes:
         num_ws: how many w it takes.
@@ -225,8 +225,8 @@ class StyledSynthesis(nn.Module, abc.ABC):
         Raises: ResefaError for 'random', whose derivative would be noise, and for styles of other shapes.
         """
         if noise_mode not in NOISE_MODES:
-            raise ResefaError(f"noise_mode '{noise_mode}' is not one of {', '.join(NOISE_MODES)}; the picture has to be a "
-                              'function of its latent, which it is not with random noise')
+            raise ResefaError(f"noise_mode '{noise_mode}' is not one of {', '.join(NOISE_MODES)}; the picture has to be "
+                              'a function of its latent, which it is not with random noise')
         dims = tuple(s.shape[-1] for s in styles)
         if dims != self.style_dims or any(s.ndim != 2 for s in styles):
             raise ResefaError(f'styles: expected {len(self.style_dims)} tensors [N, C] with C = {self.style_dims}, got '

@@ -32,8 +32,8 @@ def upfirdn2d(x: Tensor, f: Tensor, up: int = 1, down: int = 1, padding: Sequenc
               gain: float = 1.0) -> Tensor:
     """Inserts zeros, pads, convolves with a filter, and keeps every `down`-th pixel.
 
-    Per axis `y[i] = gain * sum_k f[k] u[down * i + n - 1 - k]`, where `u` is `x` with `up - 1` zeros after each pixel and
-    then padded. Zeros are never multiplied: upsampling is a transposed convolution.
+    Per axis `y[i] = gain * sum_k f[k] u[down * i + n - 1 - k]`, where `u` is `x` with `up - 1` zeros after each pixel
+    and then padded. Zeros are never multiplied: upsampling is a transposed convolution.
 
     Args:
         x: `[N, C, h, w]`.
