@@ -225,8 +225,8 @@ class StyledSynthesis(nn.Module, abc.ABC):
         Raises: ResefaError for 'random', whose derivative would be noise, and for styles of other shapes.
         """
         if noise_mode not in NOISE_MODES:
-            raise ResefaError(f"noise_mode '{noise_mode}' is not one of {', '.join(NOISE_MODES)}; the picture has to be "
-                              'a function of its latent, which it is not with random noise')
+            raise ResefaError(f"noise_mode '{noise_mode}' is not one of {', '.join(NOISE_MODES)}; the picture has to "
+                              'be a function of its latent, which it is not with random noise')
         dims = tuple(s.shape[-1] for s in styles)
         if dims != self.style_dims or any(s.ndim != 2 for s in styles):
             raise ResefaError(f'styles: expected {len(self.style_dims)} tensors [N, C] with C = {self.style_dims}, got '
