@@ -53,7 +53,7 @@ class DirectionsWriter(Callback):
 
 
 class PictureWriter(Callback):
-    """Strips, sheets, heat maps, plots and `report.html`: what a person looks at to believe the figures.
+    """Strips, sheets, heat maps, plots, `overview.jpg` and `report.html`: what a person looks at to believe the figures.
 
     Args:
         outdir: the folder of the run, which holds its `options.json`.
@@ -63,6 +63,7 @@ class PictureWriter(Callback):
     def __init__(self, outdir: pathlib.Path, other_samples: Sequence[Sample] = ()):
         self.outdir, self.other_samples = outdir, other_samples
         self._samples: list[SampleSection] = []
+        self._overview: list[tuple[str, list[Image.Image]]] = []
         self._seconds: dict[str, float] = {}
 
     def on_sample_start(self, factorizer, sample, jacobian):
@@ -108,6 +109,7 @@ class PictureWriter(Callback):
         self._samples[-1].regions.append(RegionSection(
             result.partition.name, f'{result.name}.npz', float(mask.mean()), named['region'], heat_map, named['eigenvalues'],
             rows, named['sheet'], named.get('other_seeds')))
+        self._overview.append((result.name, [pictures.thumbnail(named['region'], PICTURE_SIDE), *tiles[0]]))
         self._seconds |= {f'{result.sample.name} {stage}' if stage == 'jacobian' else f'{result.name} {stage}': value
                           for stage, value in result.seconds.items()}
 
@@ -119,6 +121,10 @@ class PictureWriter(Callback):
                                       pictures.strength_captions(OTHER_STRENGTHS), f'{result.partition.name} 1 on other samples')
 
     def on_run_end(self, factorizer, results):
+        names, rows = zip(*self._overview)
+        overview = pictures.contact_sheet(rows, [f'{name}\ndirection 1' for name in names],
+                                          ['region', *pictures.strength_captions(STRENGTHS)])
+        pictures.save_jpeg(overview, self.outdir / 'overview.jpg')
         record = json.loads((self.outdir / 'options.json').read_text(encoding='utf-8'))
         write_report(self.outdir / 'report.html', Report(
             title=f'{", ".join(dict.fromkeys(r.partition.name for r in results))} of {factorizer.hook.name}',

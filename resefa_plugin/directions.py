@@ -358,8 +358,8 @@ class DirectionSet:
             'direction  eigenvalue  residual     alpha    inside  (predicted)   outside  (predicted)',
         ]
         rms = {name: np.sqrt(getattr(self, name)) for name in _ARRAYS if name.endswith('side')}
-        for i in range(len(self)):
-            lines.append(f"{i:9d}  {self.eigenvalues[i]:10.4g}  {self.residuals[i]:8.1e}  {self.step[i]:8.4g}  "
+        for i in range(len(self)):  # counted from 1, as `resefa edit --index` does
+            lines.append(f"{i + 1:9d}  {self.eigenvalues[i]:10.4g}  {self.residuals[i]:8.1e}  {self.step[i]:8.4g}  "
                          f"{rms['measured_inside'][i]:8.4f}  {rms['predicted_inside'][i]:11.4f}  "
                          f"{rms['measured_outside'][i]:8.4f}  {rms['predicted_outside'][i]:11.4f}")
         return '\n'.join(lines)

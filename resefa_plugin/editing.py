@@ -13,8 +13,9 @@ from resefa_plugin.regions import RegionPartition
 
 # Strength 1 changes the region by this root mean square, on the [-1, 1] scale: 12.75 grey levels of 255.
 STRENGTH_RMS = 0.1
-# The measured step may correct the predicted one by this factor at most: beyond it the picture saturates.
-MAX_CORRECTION = 4.0
+# The step is corrected by what was measured, so often, and by this factor at most: beyond it the picture saturates.
+CORRECTIONS, MAX_CORRECTION = 2, 4.0
+CLOSE_ENOUGH = 0.02
 
 
 def render_edits(space: LatentSpace, sample: Sample, offsets: Tensor, resolution: int | None = None) -> Tensor:
@@ -62,7 +63,7 @@ def calibrate(space: LatentSpace, sample: Sample, partition: RegionPartition, di
     """Finds the step of each direction that changes the region by a root mean square of 0.1 (STRENGTH_RMS).
 
     The step is predicted from A, alpha^2 n^T A n = sum of squares (Eq. 5), rendered at +alpha and -alpha at full resolution,
-    and corrected once by what was measured.
+    and corrected by what was measured.
 
     Args:
         directions: `[k, d]`, unit rows.
@@ -80,10 +81,15 @@ def calibrate(space: LatentSpace, sample: Sample, partition: RegionPartition, di
     for direction, slope in zip(directions, inside):
         direction = torch.from_numpy(np.asarray(direction, np.float32))
         step = STRENGTH_RMS / np.sqrt(slope)
-        rms = np.sqrt(_both_ways(space, sample, partition, original, step * direction)[0])
-        step *= np.clip(STRENGTH_RMS / max(rms, 1e-12), 1 / MAX_CORRECTION, MAX_CORRECTION)
+        change = _both_ways(space, sample, partition, original, step * direction)
+        for _ in range(CORRECTIONS):
+            ratio = np.sqrt(change[0]) / STRENGTH_RMS
+            if abs(ratio - 1) < CLOSE_ENOUGH:
+                break
+            step /= np.clip(ratio, 1 / MAX_CORRECTION, MAX_CORRECTION)
+            change = _both_ways(space, sample, partition, original, step * direction)
         steps.append(step)
-        measured.append(_both_ways(space, sample, partition, original, step * direction))
+        measured.append(change)
     step, measured = np.array(steps), np.array(measured)
     return Calibration(step, step ** 2 * inside, step ** 2 * outside, measured[:, 0], measured[:, 1])
 

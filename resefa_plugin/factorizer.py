@@ -18,6 +18,7 @@ from resefa_plugin.probe import probe
 from resefa_plugin.rayleigh import RayleighSolution, solve_rayleigh
 from resefa_plugin.regions import RegionPartition
 
+NOTHING = 1e-10  # of the first eigenvalue: a direction below it does not change the region, but for rounding
 SPECTRUM = 20  # eigenvalues to know, so that a reader sees how quickly they fall
 
 
@@ -82,7 +83,7 @@ class Factorizer:
         hook: the generator.
         space: the latent space to factorize: one of `hook.space_names`.
         layers: the layers that the offset acts on; None for all.
-        num_directions: directions to keep per region.
+        num_directions: directions to keep per region; fewer where the region has not so many that change it.
         tau: ridge of Eq. 11, relative to tr(B).
         solver: `auto`, `dense` or `woodbury`.
         resolution: longer side of the picture that is differentiated, after box averaging; None for min(256, picture).
@@ -149,14 +150,15 @@ class Factorizer:
         gram = jacobian.gram(region)
         solution = solve_rayleigh(*gram, min(self.space.dim, max(self.num_directions, SPECTRUM)), tau=self.tau, solver=self.solver)
         solved = time.perf_counter()
-        calibration = calibrate(self.space, sample, region, solution.directions[:self.num_directions], gram, jacobian.image_shape)
+        k = min(self.num_directions, int((solution.eigenvalues > NOTHING * solution.eigenvalues[0]).sum()))
+        calibration = calibrate(self.space, sample, region, solution.directions[:k], gram, jacobian.image_shape)
         calibrated = time.perf_counter()
         directions = self._direction_set(sample, region, jacobian, solution, calibration)
         return RegionResult(sample, self.space, region, directions, solution.eigenvalues,
                             {'jacobian': seconds, 'solve': solved - start, 'calibrate': calibrated - solved})
 
     def _direction_set(self, sample, region, jacobian, solution: RayleighSolution, calibration) -> DirectionSet:
-        k = self.num_directions
+        k = len(calibration.step)
         metadata = DirectionMetadata(
             network=self.hook.name, network_sha256=self.hook.sha256, image_shape=self.hook.image_shape,
             space=self.space.name, layers=self.space.layers, num_ws=self.hook.num_ws, region=region.name,

@@ -100,7 +100,7 @@ class ModulatedConv(nn.Module):
             filtered = functional.conv2d(x, self.weight_dw, padding=1, groups=x.shape[1])
             out = functional.conv2d(filtered * scale, self.weight, self.bias)
         out += self.noise
-        slope = torch.where(out > 0, 1.0, SLOPE)
+        slope = torch.where(out > 0, torch.ones_like(out), SLOPE)
         out *= slope
         if gain is not None:
             slope *= gain[:, :, None, None]

@@ -19,3 +19,7 @@ def main():
 
 for command in (factorize, edit, export, info):
     main.add_command(command)
+
+
+if __name__ == '__main__':
+    main()

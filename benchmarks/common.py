@@ -1,0 +1,77 @@
+"""What the benchmarks share: the machine, timing, and tables that are written by the script and never by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import platform
+import re
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+HERE = pathlib.Path(__file__).parent
+
+
+def environment() -> dict[str, object]:
+    """The machine and the versions, as they go with every figure."""
+    model = next((line.split(':', 1)[1].strip() for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+                  if line.startswith('model name')), platform.processor()) if os.path.exists('/proc/cpuinfo') else platform.processor()
+    record = {'cpu': model, 'cores': os.cpu_count(), 'threads': torch.get_num_threads(), 'python': platform.python_version(),
+              'torch': torch.__version__}
+    if torch.cuda.is_available():
+        record['gpu'] = torch.cuda.get_device_name()
+    return record
+
+
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Wall-clock seconds of one call, the device idle before and after."""
+    synchronize(device)
+    start = time.perf_counter()
+    call()
+    synchronize(device)
+    return time.perf_counter() - start
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def paired(calls: dict[str, Callable[[], object]], device: torch.device, rounds: int) -> dict[str, list[float]]:
+    """Times several calls in turn, `rounds` times after one round of warm-up, so that a busy moment hits all of them."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for round_ in range(rounds + 1):
+        for name, call in calls.items():
+            elapsed = seconds(call, device)
+            if round_:
+                times[name].append(elapsed)
+    return times
+
+
+def median_ratio(numerator: list[float], denominator: list[float]) -> float:
+    """Median over the rounds of the ratio within each round."""
+    return statistics.median(n / d for n, d in zip(numerator, denominator))
+
+
+def peak_gigabytes(device: torch.device) -> float:
+    """Largest memory of the process so far: the GPU's, else resident main memory."""
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def publish(name: str, record: dict, table: str) -> None:
+    """Writes results/NAME.json, and the table between the marks `<!-- NAME -->` and `<!-- /NAME -->` of README.md."""
+    (HERE / 'results').mkdir(exist_ok=True)
+    (HERE / 'results' / f'{name}.json').write_text(json.dumps(record, indent=2) + '\n')
+    readme = HERE / 'README.md'
+    text = readme.read_text()
+    pattern = re.compile(rf'(<!-- {name} -->\n).*?(<!-- /{name} -->)', re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f'{readme} has no marks <!-- {name} --> and <!-- /{name} -->')
+    readme.write_text(pattern.sub(lambda match: match[1] + table + match[2], text))

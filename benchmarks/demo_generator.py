@@ -1,0 +1,102 @@
+"""Speed and memory of a factorization of the demo generator, and of the published procedure, in one run.
+
+    python -m benchmarks.demo_generator [--device cuda] [--write]
+"""
+
+from __future__ import annotations
+
+import click
+import torch
+from tqdm import tqdm
+
+from benchmarks.common import environment, median_ratio, paired, peak_gigabytes, publish, seconds
+from resefa_plugin import RegionJacobian, open_network, parse_region, solve_rayleigh
+from resefa_plugin.allocator import keep_large_blocks
+
+NETWORK, RESOLUTION = 'mobilestylegan-ffhq', 256
+
+
+@click.command()
+@click.option('--device', default='cpu', show_default=True)
+@click.option('--rounds', default=5, show_default=True, help='Paired rounds of the ratios')
+@click.option('--rows', default=8, show_default=True, help='Rows of the published procedure that are timed')
+@click.option('--write', is_flag=True, help='Put the result into results/ and README.md')
+def main(device, rounds, rows, write):
+    """Speed and memory of a factorization of the demo generator."""
+    keep_large_blocks()
+    device = torch.device(device)
+    hook = open_network(NETWORK, device)
+    space, sample = hook.space('w'), hook.sample(0, 0.7)
+    jacobian = RegionJacobian(hook, space, sample, RESOLUTION)
+    V = torch.randn(jacobian._chunk(), space.dim, device=device)
+    jacobian.jvp(V)  # decides and checks how tangents are computed
+
+    def forward(batch):
+        return lambda: space.images(sample, torch.zeros(batch, space.dim, device=device))
+
+    ratios = {}
+    with torch.no_grad():
+        calls = {f'forward {b}': forward(b) for b in (1, 2, 4)} | {'tangents': lambda: jacobian.jvp(V)}
+        times = paired(calls, device, rounds)
+        per_forward = {b: [t / b for t in times[f'forward {b}']] for b in (1, 2, 4)}
+        best = min(per_forward, key=lambda b: sorted(per_forward[b])[rounds // 2])
+        ratios['linearization'] = median_ratio([t / len(V) for t in times['tangents']], per_forward[best])
+        ad = paired({'forward': forward(best), 'ad': lambda: jacobian._forward_mode(V)}, device, 2)
+        ratios['vmap(jvp)'] = median_ratio([t / len(V) for t in ad['ad']], [t / best for t in ad['forward']])
+    memory_before = peak_gigabytes(device)
+
+    bar = tqdm(total=space.dim, unit='tangent')
+    whole = seconds(lambda: jacobian.compute(bar.update), device)
+    bar.close()
+    mouth, eyes = (parse_region(name, hook.image_shape[1:]) for name in ('mouth', 'eyes'))
+    first = seconds(lambda: jacobian.gram(mouth), device)
+    second_gram = seconds(lambda: jacobian.gram(eyes), device)
+    gram = jacobian.gram(eyes)
+    solve = seconds(lambda: solve_rayleigh(*gram, 20), device)
+    memory = peak_gigabytes(device)
+
+    row = published_row(space, sample, rows, device)
+    pixels = RESOLUTION ** 2
+    record = {
+        'environment': environment(), 'network': NETWORK, 'resolution': RESOLUTION, 'dimensions': space.dim, 'chunk': len(V),
+        'forward_seconds': sorted(per_forward[best])[rounds // 2], 'forward_batch': best, 'forwards_per_tangent': ratios,
+        'jacobian_seconds': whole, 'first_gram_seconds': first, 'second_gram_seconds': second_gram, 'solve_seconds': solve,
+        'peak_gigabytes': memory, 'peak_gigabytes_before_jacobian': memory_before, 'published_row_seconds': row, 'published_rows_timed': rows,
+        'published_seconds_extrapolated': row * pixels, 'times_faster': row * pixels / (whole + first + solve)}
+    table = render(record)
+    print(table)
+    if write:
+        publish('demo_generator', record, table)
+
+
+def published_row(space, sample, rows: int, device: torch.device) -> float:
+    """Seconds per row of reverse mode as published: channels summed, nearest resize to 256, one pixel's gradient at a time."""
+    offset = torch.zeros(1, space.dim, device=device, requires_grad=True)
+    picture = space.images(sample, offset)
+    grey = torch.nn.functional.interpolate(picture, RESOLUTION, mode='nearest').sum(dim=1).flatten()
+    positions = torch.linspace(0, len(grey) - 1, rows + 1).long().tolist()
+    torch.autograd.grad(grey[positions[0]], offset, retain_graph=True)
+    return sum(seconds(lambda: torch.autograd.grad(grey[p], offset, retain_graph=True), device) for p in positions[1:]) / rows
+
+
+def render(r: dict) -> str:
+    e = r['environment']
+    where = e.get('gpu') or f'{e["cpu"]}, {e["cores"]} cores'
+    rows = [
+        ('forward picture at 1024, best batch', f'{r["forward_seconds"]:.2f} s (batch {r["forward_batch"]})'),
+        ('forwards per tangent, by the network\'s own linearization', f'{r["forwards_per_tangent"]["linearization"]:.2f}'),
+        ('forwards per tangent, `vmap(jvp)`', f'{r["forwards_per_tangent"]["vmap(jvp)"]:.2f}'),
+        (f'Jacobian in W, {r["dimensions"]} tangents at {r["resolution"]}x{r["resolution"]}', f'{r["jacobian_seconds"]:.0f} s'),
+        ('Gram matrices, first region', f'{r["first_gram_seconds"]:.2f} s'),
+        ('Gram matrices, each further region', f'{r["second_gram_seconds"]:.2f} s'),
+        ('solve', f'{r["solve_seconds"]:.2f} s'),
+        ('peak memory of the process', f'{r["peak_gigabytes"]:.1f} GB'),
+        (f'published procedure, reverse mode row by row (extrapolated from {r["published_rows_timed"]} rows of {r["resolution"] ** 2})',
+         f'{r["published_seconds_extrapolated"] / 3600:.1f} h ({r["published_row_seconds"]:.2f} s a row)'),
+        ('times faster than the published procedure', f'{r["times_faster"]:.0f}')]
+    lines = [f'| {r["network"]} on {where}, torch {e["torch"]} | |', '|---|---|', *(f'| {name} | {value} |' for name, value in rows)]
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,162 @@
+"""The demo generator against OpenVINO's own output, and its spaces against each other."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from resefa_plugin import RegionJacobian
+from resefa_plugin.errors import ResefaError
+from resefa_plugin.networks.mobile_stylegan import SynthesisNetwork, inverse_haar
+from resefa_plugin.probe import probe
+
+pytestmark = pytest.mark.network
+
+# OpenVINO in float32: w of RandomState(0).randn(4, 512), and 4x4 box averages and a crop of pictures of 0.7 w.
+ORACLE = np.load(pathlib.Path(__file__).parent / 'data' / 'openvino_reference.npz')
+GREY_LEVEL = 2 / 255
+# Slopes of activations near zero flip between two orders of float32 operations; measured 4e-4.
+FLOAT32_TANGENT = 2e-3
+
+
+def test_mapping_agrees_with_openvino(demo):
+    z = torch.from_numpy(np.random.RandomState(0).randn(4, 512).astype(np.float32))
+    error = np.abs(demo.G.mapping(z).numpy() - ORACLE['w']).max() / np.abs(ORACLE['w']).max()
+    assert error < 1e-4
+
+
+@pytest.mark.parametrize('index', [0, 1])
+def test_pictures_agree_with_openvino(demo, index):
+    w = torch.from_numpy(0.7 * ORACLE['w'][index:index + 1])
+    space = demo.space('w')
+    sample = demo.sample_from_ws(w)
+    image = space.images(sample, torch.zeros(1, 512))
+    assert image.shape == (1, 3, 1024, 1024)
+    # The oracle is stored in float16, which is off by up to a sixteenth of a grey level.
+    assert np.abs(functional.avg_pool2d(image, 4).numpy()[0] - ORACLE['image_box256'][index]).max() < GREY_LEVEL
+    assert np.abs(image[0, :, 600:728, 448:576].numpy() - ORACLE['crop_1024'][index]).max() < GREY_LEVEL
+    for resolution in (512, 256, 64):  # skipping the last wavelet transform is exact
+        low = space.images(sample, torch.zeros(1, 512), resolution)
+        assert (low - functional.avg_pool2d(image, 1024 // resolution)).abs().max() < 1e-5
+
+
+def test_seed_and_truncation_are_the_hosts(demo):
+    sample = demo.sample(3, truncation_psi=0.7)
+    z = torch.from_numpy(np.random.RandomState(3).randn(1, 512).astype(np.float32))
+    assert torch.equal(sample.latents['z'], z)
+    w_avg, w = demo.G.w_avg, demo.G.mapping(z)[0]
+    assert torch.allclose(sample.latents['ws'][0], (w_avg + 0.7 * (w - w_avg)).expand(23, 512), atol=1e-6)
+    cut = demo.sample(3, truncation_psi=0.7, truncation_cutoff=8).latents['ws'][0]
+    assert torch.allclose(cut[:8], sample.latents['ws'][0, :8]) and torch.allclose(cut[8:], w.expand(15, 512))
+    assert not torch.allclose(cut[8:], sample.latents['ws'][0, 8:])
+
+
+@pytest.mark.parametrize('space, layers', [('w', None), ('s', (20, 21))])
+def test_probe_accepts_it(demo, space, layers):
+    probe(demo, demo.space(space, layers), demo.sample(0, 0.7), 128)
+
+
+@pytest.mark.parametrize('name, layers', [('z', None), ('z', (4, 5)), ('w', None), ('w', (4, 5, 6, 7)), ('w+', None), ('w+', (0, 22)),
+                                          ('s', None), ('s', (1, 22))])
+def test_linearization_is_forward_mode_ad(demo, name, layers):
+    space, sample = demo.space(name, layers), demo.sample(1, 0.7)
+    jacobian = RegionJacobian(demo, space, sample, 64, chunk_size=2)
+    V = torch.randn(2, space.dim, generator=torch.Generator().manual_seed(0))
+    by_hand = space.linearize(sample, 64)(V)
+    assert torch.equal(by_hand, space.linearize(sample, 64)(V))
+    by_ad = jacobian._forward_mode(V)
+    assert (by_hand - by_ad).norm() < FLOAT32_TANGENT * by_ad.norm()
+
+
+def test_offsets_of_the_spaces_are_the_same_edit(demo):
+    """A W offset is the W+ offset that repeats it, restricted to layers or not; its style offset is the affine's product."""
+    sample, layers = demo.sample(2, 0.7), (4, 5, 6, 7)
+    offset = 0.3 * torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
+    w, wplus, s = demo.space('w', layers), demo.space('w+', layers), demo.space('s', layers)
+    latent = sample.latents['ws']
+    assert torch.allclose(w.move(latent, offset), wplus.move(latent, offset.repeat(1, 4)))
+    moved = w.move(latent, offset)
+    assert torch.equal(moved[:, :4], latent[:, :4]) and torch.equal(moved[:, 8:], latent[:, 8:])
+    style_offset = torch.cat([offset @ demo.G.synthesis.modulated[i].affine.weight.T for i in layers], dim=1)
+    assert s.dim == style_offset.shape[1]
+    pictures = w.images(sample, offset, 64), s.images(sample, style_offset, 64)
+    assert (pictures[0] - pictures[1]).abs().max() < 1e-4
+
+
+def test_w_tangent_is_the_sum_of_the_layers_of_wplus(demo):
+    sample, v = demo.sample(0, 0.7), torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
+    parts = [range(3), range(3, 15), range(15, 23)]
+    by_layer = sum(demo.space('w+', tuple(part)).linearize(sample, 32)(v.repeat(1, len(part))) for part in parts)
+    whole = demo.space('w').linearize(sample, 32)(v)
+    assert (by_layer - whole).norm() < FLOAT32_TANGENT * whole.norm()
+
+
+def test_adjoint_identity(demo):
+    jacobian = RegionJacobian(demo, demo.space('w'), demo.sample(0, 0.7), 256)
+    generator = torch.Generator().manual_seed(0)
+    t, u = torch.randn(1, 512, generator=generator), torch.randn(1, 3, 256, 256, generator=generator)
+    pushed = jacobian.jvp(t)
+    u += pushed / pushed.norm() * u.norm()  # away from zero, where only rounding would be compared
+    forward, reverse = (u.double() * pushed.double()).sum(), (jacobian.vjp(u).double() * t.double()).sum()
+    assert abs(forward - reverse) < 1e-3 * abs(forward)
+
+
+def test_inverse_haar_is_orthogonal_and_averages():
+    bands = torch.randn(1, 8, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    picture = inverse_haar(bands)
+    assert picture.shape == (1, 2, 8, 8)
+    assert torch.isclose(picture.norm(), bands.norm())
+    assert torch.allclose(functional.avg_pool2d(picture, 2), bands[:, :2] / 2)
+    vertical = inverse_haar(torch.eye(8, dtype=torch.float64)[2][None, :, None, None])  # channel 0's vertical detail
+    assert torch.equal(vertical[0, 0], torch.tensor([[.5, .5], [-.5, -.5]], dtype=torch.float64))
+
+
+def test_linearization_in_float64():
+    """On random weights, where float64 leaves rounding no excuse."""
+    torch.manual_seed(0)
+    G = SynthesisNetwork()
+    for parameter in G.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    for module in G.modulated:
+        torch.nn.init.constant_(module.affine.bias, 1.0)
+    G = G.double().requires_grad_(False)
+    styles = [0.5 + torch.rand(1, n, dtype=torch.float64) for n in G.style_dims]
+    tangents = [torch.randn(1, n, dtype=torch.float64) for n in G.style_dims]
+    by_hand = G.linearize(styles, 64)(tangents)
+    by_ad = torch.func.jvp(lambda *s: G.from_styles(list(s), 64), tuple(styles), tuple(tangents))[1]
+    assert (by_hand - by_ad).norm() < 1e-12 * by_ad.norm()
+
+
+def test_linearization_at_every_resolution(demo):
+    sample, v = demo.sample(0, 0.7), torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
+    full = demo.space('w').linearize(sample, None)(v)
+    assert full.shape == (1, 3, 1024, 1024)
+    for resolution in (512, 128):
+        low = demo.space('w').linearize(sample, resolution)(v)
+        assert (low - functional.avg_pool2d(full, 1024 // resolution)).norm() < 1e-5 * low.norm()
+
+
+def test_errors(demo):
+    with pytest.raises(ResefaError, match="space 'q' is not one of z, w, w\\+, s, the spaces of mobilestylegan-ffhq"):
+        demo.space('q')
+    for layers in ((23,), (-1, 2), ()):
+        with pytest.raises(ResefaError, match=r"layers .* of space 'w': mobilestylegan-ffhq has layers 0 to 22"):
+            demo.space('w', layers)
+    with pytest.raises(ResefaError, match='unconditional: it takes no class label'):
+        demo.sample(0, c=torch.zeros(1, 10))
+    with pytest.raises(ResefaError, match='resolution 300 does not divide the picture'):
+        demo.space('w').images(demo.sample(0), torch.zeros(1, 512), 300)
+    for shape in ([1, 18, 512], [2, 23, 512], [23, 256], [1, 1, 1, 512]):
+        with pytest.raises(ResefaError, match=r'latents of shape .* do not fit .*: expected \[1, 23, 512\]'):
+            demo.sample_from_ws(torch.zeros(shape))
+    with pytest.raises(ResefaError, match='contain NaN or infinity'):
+        demo.sample_from_ws(torch.full([1, 23, 512], float('nan')))
+    with pytest.raises(ResefaError, match="proj00 is known by its w only, so it cannot be edited in space 'z'; use 'w' or 'w\\+'"):
+        demo.space('z').latent(demo.sample_from_ws(torch.zeros(512)))
+    for seed in (-1, 2 ** 32):
+        with pytest.raises(ResefaError, match=f'seed {seed} is out of range: numpy takes 0 to 4294967295'):
+            demo.sample(seed)
