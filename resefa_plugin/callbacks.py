@@ -23,7 +23,7 @@ PICTURE_SIDE = 512  # longer side of the pictures kept for sheets and the report
 
 
 class ProgressBar(Callback):
-    """One bar per sample: the tangents of its Jacobian."""
+    """A bar for the tangents of each Jacobian, and one for the strengths of each region's directions."""
 
     def __init__(self):
         self._bar = None
@@ -35,6 +35,15 @@ class ProgressBar(Callback):
         self._bar.update(count)
 
     def on_jacobian_end(self, factorizer, sample, jacobian):
+        self._bar.close()
+
+    def on_region_start(self, factorizer, sample, region, num_directions):
+        self._bar = tqdm(total=num_directions, desc=f'{sample.name}-{region.name}: strengths', unit='direction', dynamic_ncols=True)
+
+    def on_direction(self, factorizer, sample, region):
+        self._bar.update()
+
+    def on_region_end(self, factorizer, result):
         self._bar.close()
 
     def on_exception(self, factorizer, error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +60,8 @@ class Calibration:
 
 
 def calibrate(space: LatentSpace, sample: Sample, partition: RegionPartition, directions: np.ndarray,
-              gram: tuple[Tensor, Tensor], jacobian_shape: tuple[int, int, int]) -> Calibration:
+              gram: tuple[Tensor, Tensor], jacobian_shape: tuple[int, int, int],
+              progress: Callable[[], None] = lambda: None) -> Calibration:
     """Finds the step of each direction that changes the region by a root mean square of 0.1 (STRENGTH_RMS).
 
     The step is predicted from A, alpha^2 n^T A n = sum of squares (Eq. 5), rendered at +alpha and -alpha at full resolution,
@@ -69,6 +71,7 @@ def calibrate(space: LatentSpace, sample: Sample, partition: RegionPartition, di
         directions: `[k, d]`, unit rows.
         gram: A and B of the partition, `[d, d]`.
         jacobian_shape: `(C, h, w)` of the pictures that A and B sum over.
+        progress: called after each direction.
     """
     channels, height, width = jacobian_shape
     foreground = int(partition.at(height, width).sum())
@@ -90,6 +93,7 @@ def calibrate(space: LatentSpace, sample: Sample, partition: RegionPartition, di
             change = _both_ways(space, sample, partition, original, step * direction)
         steps.append(step)
         measured.append(change)
+        progress()
     step, measured = np.array(steps), np.array(measured)
     return Calibration(step, step ** 2 * inside, step ** 2 * outside, measured[:, 0], measured[:, 1])
 

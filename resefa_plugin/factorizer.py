@@ -63,6 +63,12 @@ class Callback:
     def on_jacobian_end(self, factorizer: Factorizer, sample: Sample, jacobian: RegionJacobian) -> None:
         """After the Jacobian of a sample."""
 
+    def on_region_start(self, factorizer: Factorizer, sample: Sample, region: RegionPartition, num_directions: int) -> None:
+        """After a region is solved, before the strength of its directions is measured."""
+
+    def on_direction(self, factorizer: Factorizer, sample: Sample, region: RegionPartition) -> None:
+        """After the strength of each direction is measured."""
+
     def on_region_end(self, factorizer: Factorizer, result: RegionResult) -> None:
         """After each region of each sample."""
 
@@ -151,7 +157,9 @@ class Factorizer:
         solution = solve_rayleigh(*gram, min(self.space.dim, max(self.num_directions, SPECTRUM)), tau=self.tau, solver=self.solver)
         solved = time.perf_counter()
         k = min(self.num_directions, int((solution.eigenvalues > NOTHING * solution.eigenvalues[0]).sum()))
-        calibration = calibrate(self.space, sample, region, solution.directions[:k], gram, jacobian.image_shape)
+        self._call('on_region_start', sample, region, k)
+        calibration = calibrate(self.space, sample, region, solution.directions[:k], gram, jacobian.image_shape,
+                                lambda: self._call('on_direction', sample, region))
         calibrated = time.perf_counter()
         directions = self._direction_set(sample, region, jacobian, solution, calibration)
         return RegionResult(sample, self.space, region, directions, solution.eigenvalues,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from resefa_plugin import hooks
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.hooks import open_network
+from tests.toys import TinyHook
 
 keep_large_blocks()
 
@@ -23,3 +25,9 @@ def global_state():
     before = (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads())
     yield
     assert (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()) == before
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """`--network=tiny`, a style-based generator of 32 x 32 pixels."""
+    monkeypatch.setitem(hooks.ASSETS, 'tiny', lambda device: TinyHook())

@@ -20,39 +20,9 @@ from PIL import Image
 import resefa_plugin.scripts
 from resefa_plugin import DirectionSet, hooks
 from resefa_plugin.hooks.function import FunctionHook
-from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.scripts.main import main
 
 NETWORK = 'mobilestylegan-ffhq'
-
-
-class TinyHook(StyleBasedHook):
-    """A style-based generator of 32 x 32 pixels with z = w of 4 dimensions, 3 layers and styles = ws: quick enough for every option."""
-
-    name, sha256, image_shape, licence = 'tiny', 'a' * 64, (3, 32, 32), 'CC0'
-    z_dim = w_dim = 4
-    num_ws, style_dims, device = 3, (4, 4, 4), torch.device('cpu')
-
-    def mapping(self, z, c, truncation_psi, truncation_cutoff):
-        ws = z[:, None].repeat(1, 3, 1)
-        cutoff = 3 if truncation_cutoff is None else truncation_cutoff
-        return torch.cat([ws[:, :cutoff] * truncation_psi, ws[:, cutoff:]], dim=1)
-
-    def styles(self, ws):
-        return list(ws.unbind(1))
-
-    def synthesis(self, ws, resolution):
-        return self.from_styles(self.styles(ws), resolution)
-
-    def from_styles(self, styles, resolution):
-        weight = torch.from_numpy(np.random.RandomState(0).randn(12, 3 * 32 * 32).astype(np.float32)) / 4
-        images = torch.tanh(torch.cat(styles, dim=1) @ weight).unflatten(1, (3, 32, 32))
-        return hooks.base.box_average(images, resolution)
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    monkeypatch.setitem(hooks.ASSETS, 'tiny', lambda device: TinyHook())
 
 
 def invoke(*arguments, code=0):
@@ -90,7 +60,7 @@ def test_end_to_end_on_the_real_generator(tmp_path):
     assert change[d.mask].mean() > 2 * change[~d.mask].mean()  # local on a face that took no part
 
 
-@pytest.mark.parametrize('space, layers, dim', [('z', None, 4), ('w', None, 4), ('w', '1-2', 4), ('w+', None, 12), ('w+', '0,2', 8), ('s', '1', 4)])
+@pytest.mark.parametrize('space, layers, dim', [('z', None, 4), ('w', None, 4), ('w', '1-2', 4), ('w+', None, 32), ('w+', '0,2', 8), ('s', '1', 4)])
 def test_factorize_writes_everything(tiny, tmp_path, space, layers, dim):
     arguments = ['--seeds=0,3', '--trunc=0.5', f'--space={space}', '--num-directions=2', '--other-seeds=7', *([f'--layers={layers}'] if layers else [])]
     output = factorize(tmp_path, *arguments, '--region=eyes')
@@ -131,7 +101,7 @@ def test_edit_and_its_latents(tiny, tmp_path):
     stems = [f'seed000{s}-0{i}' for s in (0, 5) for i in range(4)]
     assert names == sorted(['grid.png', 'options.json', *(f'{s}.{e}' for s in stems for e in ('npz', 'png'))])
     ws = [np.load(tmp_path / 'e' / f'seed0000-0{i}.npz')['w'] for i in range(4)]
-    assert ws[0].shape == (1, 3, 4) and ws[0].dtype == np.float32
+    assert ws[0].shape == (1, 8, 4) and ws[0].dtype == np.float32
     step = d.step[1] * d.directions[1]
     assert np.allclose(ws[3] - ws[0], 3 * step, atol=1e-5) and np.allclose(ws[2], d.latent, atol=1e-5)
     # A saved latent is a projected w: edited by nothing it gives the same picture again.
@@ -145,7 +115,7 @@ def test_edit_and_its_latents(tiny, tmp_path):
 
 
 def test_factorize_at_a_projected_latent(tiny, tmp_path):
-    np.savez(tmp_path / 'projected_w.npz', w=np.full((1, 3, 4), 0.3, np.float32))
+    np.savez(tmp_path / 'projected_w.npz', w=np.full((1, 8, 4), 0.3, np.float32))
     factorize(tmp_path / 'out', f'--projected_w={tmp_path}/projected_w.npz', '--num-directions=1')
     d = DirectionSet.load(tmp_path / 'out' / 'proj00-box.npz')
     assert d.metadata.seeds == () and np.allclose(d.latent, 0.3)
@@ -167,7 +137,7 @@ def test_export(tiny, tmp_path, format_, name):
 
 def test_info(tiny, tmp_path):
     output = invoke('info', 'tiny')
-    assert '32 x 32, 3 channels' in output and 'space w+    12 dimensions, layers 0-2' in output and 'CC0' in output
+    assert '32 x 32, 3 channels' in output and 'space w+    32 dimensions, layers 0-7' in output and 'CC0' in output
     factorize(tmp_path, '--num-directions=2')
     output = invoke('info', tmp_path / 'seed0000-box.npz')
     assert 'region      box' in output and output.strip().splitlines()[-1].split()[0] == '2'
@@ -181,7 +151,7 @@ def test_info(tiny, tmp_path):
     (['--network=tiny', '--region=eyes', '--seeds=4-2'], "'4-2' is not a list of seeds: expected numbers and ascending ranges like 0,1,4-6"),
     (['--network=tiny', '--region=eyes', '--seeds=0-9999999'], 'names more than 100,000 seeds'),
     (['--network=tiny', '--region=eyes', '--seeds=4294967296'], 'seed 4294967296 is out of range'),
-    (['--network=tiny', '--region=eyes', '--layers=3'], "layers 3 of space 'w': tiny has layers 0 to 2"),
+    (['--network=tiny', '--region=eyes', '--layers=8'], "layers 8 of space 'w': tiny has layers 0 to 7"),
     (['--network=tiny', '--region=eyes', '--layers=a'], "'a' is not a list of layers"),
     (['--network=tiny', '--region=eyes', '--space=w++'], "space 'w++' is not one of z, w, w+, s, the spaces of tiny"),
     (['--network=tiny', '--region=eyes', '--resolution=5'], 'resolution 5 does not divide the picture of 32x32'),
@@ -209,7 +179,7 @@ def test_other_errors(tiny, tmp_path):
     np.savez(tmp_path / 'latents.npz', z=np.zeros((1, 4)))
     assert "no array 'w' among z" in invoke('edit', '--network=tiny', f'--directions={path}', f'--projected-w={tmp_path}/latents.npz', out, code=1)
     np.save(tmp_path / 'w.npy', np.zeros((1, 18, 512), np.float32))
-    assert 'expected [1, 3, 4]' in invoke('edit', '--network=tiny', f'--directions={path}', f'--projected-w={tmp_path}/w.npy', out, code=1)
+    assert 'expected [1, 8, 4]' in invoke('edit', '--network=tiny', f'--directions={path}', f'--projected-w={tmp_path}/w.npy', out, code=1)
     (tmp_path / 'file').write_text('x')
     assert '--outdir=' in invoke('edit', '--network=tiny', f'--directions={path}', f'--outdir={tmp_path}/file', code=2).replace('Invalid value for ', '--outdir=')
     assert '--outdir=' in invoke('edit', '--network=tiny', f'--directions={path}', f'--outdir={tmp_path}/file/x', code=1)

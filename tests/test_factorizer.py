@@ -106,7 +106,8 @@ def test_callbacks_are_called_in_order():
     hook, recorder = TanhToy().hook(), Recorder()
     samples = [hook.sample(0), hook.sample(1)]
     results = Factorizer(hook, 'z', callbacks=[recorder]).run(samples, [LEFT, ~LEFT])
-    per_sample = ['on_sample_start', 'on_tangents', 'on_jacobian_end', 'on_region_end', 'on_region_end']
+    per_region = ['on_region_start', *['on_direction'] * 5, 'on_region_end']
+    per_sample = ['on_sample_start', 'on_tangents', 'on_jacobian_end', *per_region, *per_region]
     assert recorder.names() == ['on_run_start', *per_sample, *per_sample, 'on_run_end']
     assert [event[1] for event in recorder.events if event[0] == 'on_region_end'] == results
     assert sum(event[2] for event in recorder.events if event[0] == 'on_tangents') == 12

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from resefa_plugin.hooks.base import box_average
 from resefa_plugin.hooks.function import FunctionHook
+from resefa_plugin.hooks.style_based import StyleBasedHook
 
 
 class TanhToy:
@@ -49,3 +51,27 @@ class TwoPartToy:
 
     def hook(self) -> FunctionHook:
         return FunctionHook(self.images, self.z_dim, name='two-part-toy')
+
+
+class TinyHook(StyleBasedHook):
+    """A style-based generator of 32 x 32 pixels with z = w of 4 dimensions, 8 layers and styles = ws: quick enough for every option."""
+
+    name, sha256, image_shape, licence = 'tiny', 'a' * 64, (3, 32, 32), 'CC0'
+    z_dim = w_dim = 4
+    num_ws, style_dims, device = 8, (4,) * 8, torch.device('cpu')
+
+    def mapping(self, z, c, truncation_psi, truncation_cutoff):
+        ws = z[:, None].repeat(1, 8, 1)
+        cutoff = 8 if truncation_cutoff is None else truncation_cutoff
+        return torch.cat([ws[:, :cutoff] * truncation_psi, ws[:, cutoff:]], dim=1)
+
+    def styles(self, ws):
+        return list(ws.unbind(1))
+
+    def synthesis(self, ws, resolution):
+        return self.from_styles(self.styles(ws), resolution)
+
+    def from_styles(self, styles, resolution):
+        weight = torch.from_numpy(np.random.RandomState(0).randn(32, 3 * 32 * 32).astype(np.float32)) / 8
+        images = torch.tanh(torch.cat(styles, dim=1) @ weight).unflatten(1, (3, 32, 32))
+        return box_average(images, resolution)

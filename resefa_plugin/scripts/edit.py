@@ -58,7 +58,8 @@ def edit(network, directions, index, strength, alpha, steps, device, outdir, **s
     strengths = np.linspace(*strength, steps) if steps > 1 else np.array([strength[1]])
     factor = 1 / direction_set.step[index - 1] if alpha else 1.0
     rows, names = [], [f'{i:02d}' for i in range(steps)]
-    for sample in tqdm(samples, desc='edits', unit='sample', dynamic_ncols=True, disable=len(samples) < 2):
+    bar = tqdm(total=len(samples) * steps, desc='edits', unit='picture', dynamic_ncols=True)
+    for sample in samples:
         offsets = torch.stack([torch.from_numpy(direction_set.offset(index - 1, s * factor)) for s in strengths])
         rows.append([])
         for name, offset in zip(names, offsets):
@@ -66,6 +67,8 @@ def edit(network, directions, index, strength, alpha, steps, device, outdir, **s
             pictures.save_png(image, outdir / f'{sample.name}-{name}.png')
             _save_latents(outdir / f'{sample.name}-{name}.npz', space, sample, offset)
             rows[-1].append(pictures.thumbnail(image, 512))
+            bar.update()
+    bar.close()
     captions = pictures.strength_captions(strengths)
     grid = pictures.contact_sheet(rows, [sample.name for sample in samples], captions,
                                   f'{direction_set.metadata.region} {index}')
