@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test benchmark clean
+.PHONY: demo test clean
 
 # torch first and pinned: a bare `torch` would take the newest build with several GB of CUDA packages.
 $(VENV)/.installed: setup.py constraints.txt

@@ -31,8 +31,12 @@ setup(
         'ninja',         # the host repositories' CUDA plugins
     ],
     extras_require={
-        'plots': ['matplotlib>=3.7'],
+        'biggan': ['pytorch-pretrained-biggan==0.1.1'],
         'dev': ['pytest>=7.4'],
+        'metrics': ['onnxruntime>=1.17'],
+        'plots': ['matplotlib>=3.7'],
+        'ui': ['gradio>=6.14,<7'],  # 6.14: gr.HTML takes a template and js_on_load
+        'video': ['imageio-ffmpeg>=0.5'],
     },
     entry_points={'console_scripts': ['resefa=resefa_plugin.scripts.main:main']},
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ctypes
 
 # From glibc's malloc.h.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-KEEP_BYTES = 1 << 30  # larger than any tensor of one chunk; mallopt takes an int
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+OPTIONS = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 1 << 30, M_TOP_PAD: 1 << 28}
 
 
 def keep_large_blocks() -> bool:
@@ -23,4 +23,4 @@ def keep_large_blocks() -> bool:
         mallopt, _ = libc.mallopt, libc.gnu_get_libc_version
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
         return False
-    return all(mallopt(option, KEEP_BYTES) for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD))
+    return all([mallopt(option, value) for option, value in OPTIONS.items()])

@@ -30,7 +30,7 @@ def reading(path: pathlib.Path) -> Iterator[None]:
     except DirectionsError as error:
         raise DirectionsError(f'{path}: {error}') from error
     except FileNotFoundError as error:
-        raise DirectionsError(f'{path} does not exist; `resefa factorize` writes directions files') from error
+        raise DirectionsError(f'{path} does not exist') from error
     except OSError as error:
         raise DirectionsError(f'{path} cannot be read: {error.strerror or error}') from error
     except (zipfile.BadZipFile, zlib.error, tokenize.TokenError, AttributeError, EOFError, LookupError, MemoryError,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from PIL import Image
@@ -65,12 +65,13 @@ class PictureWriter(Callback):
     """Strips, sheets, heat maps, plots, `overview.jpg` and `report.html`: what a person looks at to believe the figures.
 
     Args:
-        outdir: the folder of the run, which holds its `options.json`.
+        outdir: the folder of the run.
+        record: what the report says of the run: `options`, `versions` (by name) and `command`.
         other_samples: samples that took no part; direction 1 of each region is tried on them.
     """
 
-    def __init__(self, outdir: pathlib.Path, other_samples: Sequence[Sample] = ()):
-        self.outdir, self.other_samples = outdir, other_samples
+    def __init__(self, outdir: pathlib.Path, record: Mapping[str, Any], other_samples: Sequence[Sample] = ()):
+        self.outdir, self.record, self.other_samples = outdir, record, other_samples
         self._samples: list[SampleSection] = []
         self._overview: list[tuple[str, list[Image.Image]]] = []
         self._seconds: dict[str, float] = {}
@@ -134,11 +135,10 @@ class PictureWriter(Callback):
         overview = pictures.contact_sheet(rows, [f'{name}\ndirection 1' for name in names],
                                           ['region', *pictures.strength_captions(STRENGTHS)])
         pictures.save_jpeg(overview, self.outdir / 'overview.jpg')
-        record = json.loads((self.outdir / 'options.json').read_text(encoding='utf-8'))
         write_report(self.outdir / 'report.html', Report(
             title=f'{", ".join(dict.fromkeys(r.partition.name for r in results))} of {factorizer.hook.name}',
             network=factorizer.hook.name, network_licence=factorizer.hook.licence, samples=self._samples,
-            options=record['options'], versions=record['versions'], seconds=self._seconds, command=record['command']))
+            options=self.record['options'], versions=self.record['versions'], seconds=self._seconds, command=self.record['command']))
 
 
 def _thumbnails(images: Tensor) -> list[Image.Image]:

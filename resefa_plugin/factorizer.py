@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 import time
 from collections.abc import Iterable, Sequence
@@ -11,11 +12,11 @@ import numpy as np
 
 from resefa_plugin.directions import DirectionMetadata, DirectionSet
 from resefa_plugin.editing import calibrate
-from resefa_plugin.errors import RegionError
+from resefa_plugin.errors import RegionError, SolverError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
 from resefa_plugin.jacobian import RegionJacobian
 from resefa_plugin.probe import probe
-from resefa_plugin.rayleigh import RayleighSolution, solve_rayleigh
+from resefa_plugin.rayleigh import SOLVERS, RayleighSolution, solve_rayleigh
 from resefa_plugin.regions import RegionPartition
 
 NOTHING = 1e-10  # of the first eigenvalue: a direction below it does not change the region, but for rounding
@@ -96,11 +97,21 @@ class Factorizer:
         jacobian_dir: a folder to keep Jacobians in and to find them again; None keeps none.
         command: the command line, for the record in the files.
         callbacks: what happens along the way.
+
+    Raises:
+        ResefaError: no such space or layers.
+        SolverError: tau, solver or num_directions out of range.
     """
 
     def __init__(self, hook: GeneratorHook, space: str = 'w', layers: tuple[int, ...] | None = None, *, num_directions: int = 5,
                  tau: float = 1e-3, solver: str = 'auto', resolution: int | None = None,
                  jacobian_dir: str | pathlib.Path | None = None, command: str = '', callbacks: Iterable[Callback] = ()):
+        if num_directions < 1:
+            raise SolverError(f'num_directions is {num_directions}, expected 1 or more')
+        if not (math.isfinite(tau) and tau >= 0):
+            raise SolverError(f'tau is {tau}, expected a finite number of at least 0 (1e-3 is the paper\'s)')
+        if solver not in ('auto', *SOLVERS):
+            raise SolverError(f"solver '{solver}' is not one of auto, {', '.join(SOLVERS)}")
         self.hook, self.space = hook, hook.space(space, layers)
         self.num_directions = min(num_directions, self.space.dim)
         self.tau, self.solver, self.resolution = tau, solver, resolution

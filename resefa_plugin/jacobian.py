@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling
 from resefa_plugin.memory import available_bytes
 from resefa_plugin.regions import RegionPartition
 
-DEFAULT_RESOLUTION = 256
+DEFAULT_RESOLUTION, SMALLEST_DEFAULT = 256, 64
 MAX_CHUNK = 8  # tangents; measured on the demo generator: more are not faster, and cost memory
 # Float32 at 1024 pixels: rounding flips the slope of activations near zero, which measured as 4e-4. An error is order 1.
 LINEARIZATION_TOLERANCE = 1e-2
@@ -124,21 +125,37 @@ class RegionJacobian:
         if self._matrix is not None:
             return self
         if path is None:
-            self._matrix = self._fill(torch.empty(self.space.dim, int(np.prod(self.image_shape)), device=self._home()), progress)
+            self._matrix = self._fill(self._empty(), progress)
             return self
-        path = pathlib.Path(path)
-        file = path / f'jacobian-{self.fingerprint()}.npy'
+        file = pathlib.Path(path) / f'jacobian-{self.fingerprint()}.npy'
         if not file.exists():
             self._write(file, progress)
         elif progress is not None:
             progress(self.space.dim)
-        self._matrix = torch.from_numpy(np.load(file, mmap_mode='c').reshape(self.space.dim, -1))
+        self._matrix = self._read(file)
         return self
 
-    def _home(self) -> torch.device:
-        """Where the matrix is kept: on an NVIDIA GPU if there is ample room (others have no float64), else in main memory."""
-        room = available_bytes(self.hook.device) if self.hook.device.type == 'cuda' else 0
-        return self.hook.device if 8 * self.space.dim * np.prod(self.image_shape) < room else torch.device('cpu')
+    def _empty(self) -> Tensor:
+        """Room for the matrix: on an NVIDIA GPU if there is ample (others have no float64), else in main memory."""
+        columns = math.prod(self.image_shape)
+        needed = 4 * self.space.dim * columns
+        if self.hook.device.type == 'cuda' and 2 * needed < available_bytes(self.hook.device):
+            return torch.empty(self.space.dim, columns, device=self.hook.device)
+        room = available_bytes(torch.device('cpu'))
+        if needed > room:
+            raise ResefaError(f"the Jacobian of space '{self.space.name}' needs {needed / 1e9:.1f} GB and {room / 1e9:.1f} GB are free: choose "
+                              'fewer --layers, a smaller --resolution, or a folder for it with --jacobian-dir')
+        return torch.empty(self.space.dim, columns)
+
+    def _read(self, file: pathlib.Path) -> Tensor:
+        try:
+            array = np.load(file, mmap_mode='c', allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ResefaError(f'{file}: is no kept Jacobian ({error}); delete it, and it is computed anew') from error
+        if array.dtype != np.float32 or array.shape != (self.space.dim, *self.image_shape):
+            raise ResefaError(f'{file}: holds {array.dtype} {list(array.shape)}, expected float32 {[self.space.dim, *self.image_shape]}; '
+                              'delete it, and it is computed anew')
+        return torch.from_numpy(array.reshape(self.space.dim, -1))
 
     def _write(self, file: pathlib.Path, progress: Callable[[int], None] | None) -> None:
         with replacing(file) as part:
@@ -212,21 +229,25 @@ class RegionJacobian:
         facts = {'network': self.hook.sha256 or self.hook.name, 'space': self.space.name, 'layers': self.space.layers,
                  'image_shape': self.image_shape, 'psi': self.sample.truncation_psi, 'cutoff': self.sample.truncation_cutoff}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        for latent in (self.space.latent(self.sample), self.sample.c):
-            if latent is not None:
-                digest.update(latent.detach().cpu().numpy().tobytes())
+        parts = [self.space.latent(self.sample), self.sample.c]
+        if not self.hook.sha256:  # a name does not tell one function from another, its picture does
+            with torch.no_grad():
+                parts.append(self._images(torch.zeros(self.space.dim, device=self.hook.device)))
+        for part in parts:
+            if part is not None:
+                digest.update(part.detach().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
 
 def default_resolution(image_shape: tuple[int, int, int]) -> int:
-    """The largest resolution up to 256 that divides the picture into equal boxes."""
+    """The largest resolution up to 256 that divides the picture into equal boxes; the picture's own if that is below 64."""
     _, height, width = image_shape
     longer = max(height, width)
-    factor = next(f for f in range(max(1, -(-longer // DEFAULT_RESOLUTION)), longer + 1)
-                  if (height % f == 0 and width % f == 0) or f == longer)
-    return longer // factor
+    factors = [f for f in range(1, longer // SMALLEST_DEFAULT + 1) if height % f == 0 and width % f == 0]
+    return longer // next((f for f in factors if longer // f <= DEFAULT_RESOLUTION), 1)
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    # CPU allocations fail with a plain RuntimeError; only its text tells.
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+    # Only the text tells: CPU allocations fail with a plain RuntimeError.
+    texts = ("can't allocate memory", 'not enough memory', 'out of memory')
+    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in texts)

@@ -59,11 +59,11 @@ def _check_adjoint(hook, jacobian, tangent, pushed, generator):
     # A cotangent near J t keeps both sides away from zero, where rounding would decide.
     cotangent = torch.randn(pushed.shape, generator=generator).to(pushed)
     cotangent = cotangent * pushed.norm() / cotangent.norm() + pushed
-    forward = (cotangent.double() * pushed.double()).sum().item()
-    reverse = (jacobian.vjp(cotangent).double() * tangent.double()).sum().item()
+    forward = (cotangent.cpu().double() * pushed.cpu().double()).sum().item()
+    reverse = (jacobian.vjp(cotangent).cpu().double() * tangent.cpu().double()).sum().item()
     if abs(forward - reverse) > ADJOINT_TOLERANCE * max(abs(forward), abs(reverse)):
         raise TangentError(f'{hook.name}: forward mode and reverse mode disagree, <u, J t> = {forward:.6g} but <J^T u, t> = {reverse:.6g}. '
-                           'A custom autograd function of the network has a wrong jvp or backward')
+                           'A custom autograd function of the network has a wrong jvp or backward, or a no_grad inside it stops reverse mode')
 
 
 def _check_difference(hook, space, sample, resolution, tangent, pushed):

@@ -38,7 +38,7 @@ def factorize(outdir, *arguments, code=0):
 
 @pytest.mark.network
 def test_end_to_end_on_the_real_generator(tmp_path):
-    """The mouth, in the 512 dimensions... of one style: 64 tangents of the last block, at 64 pixels."""
+    """The mouth, in one style vector of the last block: 32 tangents, at 64 pixels."""
     out = tmp_path / 'out'
     invoke('factorize', f'--network={NETWORK}', '--seeds=0', '--trunc=0.7', '--region=mouth', '--space=s', '--layers=20', '--num-directions=1',
            '--resolution=64', '--other-seeds=1', '--device=cpu', f'--outdir={out}')
@@ -46,7 +46,7 @@ def test_end_to_end_on_the_real_generator(tmp_path):
     assert d.directions.shape == (1, 32) and d.metadata.space == 's' and d.metadata.layers == (20,)
     assert d.measured_inside[0] > 4 * d.measured_outside[0]
     assert np.sqrt(d.measured_inside[0]) == pytest.approx(0.1, rel=0.1)
-    assert np.allclose(d.mask, np.asarray(d.mask)) and d.mask.shape == (1024, 1024)
+    assert d.mask.shape == (1024, 1024)
     html = (out / 'report.html').read_text()
     assert 'non-commercial' in html and 'seed0000-mouth.npz' in html
     for name in ('overview.jpg', 'seed0000.png', 'seed0000-mouth/sheet.png', 'seed0000-mouth/direction1.png', 'seed0000-mouth/region.png',

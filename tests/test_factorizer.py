@@ -169,3 +169,11 @@ def test_function_hook_refuses_what_is_no_generator():
         hook.space('z', (1,))
     with pytest.raises(ResefaError, match='takes no truncation cutoff and no class label'):
         hook.sample(0, truncation_cutoff=3)
+
+
+@pytest.mark.parametrize('wrong, match', [
+    ({'tau': float('nan')}, 'tau is nan'), ({'tau': -1}, 'tau is -1'), ({'solver': 'cholesky'}, "solver 'cholesky' is not one of auto, dense"),
+    ({'num_directions': 0}, 'num_directions is 0, expected 1 or more')])
+def test_arguments_are_checked_before_the_long_part(wrong, match):
+    with pytest.raises(SolverError, match=match):
+        Factorizer(TanhToy().hook(), 'z', **wrong)

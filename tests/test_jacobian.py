@@ -162,8 +162,8 @@ def test_wrong_arguments():
         make(TanhToy(), 1)[0].compute().gram(RegionPartition.from_box(0, 0, 1, 1, (8, 8)))
 
 
-@pytest.mark.parametrize('shape, expected', [((3, 1024, 1024), 256), ((3, 64, 64), 64), ((3, 768, 512), 192), ((3, 300, 300), 150),
-                                             ((3, 257, 257), 1)])
+@pytest.mark.parametrize('shape, expected', [((3, 1024, 1024), 256), ((3, 64, 64), 64), ((3, 768, 512), 192), ((3, 300, 300), 150), ((3, 96, 64), 96),
+                                             ((3, 257, 257), 257)])
 def test_default_resolution(shape, expected):
     assert default_resolution(shape) == expected
 
@@ -178,3 +178,28 @@ def test_a_wrong_linearization_is_refused():
     space.linearize = lambda sample, resolution: (lambda V: 1.05 * exact(V))
     with pytest.raises(TangentError, match='linearization is off by 0.05 from forward-mode AD'):
         RegionJacobian(hook, space, hook.sample(0)).compute()
+
+
+def test_kept_jacobians_of_two_functions_are_two(tmp_path):
+    """Functions have no hash; their pictures tell them apart."""
+    for seed in (0, 1):
+        toy = TanhToy(seed=seed)
+        jacobian, z = make(toy)
+        assert close(jacobian.compute(path=tmp_path).matrix, toy.jacobian(z).reshape(-1, toy.z_dim).T)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize('damage', [lambda f: f.write_bytes(f.read_bytes()[:-100]), lambda f: f.write_bytes(b'x'),
+                                    lambda f: np.save(f, np.zeros(3)), lambda f: np.save(f, np.array([{}], object))])
+def test_damaged_kept_jacobian(tmp_path, damage):
+    make(TanhToy())[0].compute(path=tmp_path)
+    file, = tmp_path.iterdir()
+    damage(file)
+    with pytest.raises(ResefaError, match='jacobian-.*npy: .* delete it, and it is computed anew'):
+        make(TanhToy())[0].compute(path=tmp_path)
+
+
+def test_matrix_that_does_not_fit_is_refused_before_it_is_computed(monkeypatch):
+    monkeypatch.setattr('resefa_plugin.jacobian.available_bytes', lambda device: 4607)
+    with pytest.raises(ResefaError, match="Jacobian of space 'z' needs 0.0 GB .* --layers, a smaller --resolution, .* --jacobian-dir"):
+        make(TanhToy(), chunk_size=1)[0].compute()  # 6 * 3 * 8 * 8 * 4 = 4608 bytes
