@@ -65,7 +65,7 @@ def generator_arguments(file: GeneratorFile) -> GeneratorArguments:
     named = {name: _plain(value) for name, value in [*zip(names, file.init_args), *file.init_kwargs.items()]}
     sizes = {name: named.pop(name, None) for name in SIZES}
     for name, size in sizes.items():
-        if type(size) is not int or size < (name == 'img_resolution'):
+        if type(size) is not int or size < 0:
             raise CheckpointError(f'{file.name}: {name} is {shorten(size)}; expected a number')
     mapping = named.pop('mapping_kwargs', {})
     nested = named.pop('synthesis_kwargs', None)

@@ -30,7 +30,7 @@ class StyleGANHook(StyleBasedHook):
         licence: what the user must know about it.
         implementation: what computes the pictures, in words.
 
-    Raises: ResefaError for another noise mode.
+    Raises: ResefaError for another noise mode, and for a network in training mode.
     """
 
     def __init__(self, G: nn.Module, name: str, noise_mode: str = 'const', *, sha256: str = '', licence: str = '',
@@ -38,6 +38,8 @@ class StyleGANHook(StyleBasedHook):
         if noise_mode not in NOISE_MODES:
             raise ResefaError(f"--noise-mode={noise_mode}: expected {' or '.join(NOISE_MODES)}; the picture has to be a "
                               'function of its latent, which it is not with random noise: its derivative would be noise')
+        if G.training:
+            raise ResefaError(f'{name} is in training mode, in which it changes whenever it is called: call .eval() first')
         self.G, self.name, self.noise_mode = G, name, noise_mode
         self.sha256, self.licence, self.implementation = sha256, licence, implementation
         self.image_shape = (G.img_channels, G.img_resolution, G.img_resolution)
@@ -132,6 +134,7 @@ class OfficialStyleGANHook(StyleGANHook):
     def from_styles(self, styles, resolution):
         ws = styles[0].new_zeros(len(styles[0]), self.num_ws, self.w_dim)  # which the network reads through affines only
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self.differentiable())
             for affine, style in zip(self._affines, styles, strict=True):
                 handle = affine.register_forward_hook(lambda module, inputs, output, style=style: style)
                 stack.callback(handle.remove)
