@@ -78,13 +78,18 @@ class Checkout:
     def active(self) -> Iterator[None]:
         """Its packages are what their names mean, until exit. Other threads wait."""
         with _lock:
+            if _active and _active[-1] is self:
+                yield
+                return
             hidden = _take_modules()
+            _active.append(self)
             sys.modules.update(self._modules)
             sys.path.insert(0, str(self.path))
             importlib.invalidate_caches()
             try:
                 yield
             finally:
+                _active.pop()
                 self._modules.update(_take_modules())
                 sys.modules.update(hidden)
                 with contextlib.suppress(ValueError):
@@ -144,6 +149,7 @@ def _take_modules() -> dict[str, ModuleType]:
     return {name: sys.modules.pop(name) for name in names}
 
 
+_active: list[Checkout] = []
 _known: dict[pathlib.Path, Checkout] = {}
 
 
