@@ -43,14 +43,7 @@ def export_e4e(directions: DirectionSet, path: str | os.PathLike, index: int = 0
     if metadata.space not in ('w', 'w+'):
         raise _wrong_space(directions, "'e4e' files are added to W+ latents")
     if metadata.space == 'w+' or metadata.layers is not None:
-        layers = list(range(metadata.num_ws) if metadata.layers is None else metadata.layers)
-        parts = len(layers) if metadata.space == 'w+' else 1
-        if not layers or layers[-1] >= metadata.num_ws or direction.size % parts:
-            raise DirectionsError(f"{direction.size} dimensions of space '{metadata.space}' do not spread over layers "
-                                  f'{layers} of {metadata.num_ws}: the metadata of this file is inconsistent')
-        tensor = np.zeros((1, metadata.num_ws, direction.size // parts), np.float32)
-        tensor[0, layers] = direction.reshape(parts, -1)
-        direction = tensor
+        direction = _spread(directions, direction)
     _save_pt(path, torch.from_numpy(direction))
 
 
@@ -84,13 +77,12 @@ def export_ganspace(directions: DirectionSet, path: str | os.PathLike, index: in
 
 
 # name -> (directions, path, index)
-EXPORTS: dict[str, Callable[..., None]] = {
-    'resefa': export_resefa,
-    'interfacegan': export_interfacegan,
-    'ganspace': export_ganspace,
-    'e4e': export_e4e,
-    'e4e-pca': export_e4e_pca,
-}
+def export_projected_w(directions: DirectionSet, path: str | os.PathLike, index: int = 0, strength: float = 1.0) -> None:
+    """The host's projected_w.npz: the sample of the factorization moved along direction `index`, from 0, at a strength."""
+    if directions.metadata.space not in ('w', 'w+'):
+        raise _wrong_space(directions, "'projected-w' files hold W+ latents")
+    directions.check_index(index)
+    save_projected_w(path, directions.latent + _spread(directions, directions.offset(index, strength)))
 
 
 def save_projected_w(path: str | os.PathLike, ws: torch.Tensor | np.ndarray) -> None:
@@ -110,6 +102,16 @@ def save_projected_w(path: str | os.PathLike, ws: torch.Tensor | np.ndarray) -> 
                               'strength')
     with replacing(path) as part, open(part, 'wb') as file:
         np.savez(file, w=array)
+
+
+EXPORTS: dict[str, Callable[..., None]] = {
+    'resefa': export_resefa,
+    'interfacegan': export_interfacegan,
+    'ganspace': export_ganspace,
+    'e4e': export_e4e,
+    'e4e-pca': export_e4e_pca,
+    'projected-w': export_projected_w,
+}
 
 
 def read_ws(path: str | os.PathLike) -> np.ndarray:
@@ -139,37 +141,23 @@ def read_ws(path: str | os.PathLike) -> np.ndarray:
     return ws.astype(np.float32)
 
 
-def load_foreign_direction(path: str | os.PathLike) -> np.ndarray:
-    """Reads a ReSeFa or InterFaceGAN `.npy`, `[d]` or `[k, d]`, as data.
-
-    Returns: `[k, d]` float32, lengths as in the file. The file does not say which space it is for.
-
-    Raises:
-        DirectionsError: it is missing, damaged, another kind of file, or holds no finite non-zero directions.
-    """
-    path = pathlib.Path(path)
-    with reading(path), open(path, 'rb') as file:
-        magic = file.read(6)
-        if magic[:2] == b'PK':
-            raise DirectionsError('this is an .npz or .pt archive, expected .npy; DirectionSet.load reads the files '
-                                  'of `resefa factorize`')
-        if magic != b'\x93NUMPY':
-            raise DirectionsError('this is not a .npy file; expected a ReSeFa or InterFaceGAN direction')
-        file.seek(0)
-        array = read_array(file, os.path.getsize(path))
-        if array.dtype.kind != 'f' or array.ndim not in (1, 2) or not array.size:
-            raise DirectionsError(f'it holds {array.dtype} {list(array.shape)}, expected floating point [d] or [k, d]')
-        with np.errstate(over='ignore'):
-            array = np.atleast_2d(array).astype(np.float32)
-        if not np.isfinite(array).all() or not array.any(axis=1).all():
-            raise DirectionsError('a direction is zero or holds NaN or infinite values in float32: get the file anew')
-    return array
-
-
 def _one(directions: DirectionSet, index: int) -> np.ndarray:
     """Direction `index` as `[1, d]`."""
     directions.check_index(index)
     return directions.directions[[index]]
+
+
+def _spread(directions: DirectionSet, offset: np.ndarray) -> np.ndarray:
+    """An offset of space w or w+, restricted to layers or not, as `[1, num_ws, w_dim]`, zero in the other layers."""
+    metadata = directions.metadata
+    layers = list(range(metadata.num_ws) if metadata.layers is None else metadata.layers)
+    parts = len(layers) if metadata.space == 'w+' else 1
+    if not layers or layers[-1] >= metadata.num_ws or offset.size % parts:
+        raise DirectionsError(f"{offset.size} dimensions of space '{metadata.space}' do not spread over layers "
+                              f'{layers} of {metadata.num_ws}: the metadata of this file is inconsistent')
+    ws = np.zeros((1, metadata.num_ws, offset.size // parts), np.float32)
+    ws[0, layers] = offset.reshape(parts, -1)
+    return ws
 
 
 def _rows(directions: DirectionSet, index: int | None) -> np.ndarray:

@@ -108,6 +108,8 @@ def test_edit_and_its_latents(tiny, tmp_path):
     invoke('edit', '--network=tiny', f'--projected-w={tmp_path}/e/seed0000-03.npz', f'--directions={path}', '--strength=0,0', '--steps=1',
            f'--outdir={tmp_path}/p')
     assert (np.asarray(Image.open(tmp_path / 'p' / 'proj00-00.png')) == np.asarray(Image.open(tmp_path / 'e' / 'seed0000-03.png'))).all()
+    assert '--trunc is for --seeds' in invoke('edit', '--network=tiny', f'--directions={path}', '--trunc=0.5',
+                                              f'--projected-w={tmp_path}/e/seed0000-03.npz', f'--outdir={tmp_path}/t', code=2)
     # --alpha takes lengths in latent space
     invoke('edit', '--network=tiny', f'--directions={path}', '--alpha', '--strength=-1,1', '--steps=2', f'--outdir={tmp_path}/a')
     lengths = [np.load(tmp_path / 'a' / f'seed0000-0{i}.npz')['w'] for i in (0, 1)]
@@ -121,18 +123,31 @@ def test_factorize_at_a_projected_latent(tiny, tmp_path):
     assert d.metadata.seeds == () and np.allclose(d.latent, 0.3)
 
 
-@pytest.mark.parametrize('format_, name', [('resefa', 'd.npy'), ('interfacegan', 'd.npy'), ('ganspace', 'd.npz'), ('e4e', 'd.pt'), ('e4e-pca', 'd.pt')])
+@pytest.mark.parametrize('format_, name', [('resefa', 'd.npy'), ('interfacegan', 'd.npy'), ('ganspace', 'd.npz'), ('e4e', 'd.pt'), ('e4e-pca', 'd.pt'), ('projected-w', 'd.npz')])
 def test_export(tiny, tmp_path, format_, name):
     factorize(tmp_path / 'f', '--num-directions=2')
     invoke('export', f'--directions={tmp_path}/f/seed0000-box.npz', f'--format={format_}', '--index=2', f'--out={tmp_path}/{name}')
     expected = DirectionSet.load(tmp_path / 'f' / 'seed0000-box.npz').directions[1]
     if name.endswith('.npy'):
         assert np.allclose(np.load(tmp_path / name), expected[None])
+    elif format_ == 'projected-w':
+        d = DirectionSet.load(tmp_path / 'f' / 'seed0000-box.npz')
+        assert np.allclose(np.load(tmp_path / name)['w'], d.latent + d.step[1] * expected, atol=1e-6)
     elif format_ == 'ganspace':
         assert np.allclose(np.load(tmp_path / name)['lat_comp'][0], expected[None])
     else:
         content = torch.load(tmp_path / name, weights_only=True)
         assert np.allclose(content['comp'][0] if format_ == 'e4e-pca' else content, expected[None])
+
+
+def test_export_strength_is_for_latents_only(tiny, tmp_path):
+    factorize(tmp_path / 'f', '--num-directions=2')
+    path = tmp_path / 'f' / 'seed0000-box.npz'
+    invoke('export', f'--directions={path}', '--format=projected-w', '--strength=-3', f'--out={tmp_path}/w.npz')
+    d = DirectionSet.load(path)
+    assert np.allclose(np.load(tmp_path / 'w.npz')['w'], d.latent - 3 * d.step[0] * d.directions[0], atol=1e-5)
+    assert '--strength is for --format=projected-w' in invoke('export', f'--directions={path}', '--format=e4e', '--strength=2',
+                                                              f'--out={tmp_path}/d.pt', code=2)
 
 
 def test_info(tiny, tmp_path):
@@ -181,7 +196,7 @@ def test_other_errors(tiny, tmp_path):
     np.save(tmp_path / 'w.npy', np.zeros((1, 18, 512), np.float32))
     assert 'expected [1, 8, 4]' in invoke('edit', '--network=tiny', f'--directions={path}', f'--projected-w={tmp_path}/w.npy', out, code=1)
     (tmp_path / 'file').write_text('x')
-    assert '--outdir=' in invoke('edit', '--network=tiny', f'--directions={path}', f'--outdir={tmp_path}/file', code=2).replace('Invalid value for ', '--outdir=')
+    assert "'--outdir'" in invoke('edit', '--network=tiny', f'--directions={path}', f'--outdir={tmp_path}/file', code=2)
     assert '--outdir=' in invoke('edit', '--network=tiny', f'--directions={path}', f'--outdir={tmp_path}/file/x', code=1)
 
 
@@ -191,8 +206,10 @@ def test_directions_do_not_fit_another_network(tiny, tmp_path, monkeypatch):
     monkeypatch.setitem(hooks.ASSETS, 'toy', lambda device: toy)
     output = invoke('edit', '--network=toy', f'--directions={tmp_path}/seed0000-box.npz', f'--outdir={tmp_path}/o', code=1)
     assert "the directions are for space 'w' of tiny" in output.replace('\n', ' ')
-    assert 'toy has no w' in invoke('edit', '--network=toy', f'--directions={tmp_path}/seed0000-box.npz', '--projected-w=x.npz',
-                                    f'--outdir={tmp_path}/o', code=1).replace('directions are for', 'toy has no w')
+    from tests.toys import TanhToy
+    monkeypatch.setitem(hooks.ASSETS, 'toy', lambda device: TanhToy().hook())
+    output = invoke('factorize', '--network=toy', '--projected-w=x.npz', '--region=center:0.5', f'--outdir={tmp_path}/o', code=2)
+    assert '--projected-w: tanh-toy has no w' in output
 
 
 def test_scripts_stand_alone_beside_a_host(tmp_path):

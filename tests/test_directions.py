@@ -166,7 +166,7 @@ def load_error(path, match):
 
 
 def test_missing(tmp_path):
-    load_error(tmp_path / 'none.npz', 'does not exist; `resefa factorize`')
+    load_error(tmp_path / 'none.npz', 'does not exist')
 
 
 def test_folder(tmp_path):

@@ -10,7 +10,7 @@ import torch
 
 from resefa_plugin.directions import DirectionMetadata, DirectionSet
 from resefa_plugin.errors import DirectionsError, ResefaError
-from resefa_plugin.exports import EXPORTS, load_foreign_direction, save_projected_w
+from resefa_plugin.exports import EXPORTS, read_ws, save_projected_w
 
 K, W_DIM, NUM_WS = 3, 512, 18
 # One rounding of float32.
@@ -41,7 +41,6 @@ def test_npy(tmp_path, name, dtype):
     array = np.load(tmp_path / 'a.npy', allow_pickle=False)
     assert array.shape == (1, W_DIM) and array.dtype == dtype
     assert np.array_equal(array, directions.directions[[2]])
-    assert np.array_equal(load_foreign_direction(tmp_path / 'a.npy'), directions.directions[[2]])
     assert os.listdir(tmp_path) == ['a.npy']
 
 
@@ -210,45 +209,37 @@ def test_projected_w_errors(tmp_path, ws, match):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize('space, layers, rows', [('w', None, range(NUM_WS)), ('w', (4, 7), (4, 7)), ('w+', (2, 3), (2, 3))])
+def test_export_projected_w(tmp_path, space, layers, rows):
+    directions = make_set(space, layers, W_DIM * (len(rows) if space == 'w+' else 1))
+    EXPORTS['projected-w'](directions, tmp_path / 'a.npz', 1, strength=-2)
+    moved = read_ws(tmp_path / 'a.npz') - directions.latent
+    expected = np.zeros((1, NUM_WS, W_DIM))
+    expected[0, list(rows)] = -2 * directions.step[1] * directions.directions[1].reshape(-1, W_DIM)
+    assert np.allclose(moved, expected, atol=FLOAT32)
+
+
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('array', [
-    np.arange(1, 5, dtype=np.float32), np.arange(1, 5, dtype=np.float64)[None], np.ones((3, 512), np.float16),
-    np.asfortranarray(np.arange(1., 13.).reshape(3, 4))])
-def test_load_foreign_direction(tmp_path, array):
-    np.save(tmp_path / 'a.npy', array)
-    loaded = load_foreign_direction(str(tmp_path / 'a.npy'))
-    assert loaded.dtype == np.float32 and np.array_equal(loaded, np.atleast_2d(array))
+@pytest.mark.parametrize('shape', [(2, 18, 4), (1, 18, 4), (18, 4), (1, 4), (4,)])
+def test_read_ws(tmp_path, shape):
+    ws = np.random.RandomState(0).randn(*shape)
+    np.save(tmp_path / 'a.npy', ws)
+    np.savez(tmp_path / 'a.npz', w=ws, other=np.zeros(2))
+    for name in ('a.npy', 'a.npz'):
+        read = read_ws(tmp_path / name)
+        assert read.dtype == np.float32 and read.shape == (1,) * (3 - len(shape)) + shape
+        assert np.array_equal(read.reshape(shape), ws.astype(np.float32))
 
 
-@pytest.mark.parametrize('array, match', [
-    (np.ones((1, 18, 512)), r'holds float64 \[1, 18, 512\], expected floating point \[d\] or \[k, d\]'),
-    (np.ones(4, int), r'holds int64 \[4\]'),
-    (np.ones((0, 4)), r'holds float64 \[0, 4\]'),
-    (np.array(1.), r'holds float64 \[\]'),
-    (np.array([[1., 0.], [0., 0.]]), r'a direction is zero'),
-    (np.array([1., 1e300]), r'infinite values in float32'),
-    (np.array([1., np.nan]), r'NaN or infinite'),
-    (np.array([None]), r'holds Python objects, whose loading would execute code'),
-])
-def test_load_foreign_direction_refuses(tmp_path, array, match):
-    np.save(tmp_path / 'a.npy', array, allow_pickle=True)
-    with pytest.raises(DirectionsError, match=match) as caught:
-        load_foreign_direction(tmp_path / 'a.npy')
-    assert 'a.npy' in str(caught.value)
-
-
-def test_load_foreign_direction_bad_files(tmp_path):
-    path = tmp_path / 'a.npy'
-    with pytest.raises(DirectionsError, match='does not exist'):
-        load_foreign_direction(path)
-    path.write_bytes(b'hello')
-    with pytest.raises(DirectionsError, match='not a .npy file'):
-        load_foreign_direction(path)
-    np.save(path, np.ones((1, 512)))
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DirectionsError, match='4096 bytes, but 4095 follow'):
-        load_foreign_direction(path)
-    make_set().save(path)
-    with pytest.raises(DirectionsError, match='.npz or .pt archive, expected .npy; DirectionSet.load'):
-        load_foreign_direction(path)
+@pytest.mark.parametrize('write, match', [
+    (lambda p: np.savez(p, z=np.zeros(3), q=np.zeros(3)), r"no array 'w' among z, q: expected a projected_w.npz"),
+    (lambda p: np.savez(p, w=np.zeros((1, 2, 3, 4))), r'float64 of shape \[1, 2, 3, 4\] is no w'),
+    (lambda p: np.savez(p, w=np.zeros((1, 18, 4), int)), 'int64 of shape'),
+    (lambda p: np.savez(p, w=np.full((1, 18, 4), np.inf)), 'is no w: expected finite numbers'),
+    (lambda p: np.savez(p, w=np.array([{}], object)), 'Python objects'),
+    (lambda p: p.write_bytes(b'no archive'), 'cannot be read'), (lambda p: None, 'a.npz does not exist')])
+def test_read_ws_refuses(tmp_path, write, match):
+    write(tmp_path / 'a.npz')
+    with pytest.raises(DirectionsError, match=match):
+        read_ws(tmp_path / 'a.npz')

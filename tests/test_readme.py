@@ -6,10 +6,14 @@ import pathlib
 import re
 import shlex
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from resefa_plugin.scripts.main import main
+from resefa_plugin.third_party import nvlabs
+from tests.network_files import forge
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -32,13 +36,15 @@ def run(line):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty folder with what a user would have brought: a projected latent and masks."""
-    import numpy as np
-    from PIL import Image
+    """An empty folder with what a user would have brought: a projected latent, a mask, a network file, a checkout."""
     np.savez(tmp_path / 'projected_w.npz', w=np.zeros((1, 8, 4), np.float32))
     mask = np.zeros((64, 64), np.uint8)
     mask[40:60, 10:50] = 255
     Image.fromarray(mask).save(tmp_path / 'lips.png')
+    forge(tmp_path)[0].rename(tmp_path / 'ffhq.pkl')
+    for file in nvlabs.REPOSITORIES[0].files:  # what tells a checkout
+        (tmp_path / 'stylegan2-ada-pytorch' / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'stylegan2-ada-pytorch' / file).write_text('')
     monkeypatch.chdir(tmp_path)
 
 

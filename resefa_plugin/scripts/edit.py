@@ -24,7 +24,7 @@ from resefa_plugin.scripts import options, sampling
               help='Directions file that factorize wrote')
 @click.option('--index', metavar='INT', type=click.IntRange(min=1), default=1, show_default=True, help='Which direction, 1 is the best')
 @click.option('--strength', metavar='LOW,HIGH', callback=options.strength_callback, default='-3,3', show_default=True,
-              help='From and to; 1 changes the region by an RMS of 0.1 on the [-1, 1] scale')
+              help='From and to (one number: from its negative to it); 1 changes the region by an RMS of 0.1 on the [-1, 1] scale')
 @click.option('--alpha', is_flag=True, help='--strength is the length of the step in latent space instead')
 @click.option('--steps', metavar='INT', type=click.IntRange(min=1, max=1000), default=7, show_default=True, help='Number of pictures per sample')
 @options.device_option
@@ -34,7 +34,8 @@ def edit(network, noise_mode, repo, trust_pickle, directions, index, strength, a
          **which):
     """Move samples along a direction: one picture and one latent file per step, and a grid of all.
 
-    The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz (key w, as projected_w.npz).
+    The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz (key w, as projected_w.npz;
+    in StyleSpace key s).
 
     Examples:
 
@@ -54,22 +55,22 @@ def edit(network, noise_mode, repo, trust_pickle, directions, index, strength, a
     hook = open_network(network, device, repo, trust_pickle, noise_mode)
     space = direction_set.check_fits(hook)
     samples = sampling.make_samples(hook, **which)
+    sampling.refuse_truncation(which['projected_w'])
     options.write_options(outdir, hook, click.get_current_context().params)
 
     strengths = np.linspace(*strength, steps) if steps > 1 else np.array([strength[1]])
     factor = 1 / direction_set.step[index - 1] if alpha else 1.0
     rows, names = [], [f'{i:02d}' for i in range(steps)]
-    bar = tqdm(total=len(samples) * steps, desc='edits', unit='picture', dynamic_ncols=True)
-    for sample in samples:
-        offsets = torch.stack([torch.from_numpy(direction_set.offset(index - 1, s * factor)) for s in strengths])
-        rows.append([])
-        for name, offset in zip(names, offsets):
-            image = Image.fromarray(pictures.to_uint8(render_edits(space, sample, offset[None]))[0])
-            pictures.save_png(image, outdir / f'{sample.name}-{name}.png')
-            _save_latents(outdir / f'{sample.name}-{name}.npz', space, sample, offset)
-            rows[-1].append(pictures.thumbnail(image, 512))
-            bar.update()
-    bar.close()
+    offsets = [torch.from_numpy(direction_set.offset(index - 1, s * factor)) for s in strengths]
+    with tqdm(total=len(samples) * steps, desc='edits', unit='picture', dynamic_ncols=True) as bar:
+        for sample in samples:
+            rows.append([])
+            for name, offset in zip(names, offsets):
+                image = Image.fromarray(pictures.to_uint8(render_edits(space, sample, offset[None]))[0])
+                pictures.save_png(image, outdir / f'{sample.name}-{name}.png')
+                _save_latents(outdir / f'{sample.name}-{name}.npz', space, sample, offset)
+                rows[-1].append(pictures.thumbnail(image, 512))
+                bar.update()
     captions = pictures.strength_captions(strengths)
     grid = pictures.contact_sheet(rows, [sample.name for sample in samples], captions,
                                   f'{direction_set.metadata.region} {index}')

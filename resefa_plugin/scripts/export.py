@@ -17,14 +17,15 @@ from resefa_plugin.scripts import options
 @click.option('--format', 'format_', type=click.Choice(list(EXPORTS)), required=True, help='The tool that shall read it')
 @click.option('--index', metavar='INT', type=click.IntRange(min=1),
               help='Which direction, 1 is the best  [default: all if the format holds several, else 1]')
+@click.option('--strength', metavar='FLOAT', type=float, help='How far projected-w moves the sample  [default: 1]')
 @click.option('--out', 'path', metavar='FILE', required=True, type=click.Path(dir_okay=False, path_type=pathlib.Path),
               help='Where to write it')
 @options.user_errors
-def export(directions, format_, index, path):
+def export(directions, format_, index, strength, path):
     """Write directions in the format of another tool.
 
     resefa: .npy [1, 512]; interfacegan: .npy [1, 512] float64; ganspace: .npz of components; e4e: .pt tensor;
-    e4e-pca: .pt of components.
+    e4e-pca: .pt of components; projected-w: .npz of the edited latent, for the host's --projected-w.
 
     Examples:
 
@@ -33,11 +34,17 @@ def export(directions, format_, index, path):
 
     \b
     resefa export --directions=out/seed0000-mouth.npz --format=ganspace --out=mouth_ganspace.npz
+
+    \b
+    resefa export --directions=out/seed0000-mouth.npz --format=projected-w --strength=2 --out=projected_w.npz
     """
     direction_set = DirectionSet.load(directions)
     if index is not None and index > len(direction_set):
         raise click.BadParameter(f'{directions} has directions 1 to {len(direction_set)}', param_hint='--index')
+    if strength is not None and format_ != 'projected-w':
+        raise click.UsageError(f'--strength is for --format=projected-w: a {format_} file holds the direction, not an edit')
     arguments = {} if index is None else {'index': index - 1}
+    arguments |= {} if strength is None else {'strength': strength}
     EXPORTS[format_](direction_set, path, **arguments)
     click.echo(path)
 

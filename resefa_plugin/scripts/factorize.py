@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from itertools import count, islice
 
 import click
 import torch
@@ -22,14 +23,14 @@ from resefa_plugin.scripts import options, sampling
 @sampling.samples_options
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
               help='What to change, see below; repeat it for several regions')
-@click.option('--space', metavar='SPACE', default='w', show_default=True, help='Latent space to factorize: z, w, w+ or s')
+@click.option('--space', metavar='SPACE', help="Latent space to factorize: z, w, w+, s, ...  [default: w, or the network's first]")
 @click.option('--layers', metavar='RANGE', callback=options.layers_callback, help='Layers that the directions act on, e.g. 4-7  [default: all]')
 @click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), default=5, show_default=True, help='Directions to keep per region')
 @click.option('--tau', metavar='FLOAT', type=click.FloatRange(min=0), default=1e-3, show_default=True,
               help='Ridge relative to the trace of the background')
 @click.option('--solver', type=click.Choice(['auto', *SOLVERS]), default='auto', show_default=True, help='How to solve the Rayleigh quotient')
 @click.option('--resolution', metavar='INT', type=click.IntRange(min=1), help='Longer side of the differentiated picture  [default: 256 or the picture\'s]')
-@click.option('--other-seeds', metavar='RANGE', callback=options.seeds_callback, help='Seeds to try direction 1 on  [default: the next three]')
+@click.option('--other-seeds', metavar='RANGE', callback=options.seeds_callback, help='Seeds to try direction 1 on  [default: three]')
 @click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
               help='Keep Jacobians there; a second region of the same sample is then a matter of seconds')
 @click.option('--preview', is_flag=True, help='Only write the samples with the regions drawn on them')
@@ -62,26 +63,24 @@ def factorize(network, noise_mode, repo, trust_pickle, regions, space, layers, n
     hook = open_network(network, device, repo, trust_pickle, noise_mode)
     samples = sampling.make_samples(hook, **which)
     partitions = [parse_region(spec, hook.image_shape[1:]) for spec in regions]
-    options.write_options(outdir, hook, click.get_current_context().params)
+    space = space or ('w' if 'w' in hook.space_names else hook.space_names[0])
+    factorizer = Factorizer(hook, space, layers, num_directions=num_directions, tau=tau, solver=solver, resolution=resolution,
+                            jacobian_dir=jacobian_dir, command=options.command_line())
+    record = options.write_options(outdir, hook, click.get_current_context().params)
     if preview:
-        return _preview(hook, samples, partitions, outdir)
-
-    taken = {sample.seed for sample in samples}
+        return _preview(factorizer.space, samples, partitions, outdir)
     if other_seeds is None:
-        # A projected latent of a conditional network needs no class, its neighbours would.
-        other_seeds = [] if hook.c_dim and samples[0].c is None else [seed for seed in range(len(taken) + 3 + max(taken - {None}, default=-1)) if seed not in taken][-3:]
-    others = [hook.sample(seed, samples[0].truncation_psi, samples[0].truncation_cutoff, samples[0].c) for seed in other_seeds]
-    factorizer = Factorizer(
-        hook, space, layers, num_directions=num_directions, tau=tau, solver=solver, resolution=resolution,
-        jacobian_dir=jacobian_dir, command=options.command_line(),
-        callbacks=[ProgressBar(), DirectionsWriter(outdir), PictureWriter(outdir, others)])
+        # A projected latent of a conditional network needs no class, other samples would.
+        taken = {sample.seed for sample in samples}
+        other_seeds = [] if hook.c_dim and samples[0].c is None else islice((s for s in count() if s not in taken), 3)
+    others = [hook.sample(seed, which['truncation_psi'], which['truncation_cutoff'], samples[0].c) for seed in other_seeds]
+    factorizer.callbacks += [ProgressBar(), DirectionsWriter(outdir), PictureWriter(outdir, record, others)]
     for result in factorizer.run(samples, partitions):
         click.echo(f'{outdir / result.name}.npz')
     click.echo(outdir / 'report.html')
 
 
-def _preview(hook, samples, partitions, outdir):
-    space = hook.space(hook.space_names[0] if 'w' not in hook.space_names else 'w')
+def _preview(space, samples, partitions, outdir):
     for sample in samples:
         picture = pictures.to_uint8(render_edits(space, sample, torch.zeros(1, space.dim)))[0]
         for partition in partitions:

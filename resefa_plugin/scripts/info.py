@@ -23,7 +23,7 @@ def info(name, repo, trust_pickle):
     resefa info mobilestylegan-ffhq
 
     \b
-    resefa info ffhq.pkl --repo=stylegan3
+    resefa info ffhq.pkl
 
     \b
     resefa info out/seed0000-mouth.npz

@@ -26,9 +26,10 @@ def parse_ranges(text: str, what: str) -> list[int]:
         match = re.fullmatch(r'\s*(\d+)(?:-(\d+))?\s*', part)
         if not match or (match[2] and int(match[2]) < int(match[1])):
             raise click.BadParameter(f"'{text}' is not a list of {what}: expected numbers and ascending ranges like 0,1,4-6")
-        numbers.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
-        if len(numbers) > 100_000:
+        span = range(int(match[1]), int(match[2] or match[1]) + 1)
+        if len(numbers) + (span.stop - span.start) > 100_000:
             raise click.BadParameter(f"'{text}' names more than 100,000 {what}")
+        numbers.extend(span)
     return numbers
 
 
@@ -119,8 +120,8 @@ def command_line() -> str:
     return shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def write_options(outdir: pathlib.Path, hook: GeneratorHook, options: dict) -> None:
-    """Makes the folder and records the run in `options.json`. Raises ResefaError if it cannot."""
+def write_options(outdir: pathlib.Path, hook: GeneratorHook, options: dict) -> dict:
+    """Makes the folder and records the run in `options.json`; returns the record. Raises ResefaError if it cannot."""
     record = {'command': command_line(), 'versions': package_versions(), 'implementation': hook.implementation,
               'options': {k: _plain(v) for k, v in options.items()}}
     try:
@@ -128,6 +129,7 @@ def write_options(outdir: pathlib.Path, hook: GeneratorHook, options: dict) -> N
             part.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
     except ResefaError as error:
         raise ResefaError(f'--outdir={outdir}: {error}') from error
+    return record
 
 
 def _plain(value):

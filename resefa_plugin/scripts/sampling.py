@@ -55,3 +55,10 @@ def make_label(hook: GeneratorHook, class_idx: int | None) -> torch.Tensor | Non
     c = torch.zeros(1, hook.c_dim, device=hook.device)
     c[0, class_idx] = 1
     return c
+
+
+def refuse_truncation(projected_w: pathlib.Path | None) -> None:
+    """Raises click.UsageError for --trunc with --projected-w in a command that has no other samples to truncate."""
+    source = click.get_current_context().get_parameter_source('truncation_psi')
+    if projected_w is not None and source is not click.core.ParameterSource.DEFAULT:
+        raise click.UsageError('--trunc is for --seeds; latents of --projected-w are taken as they are')
