@@ -344,6 +344,8 @@ def test_official_trusted_pickle(official, tmp_path, monkeypatch):
     built = open_network(path, repo=checkout)
     c = torch.eye(3)[:1] if kwargs['c_dim'] else None
     sample = built.sample(0, c=c)
-    assert torch.equal(trusted.synthesis(sample.latents['ws'], None), built.synthesis(sample.latents['ws'], None))
+    first, second = (hook.synthesis(sample.latents['ws'], None) for hook in (trusted, built))
+    # Not bit-equal: weights that were saved as channels_last are summed in another order.
+    torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
     columns = [RegionJacobian(hook, hook.space('w'), sample, 16).compute().matrix for hook in (trusted, built)]
-    assert torch.equal(*columns)
+    assert (columns[0] - columns[1]).norm() < JACOBIAN * columns[1].norm()
