@@ -27,7 +27,8 @@ def checkout(tmp_path):
 def test_install_twice_and_uninstall(checkout):
     before = hashes(checkout)
     out = run(checkout)
-    assert 'python factorize.py --network=their.pkl --seeds=0 --region=mouth --outdir=out' in out and 'non-commercial' in out
+    assert 'python factorize.py --network=their.pkl --seeds=0 --region=mouth --outdir=out' in out
+    assert 'non-commercial' in out
     installed = hashes(checkout)
     assert installed.keys() - before.keys() == {f'{command}.py' for command in COMMANDS}
     run(checkout)

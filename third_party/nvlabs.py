@@ -171,7 +171,8 @@ def require_checkout(path: pathlib.Path, option: str) -> Checkout:
     checkout = checkout_at(path)
     if checkout is None:
         kinds = ' or '.join(f'{", ".join(repository.files)} ({repository.name})' for repository in REPOSITORIES)
-        raise CheckpointError(f'{option}: {path} is no checkout of stylegan2-ada-pytorch or stylegan3; expected {kinds}')
+        raise CheckpointError(f'{option}: {path} is no checkout of stylegan2-ada-pytorch or stylegan3; '
+                              f'expected {kinds}')
     return checkout
 
 
