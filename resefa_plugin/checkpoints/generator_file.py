@@ -1,0 +1,90 @@
+"""A generator from a network file: the one function that the rest of the package calls."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from resefa_plugin.checkpoints.inert_pickle import shorten
+from resefa_plugin.checkpoints.nvlabs_pickle import PersistentObject, read_network_pickle
+from resefa_plugin.errors import CheckpointError
+
+# The moving average makes the better pictures; it is what the official scripts take.
+_GENERATOR_ENTRIES = ('G_ema', 'G')
+_NETWORK_ENTRIES = ('G', 'D', 'G_ema', 'augment_pipe')
+
+# Each family has one tensor that the other cannot have.
+_FAMILY_MARKS = {'stylegan2': 'synthesis.b4.conv1.weight', 'stylegan3': 'synthesis.input.freqs'}
+
+
+@dataclass(frozen=True)
+class GeneratorFile:
+    """A generator as data: enough to build the network and to load its state.
+
+    Attributes:
+        class_name: as saved; `Generator` in official files.
+        family: `stylegan2` or `stylegan3`, told by the state.
+        init_args: arguments of the constructor.
+        init_kwargs: likewise; for StyleGAN2 nested (`synthesis_kwargs={...}`) or flat: the two repositories differ.
+        state_dict: float tensors on the CPU, in the order of the network's own `state_dict()`.
+        sha256: of the file.
+        name: path or URL as the user gave it.
+        entry: which entry was taken: `G_ema`, or `G` if there is no average.
+        source_sha256: of the Python source that the file carries for it; empty for TensorFlow files.
+        extras: entries of the file that are no networks, e.g. `training_set_kwargs`.
+    """
+
+    class_name: str
+    family: str
+    init_args: tuple
+    init_kwargs: dict
+    state_dict: dict[str, torch.Tensor]
+    sha256: str
+    name: str
+    entry: str
+    source_sha256: str
+    extras: dict[str, object]
+
+
+def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike | None = None) -> GeneratorFile:
+    """Reads the generator of a network file, as data.
+
+    Args:
+        path: path or `http(s)://` URL of a file of stylegan2 (TensorFlow), stylegan2-ada-pytorch or stylegan3; or its
+            bytes.
+        cache_dir: folder for fetched files; default `RESEFA_CACHE`, else the user's cache.
+
+    Raises:
+        CheckpointError: for a file that cannot be read as data, has no generator, or one of another family.
+    """
+    file = read_network_pickle(path, cache_dir, _generator_and_extras)
+    entry = next(name for name in _GENERATOR_ENTRIES if name in file.entries)
+    network = file.entries[entry]
+    if not isinstance(network, PersistentObject):
+        raise CheckpointError(f'{file.name}: the entry {entry} is {shorten(network)}; expected a network')
+    families = [family for family, mark in _FAMILY_MARKS.items() if mark in network.state_dict]
+    if len(families) != 1:
+        raise CheckpointError(f'{file.name}: the state of its {network.class_name!r} is not that of a StyleGAN2 or '
+                              'StyleGAN3 generator; a fork can only be loaded by its own code')
+    return GeneratorFile(
+        class_name=network.class_name,
+        family=families[0],
+        init_args=network.init_args,
+        init_kwargs=network.init_kwargs,
+        state_dict=network.state_dict,
+        sha256=file.sha256,
+        name=file.name,
+        entry=entry,
+        source_sha256=network.source_sha256,
+        extras={name: value for name, value in file.entries.items() if name != entry},
+    )
+
+
+def _generator_and_extras(names: list[str]) -> list[str]:
+    generators = [name for name in _GENERATOR_ENTRIES if name in names]
+    if not generators:
+        raise CheckpointError(f'no generator: expected an entry {" or ".join(_GENERATOR_ENTRIES)}, '
+                              f'found {", ".join(map(shorten, names[:10])) or "no entries"}')
+    return [name for name in names if name == generators[0] or name not in _NETWORK_ENTRIES]
