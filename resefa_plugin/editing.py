@@ -35,7 +35,7 @@ def mean_square(change: Tensor, partition: RegionPartition) -> tuple[Tensor, Ten
 
     Returns: inside `[N]` and outside `[N]`, float64.
     """
-    mask = torch.from_numpy(partition.mask)
+    mask = torch.tensor(partition.mask)
     squares = change.double().square().mean(dim=1)  # [N, H, W]
     return squares[:, mask].mean(dim=1), squares[:, ~mask].mean(dim=1)
 

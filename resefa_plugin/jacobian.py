@@ -189,7 +189,7 @@ class RegionJacobian:
         """
         if self._total is None:
             self._total = self._product(None)
-        foreground = torch.from_numpy(partition.at(*self.image_shape[1:])).to(self.matrix.device)
+        foreground = torch.tensor(partition.at(*self.image_shape[1:])).to(self.matrix.device)
         part = foreground if foreground.float().mean() <= 0.5 else ~foreground
         small = self._product(part)
         large = self._total - small
@@ -205,7 +205,7 @@ class RegionJacobian:
             for block in chosen.split(BLOCK_PIXELS, dim=1):
                 block = block.double()
                 product.addmm_(block, block.T)
-        return product
+        return (product + product.T) / 2
 
     def fingerprint(self) -> str:
         """A hash of everything that the Jacobian depends on: network, space, layers, sample, resolution."""

@@ -169,7 +169,8 @@ def test_index_out_of_range(tmp_path, name):
 @pytest.mark.parametrize('name', sorted(EXPORTS))
 def test_unwritable(tmp_path, name):
     with pytest.raises(ResefaError, match='cannot write .*Check that the folder can be written'):
-        EXPORTS[name](make_set(), tmp_path / 'missing' / 'a', index=0)
+        (tmp_path / 'file').write_text('x')
+        EXPORTS[name](make_set(), tmp_path / 'file' / 'a', index=0)
 
 
 def test_failed_export_leaves_nothing(tmp_path, monkeypatch):

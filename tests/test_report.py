@@ -120,8 +120,8 @@ def test_every_figure_is_there(tmp_path):
 
 
 def test_bars_share_one_scale(tmp_path):
-    html, _ = page(tmp_path, report(regions=[region(directions=[
-        row(1, measured_inside=0.04, predicted_inside=0.01, measured_outside=0.0004, predicted_outside=0.0)])]))
+    html, _ = page(tmp_path, report(samples=[sample([region(directions=[
+        row(1, measured_inside=0.04, predicted_inside=0.01, measured_outside=0.0004, predicted_outside=0.0)])])]))
     pattern = r'"bar (\w+)" aria-hidden="true"><i style="width:([\d.]+)%"></i>(?:<b style="left:([\d.]+)%)?'
     bars = re.findall(pattern, html)
     assert bars[:2] == [('inside', '100.0', '50.0'), ('outside', '10.0', '0.0')]
@@ -129,8 +129,8 @@ def test_bars_share_one_scale(tmp_path):
 
 def test_pictures_are_embedded_and_described(tmp_path):
     plot = picture(7)
-    content = report(regions=[region(other_seeds_sheet=picture(8), eigenvalue_plot=plot,
-                                     directions=[row(1, ends=(picture(9), picture(10)))])])
+    content = report(samples=[sample([region(other_seeds_sheet=picture(8), eigenvalue_plot=plot,
+                                             directions=[row(1, ends=(picture(9), picture(10)))])])])
     html, parsed = page(tmp_path, content)
     images = [attrs for tag, attrs in parsed.elements if tag == 'img']
     assert len(images) == 9 and all(len(attrs['alt']) > 10 for attrs in images)
@@ -229,3 +229,13 @@ def test_write_is_atomic(tmp_path):
 
 def test_reports_are_reproducible(tmp_path):
     assert page(tmp_path, report())[0] == page(tmp_path, report())[0]
+
+
+def test_each_sample_has_its_sections_and_its_picture_to_hold(tmp_path):
+    samples = [sample([region('mouth')], 'seed0000', picture(5)), sample([region('mouth')], 'seed0001', picture(6))]
+    html, parsed = page(tmp_path, report(samples=samples))
+    assert 'mouth of seed0000' in parsed.text and 'mouth of seed0001' in parsed.text
+    held = dict(re.findall(r'\.(of-\d) \.hold{background-image:url\((data:[^)]*)\)', html))
+    assert len(set(held.values())) == 2
+    sections = [attrs['class'] for tag, attrs in parsed.elements if tag == 'section' and 'class' in attrs]
+    assert sections == ['of-1', 'of-2']

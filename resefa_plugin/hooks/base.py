@@ -122,6 +122,10 @@ class GeneratorHook(abc.ABC):
     def space(self, name: str, layers: tuple[int, ...] | None = None) -> LatentSpace:
         """A latent space by name, acting on `layers` only (None: all). Raises ResefaError for names it does not have."""
 
+    def layer_count(self, space: str) -> int:
+        """Number of layers to choose from in a space, 0 where it has none."""
+        return 0
+
     @contextlib.contextmanager
     def differentiable(self) -> Iterator[None]:
         """Whatever must be in place while the picture is differentiated, restored on exit."""

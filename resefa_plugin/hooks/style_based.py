@@ -69,7 +69,7 @@ class StyleBasedHook(GeneratorHook):
     def space(self, name, layers=None):
         if name not in SPACES:
             raise self.unknown_space(name)
-        count = len(self.style_dims) if name == 's' else self.num_ws
+        count = self.layer_count(name)
         if layers is not None:
             layers = tuple(sorted(set(layers)))
             if not layers or layers[0] < 0 or layers[-1] >= count:
@@ -77,6 +77,9 @@ class StyleBasedHook(GeneratorHook):
             if len(layers) == count:
                 layers = None
         return SPACES[name](self, layers)
+
+    def layer_count(self, space):
+        return len(self.style_dims) if space == 's' else self.num_ws
 
     def linearize_synthesis(self, styles: list[Tensor], resolution: int | None) -> Callable[[list[Tensor]], Tensor] | None:
         """The derivative of `from_styles` by hand, tangents `[k, style_dims[i]]` -> `[k, C, h, w]`; None where there is none."""

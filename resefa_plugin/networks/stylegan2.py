@@ -1,0 +1,97 @@
+"""StyleGAN2 (Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020), for forward-mode AD.
+
+Takes the states of stylegan2-ada-pytorch and of stylegan3's `networks_stylegan2` as they are. The two differ in a
+default that changes the picture: where a file of stylegan3 does not say `conv_clamp`, it means 256; here it means None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from resefa_plugin.errors import CheckpointError
+from resefa_plugin.networks.stylegan2_layers import SynthesisBlock, SynthesisLayer
+from resefa_plugin.networks.stylegan_layers import MappingNetwork, StyledSynthesis, known_kwargs, positive
+
+# Half precision and fused kernels are ways to compute the same picture faster. This network computes all of it in the
+# precision that it was moved to, float32 unless asked otherwise.
+INERT_KWARGS = ('num_fp16_res', 'fp16_channels_last', 'fused_modconv_default')
+
+
+class SynthesisNetwork(StyledSynthesis):
+    """W to pictures.
+
+    The styles are those of `conv0`, `conv1` and `torgb` of each block, from the lowest resolution to the highest.
+
+    Args:
+        channel_base: channels times resolution.
+        channel_max: bound of the channels of any layer.
+        block_kwargs: arguments of SynthesisBlock (`architecture`, `resample_filter`, `conv_clamp`) and of its
+            SynthesisLayer (`kernel_size`, `use_noise`, `activation`).
+    """
+
+    def __init__(self, w_dim: int, img_resolution: int, img_channels: int, channel_base: int = 32768,
+                 channel_max: int = 512, **block_kwargs: Any):
+        super().__init__()
+        positive(w_dim=w_dim, img_resolution=img_resolution, img_channels=img_channels, channel_base=channel_base,
+                 channel_max=channel_max)
+        if img_resolution < 4 or img_resolution & (img_resolution - 1):
+            raise CheckpointError(f'img_resolution: expected a power of two of at least 4, got {img_resolution}')
+        if channel_base < img_resolution:
+            raise CheckpointError(f'channel_base: expected at least img_resolution {img_resolution}, '
+                                  f'got {channel_base}')
+        self.w_dim, self.img_resolution, self.img_channels = w_dim, img_resolution, img_channels
+        self.block_resolutions = [2 ** i for i in range(2, img_resolution.bit_length())]
+        ws_index = in_channels = 0
+        for resolution in self.block_resolutions:
+            out_channels = min(channel_base // resolution, channel_max)
+            block = SynthesisBlock(in_channels, out_channels, w_dim, resolution, img_channels,
+                                   is_last=resolution == img_resolution, **block_kwargs)
+            setattr(self, f'b{resolution}', block)
+            for name in block.layer_names:
+                self.add_style(f'b{resolution}.{name}', ws_index)
+                ws_index += name != 'torgb'  # which shares its w with the next block's conv0
+            in_channels = out_channels
+        self.num_ws = ws_index + 1
+
+    def _render(self, styles: Sequence[Tensor], noise_mode: str) -> Tensor:
+        remaining = iter(styles)
+        x = img = None
+        for resolution in self.block_resolutions:
+            x, img = getattr(self, f'b{resolution}')(x, img, remaining, noise_mode)
+        return img
+
+
+class Generator(nn.Module):
+    """z to pictures: `G(z, c)`, or `G.synthesis(G.mapping(z, c))`.
+
+    Args:
+        z_dim: dimensions of z.
+        c_dim: dimensions of the label, 0 for none.
+        w_dim: dimensions of w.
+        img_resolution: pixels per side, a power of two.
+        img_channels: colours.
+        mapping_kwargs: arguments of MappingNetwork.
+        synthesis_kwargs: arguments of SynthesisNetwork; settings of speed, such as `num_fp16_res`, are dropped.
+
+    Raises: CheckpointError for arguments that are unknown or out of range.
+    """
+
+    def __init__(self, z_dim: int, c_dim: int, w_dim: int, img_resolution: int, img_channels: int,
+                 mapping_kwargs: Mapping[str, Any] = {}, synthesis_kwargs: Mapping[str, Any] = {}):
+        super().__init__()
+        self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
+        self.img_resolution, self.img_channels = img_resolution, img_channels
+        synthesis_kwargs = known_kwargs('synthesis_kwargs', synthesis_kwargs, SynthesisNetwork, SynthesisBlock,
+                                        SynthesisLayer, inert=INERT_KWARGS)
+        self.synthesis = SynthesisNetwork(w_dim, img_resolution, img_channels, **synthesis_kwargs)
+        self.num_ws = self.synthesis.num_ws
+        mapping_kwargs = known_kwargs('mapping_kwargs', mapping_kwargs, MappingNetwork)
+        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, **mapping_kwargs)
+
+    def forward(self, z: Tensor, c: Tensor | None, truncation_psi: float = 1, truncation_cutoff: int | None = None,
+                noise_mode: str = 'const') -> Tensor:
+        """The pictures `[N, img_channels, img_resolution, img_resolution]` of latents `z [N, z_dim]`."""
+        return self.synthesis(self.mapping(z, c, truncation_psi, truncation_cutoff), noise_mode)

@@ -1,0 +1,159 @@
+"""Layers and blocks of StyleGAN2, modulated without touching the shared weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resefa_plugin.errors import CheckpointError
+from resefa_plugin.networks.stylegan_layers import (
+    FullyConnectedLayer, activate, activation_constants, demodulation, positive, to_colours)
+from resefa_plugin.networks.upfirdn import setup_filter, upfirdn2d
+
+ARCHITECTURES = ('orig', 'skip', 'resnet')
+BINOMIAL = (1, 3, 3, 1)
+
+
+def upsample_convolve(x: Tensor, weight: Tensor, f: Tensor) -> Tensor:
+    """Upsamples by two and convolves: a transposed convolution, then the low-pass filter at the higher resolution.
+
+    Args:
+        x: `[N, I, h, w]`.
+        weight: `[O, I, k, k]`, k odd; convolved with, where torch's `conv2d` correlates.
+        f: the filter of unit sum.
+
+    Returns: `[N, O, 2h, 2w]`.
+    """
+    n, k = f.shape[-1], weight.shape[-1]
+    if k == 1:  # filter and a pointwise convolution commute, and there are four times fewer pixels before
+        return upsample(F.conv2d(x, weight), f)
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    before, after = (n + 1) // 2 - k // 2, (n - 2) // 2 - k // 2 + 1
+    return upfirdn2d(x, f, padding=(before, after, before, after), gain=4)
+
+
+def upsample(x: Tensor, f: Tensor) -> Tensor:
+    """Upsamples `[N, C, h, w]` to `[N, C, 2h, 2w]`."""
+    n = f.shape[-1]
+    before, after = (n + 1) // 2, (n - 2) // 2
+    return upfirdn2d(x, f, up=2, padding=(before, after, before, after), gain=4)
+
+
+class SynthesisLayer(nn.Module):
+    """A modulated convolution with noise, bias and activation.
+
+    `y = act(d * conv(s * x, W) + noise_strength * noise + b)`: equations 1-3 of the StyleGAN2 paper with the scales
+    moved from the weights to the activations, which is the same map, and which leaves the weights without tangents.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, up: int,
+                 kernel_size: int = 3, use_noise: bool = True, activation: str = 'lrelu',
+                 resample_filter: Sequence[float] = BINOMIAL, conv_clamp: float | None = None):
+        super().__init__()
+        positive(kernel_size=kernel_size)
+        if kernel_size % 2 == 0:
+            raise CheckpointError(f'kernel_size: expected an odd number, got {kernel_size}')
+        self.up, self.conv_clamp = up, conv_clamp
+        self.slope, self.gain = activation_constants(activation)
+        self.register_buffer('resample_filter', setup_filter(resample_filter))
+        self.affine = FullyConnectedLayer(w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.use_noise = use_noise
+        if use_noise:
+            self.register_buffer('noise_const', torch.randn(resolution, resolution))
+            self.noise_strength = nn.Parameter(torch.zeros([]))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, x: Tensor, styles: Tensor, noise_mode: str, gain: float = 1.0) -> Tensor:
+        """Args: x `[N, I, h, w]`, styles `[N, I]`, gain of the result. Returns `[N, O, h * up, w * up]`."""
+        scale = self.gain * gain  # ahead of the activation, which is homogeneous: no pass over the pixels of its own
+        offset = self.bias[:, None, None] * scale
+        if self.use_noise and noise_mode == 'const':
+            offset = offset + self.noise_const * (self.noise_strength * scale)
+        x = x * styles[:, :, None, None]
+        if self.up == 2:
+            x = upsample_convolve(x, self.weight, self.resample_filter)
+        else:
+            x = F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
+        x = x * (demodulation(self.weight, styles) * scale)[:, :, None, None] + offset
+        return activate(x, self.slope, None if self.conv_clamp is None else self.conv_clamp * gain)
+
+
+class ToRGBLayer(nn.Module):
+    """A modulated 1x1 convolution to colours, without demodulation. Its style is scaled by `1 / sqrt(in_channels)`."""
+
+    def __init__(self, in_channels: int, img_channels: int, w_dim: int, conv_clamp: float | None = None):
+        super().__init__()
+        self.conv_clamp = conv_clamp
+        self.weight_gain = 1 / math.sqrt(in_channels)
+        self.affine = FullyConnectedLayer(w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(img_channels, in_channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(img_channels))
+
+    def forward(self, x: Tensor, styles: Tensor) -> Tensor:
+        """Args: x `[N, I, h, w]`, styles `[N, I]`. Returns `[N, img_channels, h, w]`."""
+        return activate(to_colours(x, self.weight, styles * self.weight_gain, self.bias), 1.0, self.conv_clamp)
+
+
+class SkipLayer(nn.Module):
+    """The residual branch of the resnet architecture: a 1x1 convolution, upsampled by two."""
+
+    def __init__(self, in_channels: int, out_channels: int, resample_filter: Sequence[float]):
+        super().__init__()
+        self.register_buffer('resample_filter', setup_filter(resample_filter))
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))
+        self.weight_gain = 1 / math.sqrt(in_channels)
+
+    def forward(self, x: Tensor, gain: float) -> Tensor:
+        """Args: x `[N, I, h, w]`. Returns `[N, O, 2h, 2w]`."""
+        return upsample_convolve(x, self.weight * (self.weight_gain * gain), self.resample_filter)
+
+
+class SynthesisBlock(nn.Module):
+    """The layers of one resolution. `conv_clamp` bounds what the layers put out, None: no bound."""
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, img_channels: int,
+                 is_last: bool, architecture: str = 'skip', resample_filter: Sequence[float] = BINOMIAL,
+                 conv_clamp: float | None = None, **layer_kwargs: object):
+        super().__init__()
+        if architecture not in ARCHITECTURES:
+            raise CheckpointError(f"architecture '{architecture}' is not one of {', '.join(ARCHITECTURES)}")
+        common = dict(w_dim=w_dim, resolution=resolution, resample_filter=resample_filter, conv_clamp=conv_clamp,
+                      **layer_kwargs)
+        self.is_residual = architecture == 'resnet' and in_channels > 0
+        self.register_buffer('resample_filter', setup_filter(resample_filter))
+        self.layer_names = []
+        if in_channels == 0:
+            self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
+        else:
+            self.conv0 = SynthesisLayer(in_channels, out_channels, up=2, **common)
+            self.layer_names.append('conv0')
+        self.conv1 = SynthesisLayer(out_channels, out_channels, up=1, **common)
+        self.layer_names.append('conv1')
+        if is_last or architecture == 'skip':
+            self.torgb = ToRGBLayer(out_channels, img_channels, w_dim, conv_clamp)
+            self.layer_names.append('torgb')
+        if self.is_residual:
+            self.skip = SkipLayer(in_channels, out_channels, resample_filter)
+
+    def forward(self, x: Tensor | None, img: Tensor | None, styles: Iterator[Tensor],
+                noise_mode: str) -> tuple[Tensor, Tensor | None]:
+        """Args: x `[N, I, h/2, w/2]`, None in the first block; img so far or None. Returns both at this resolution."""
+        gain = math.sqrt(0.5) if self.is_residual else 1.0
+        if x is None:
+            y = self.const.unsqueeze(0)
+        else:
+            y = self.conv0(x, next(styles), noise_mode)
+        y = self.conv1(y, next(styles), noise_mode, gain)
+        if self.is_residual:
+            y = y + self.skip(x, gain)
+        if img is not None:
+            img = upsample(img, self.resample_filter)
+        if 'torgb' in self.layer_names:
+            rgb = self.torgb(y, next(styles))
+            img = rgb if img is None else img + rgb
+        return y, img

@@ -1,0 +1,118 @@
+"""StyleGAN3 (Karras et al., "Alias-Free Generative Adversarial Networks", NeurIPS 2021), for forward-mode AD.
+
+Takes the states of stylegan3's `networks_stylegan3` as they are, configurations T and R.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from resefa_plugin.errors import CheckpointError
+from resefa_plugin.networks.stylegan3_layers import Band, SynthesisInput, SynthesisLayer, ToRGBLayer
+from resefa_plugin.networks.stylegan_layers import MappingNetwork, StyledSynthesis, known_kwargs, positive
+
+# Half precision is a way to compute the same picture faster, and magnitudes are tracked in training only. This network
+# computes all of it in the precision that it was moved to, float32 unless asked otherwise.
+INERT_KWARGS = ('num_fp16_res', 'magnitude_ema_beta')
+
+
+class SynthesisNetwork(StyledSynthesis):
+    """W to pictures.
+
+    The styles are that of `input` (a rotation and a translation), then those of the layers in order. There is no
+    noise, so both noise modes give the same picture.
+
+    Args:
+        channel_base: channels times resolution.
+        channel_max: bound of the channels of any layer.
+        num_layers: layers between `input` and the last one, which makes colours.
+        num_critical: layers before the last one that are sampled critically, for sharpness.
+        first_cutoff: f_c of the input.
+        first_stopband: least f_t of the input.
+        last_stopband_rel: least f_t of the picture, relative to its cutoff.
+        margin_size: pixels beyond each side of the picture.
+        output_scale: factor of the picture.
+        layer_kwargs: arguments of SynthesisLayer.
+    """
+
+    def __init__(self, w_dim: int, img_resolution: int, img_channels: int, channel_base: int = 32768,
+                 channel_max: int = 512, num_layers: int = 14, num_critical: int = 2, first_cutoff: float = 2,
+                 first_stopband: float = 2 ** 2.1, last_stopband_rel: float = 2 ** 0.3, margin_size: int = 10,
+                 output_scale: float = 0.25, **layer_kwargs: Any):
+        super().__init__()
+        positive(w_dim=w_dim, img_resolution=img_resolution, img_channels=img_channels, channel_base=channel_base,
+                 channel_max=channel_max, num_layers=num_layers)
+        if not 0 <= num_critical < num_layers:
+            raise CheckpointError(f'num_critical: expected at least 0 and less than num_layers {num_layers}, got '
+                                  f'{num_critical}')
+        if img_resolution & (img_resolution - 1):
+            raise CheckpointError(f'img_resolution: expected a power of two, got {img_resolution}')
+        self.w_dim, self.num_ws, self.output_scale = w_dim, num_layers + 2, output_scale
+
+        # Section 3.2 of the paper: cutoffs and stopbands in geometric progression up to the critically sampled layers.
+        progress = np.minimum(np.arange(num_layers + 1) / (num_layers - num_critical), 1)
+        last_cutoff = img_resolution / 2
+        cutoffs = first_cutoff * (last_cutoff / first_cutoff) ** progress
+        stopbands = first_stopband * (last_cutoff * last_stopband_rel / first_stopband) ** progress
+        rates = np.exp2(np.ceil(np.log2(np.minimum(2 * stopbands, img_resolution))))
+        half_widths = np.maximum(stopbands, rates / 2) - cutoffs
+        sizes = rates + 2 * margin_size
+        sizes[-2:] = img_resolution  # the margin is cropped ahead of the last convolution
+        channels = np.rint(np.minimum(channel_base / 2 / cutoffs, channel_max))
+        channels[-1] = img_channels
+        bands = [Band(int(c), int(n), int(s), float(f), float(h))
+                 for c, n, s, f, h in zip(channels, sizes, rates, cutoffs, half_widths)]
+
+        self.input = SynthesisInput(w_dim, bands[0])
+        self.add_style('input', 0)
+        for idx, (source, target) in enumerate(zip([bands[0], *bands], bands)):
+            if idx < num_layers:
+                layer = SynthesisLayer(w_dim, source, target, idx >= num_layers - num_critical, **layer_kwargs)
+            else:
+                layer = ToRGBLayer(w_dim, source, img_channels, layer_kwargs.get('conv_clamp', 256))
+            name = f'L{idx}_{target.size}_{target.channels}'
+            setattr(self, name, layer)
+            self.add_style(name, idx + 1)
+
+    def _render(self, styles: Sequence[Tensor], noise_mode: str) -> Tensor:
+        x = self.input(styles[0])
+        for name, s in zip(self.style_names[1:], styles[1:]):
+            x = getattr(self, name)(x, s)
+        return x * self.output_scale
+
+
+class Generator(nn.Module):
+    """z to pictures: `G(z, c)`, or `G.synthesis(G.mapping(z, c))`.
+
+    Args:
+        z_dim: dimensions of z.
+        c_dim: dimensions of the label, 0 for none.
+        w_dim: dimensions of w.
+        img_resolution: pixels per side, a power of two.
+        img_channels: colours.
+        mapping_kwargs: arguments of MappingNetwork.
+        synthesis_kwargs: arguments of SynthesisNetwork; `num_fp16_res` and `magnitude_ema_beta` are taken and dropped.
+
+    Raises: CheckpointError for arguments that are unknown or out of range.
+    """
+
+    def __init__(self, z_dim: int, c_dim: int, w_dim: int, img_resolution: int, img_channels: int,
+                 mapping_kwargs: Mapping[str, Any] = {}, **synthesis_kwargs: Any):
+        super().__init__()
+        self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
+        self.img_resolution, self.img_channels = img_resolution, img_channels
+        synthesis_kwargs = known_kwargs('synthesis_kwargs', synthesis_kwargs, SynthesisNetwork, SynthesisLayer,
+                                        inert=INERT_KWARGS)
+        self.synthesis = SynthesisNetwork(w_dim, img_resolution, img_channels, **synthesis_kwargs)
+        self.num_ws = self.synthesis.num_ws
+        mapping_kwargs = {'num_layers': 2, **known_kwargs('mapping_kwargs', mapping_kwargs, MappingNetwork)}
+        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, **mapping_kwargs)
+
+    def forward(self, z: Tensor, c: Tensor | None, truncation_psi: float = 1, truncation_cutoff: int | None = None,
+                noise_mode: str = 'const') -> Tensor:
+        """The pictures `[N, img_channels, img_resolution, img_resolution]` of latents `z [N, z_dim]`."""
+        return self.synthesis(self.mapping(z, c, truncation_psi, truncation_cutoff), noise_mode)

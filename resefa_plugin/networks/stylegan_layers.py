@@ -1,0 +1,242 @@
+"""What StyleGAN2 and StyleGAN3 share: mapping, demodulation, and the split of synthesis at its style vectors."""
+
+from __future__ import annotations
+
+import abc
+import inspect
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from resefa_plugin.errors import CheckpointError, ResefaError
+
+EPSILON = 1e-8
+ACTIVATIONS = {'linear': (1.0, 1.0), 'relu': (0.0, math.sqrt(2)), 'lrelu': (0.2, math.sqrt(2))}  # (slope, gain)
+NOISE_MODES = ('const', 'none')
+
+
+def known_kwargs(where: str, kwargs: Mapping[str, Any], *classes: type, inert: Collection[str] = ()) -> dict[str, Any]:
+    """The optional init arguments of a file that networks of ours take.
+
+    Args:
+        where: name of the dictionary, for the error.
+        kwargs: what the file says.
+        classes: whom they are for: what is optional in their signatures is known.
+        inert: names that are known and dropped, since they do not change a picture computed in one precision.
+
+    Raises: CheckpointError for any other name.
+    """
+    known = {*inert}
+    for cls in classes:
+        known |= {p.name for p in inspect.signature(cls).parameters.values() if p.default is not p.empty}
+    unknown = sorted(set(kwargs) - known)
+    if unknown:
+        raise CheckpointError(f'{where}: {", ".join(unknown)} is not one of {", ".join(sorted(known))}; '
+                              'use the checkout that the network was trained with')
+    return {name: value for name, value in kwargs.items() if name not in inert}
+
+
+def positive(**sizes: int) -> None:
+    """Raises CheckpointError unless each of the named init arguments is an integer of at least 1."""
+    for name, value in sizes.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise CheckpointError(f'{name}: expected an integer of at least 1, got {value!r}')
+
+
+def activation_constants(name: str) -> tuple[float, float]:
+    """Slope below zero and gain of an activation. Raises CheckpointError for one that is not piecewise linear."""
+    if name not in ACTIVATIONS:
+        raise CheckpointError(f"activation '{name}' is not one of {', '.join(ACTIVATIONS)}; use the checkout that the "
+                              'network was trained with')
+    return ACTIVATIONS[name]
+
+
+def activate(x: Tensor, slope: float, clamp: float | None = None) -> Tensor:
+    """Leaky ReLU, then a clamp to [-clamp, clamp]. A gain is to be multiplied into `x` by whoever scales it anyway."""
+    if slope != 1:
+        x = F.leaky_relu(x, slope)
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+def demodulation(weight: Tensor, styles: Tensor, epsilon: Tensor | float = EPSILON) -> Tensor:
+    """What brings the output of a modulated convolution back to unit variance.
+
+    `d_no = (sum_i s_ni^2 sum_k w_oik^2 + epsilon)^(-1/2)`: equation 3 of the StyleGAN2 paper, as one matrix product, so
+    that no weight takes a tangent.
+
+    Args:
+        weight: `[O, I, k, k]`.
+        styles: `[N, I]`.
+        epsilon: a number, or `[N, O]`.
+
+    Returns: `[N, O]`.
+    """
+    return (styles.square() @ weight.square().sum(dim=(2, 3)).t() + epsilon).rsqrt()
+
+
+def to_colours(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor) -> Tensor:
+    """A modulated 1x1 convolution to few channels, not demodulated.
+
+    With so few outputs it is the weights that are scaled: their tangents are small, those of `x` are not touched twice.
+
+    Args:
+        x: `[N, I, h, w]`.
+        weight: `[O, I, 1, 1]`.
+        styles: `[N, I]`.
+        bias: `[O]`.
+
+    Returns: `[N, O, h, w]`.
+    """
+    y = (weight[:, :, 0, 0] * styles[:, None, :]) @ x.flatten(2)  # [N, O, h * w]
+    return (y + bias[:, None]).unflatten(2, x.shape[2:])
+
+
+def normalize(x: Tensor) -> Tensor:
+    """Scales each row to unit mean square."""
+    return x * (x.square().mean(dim=1, keepdim=True) + EPSILON).rsqrt()
+
+
+class FullyConnectedLayer(nn.Module):
+    """A linear layer with equalized learning rate: stored at unit scale, multiplied by its gain when used."""
+
+    def __init__(self, in_features: int, out_features: int, activation: str = 'linear', lr_multiplier: float = 1.0,
+                 weight_std: float = 1.0, bias_init: float | Sequence[float] = 0.0):
+        super().__init__()
+        self.slope, gain = activation_constants(activation)
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) * (weight_std / lr_multiplier))
+        self.bias = nn.Parameter(torch.as_tensor(bias_init, dtype=torch.float32).expand(out_features).clone())
+        self.weight_gain = gain * lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = gain * lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        return activate(F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain), self.slope)
+
+
+class MappingNetwork(nn.Module):
+    """Latents to intermediate latents: z, and a label where there is one, to W.
+
+    Args:
+        w_avg_beta: None says that the file has no average of W; its value matters in training only.
+        num_ws: how many copies of w the synthesis network takes.
+    """
+
+    def __init__(self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, num_layers: int = 8,
+                 embed_features: int | None = None, layer_features: int | None = None, activation: str = 'lrelu',
+                 lr_multiplier: float = 0.01, w_avg_beta: float | None = 0.995):
+        super().__init__()
+        positive(w_dim=w_dim, num_layers=num_layers)
+        self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
+        embedded = 0
+        if c_dim > 0:
+            embedded = w_dim if embed_features is None else embed_features
+            self.embed = FullyConnectedLayer(c_dim, embedded)
+        hidden = w_dim if layer_features is None else layer_features
+        features = [z_dim + embedded, *[hidden] * (num_layers - 1), w_dim]
+        positive(z_dim=features[0], layer_features=hidden)
+        self.num_layers = num_layers
+        for idx, (fan_in, fan_out) in enumerate(zip(features, features[1:])):
+            setattr(self, f'fc{idx}', FullyConnectedLayer(fan_in, fan_out, activation, lr_multiplier))
+        self.register_buffer('w_avg', None if w_avg_beta is None else torch.zeros(w_dim))
+
+    def forward(self, z: Tensor, c: Tensor | None, truncation_psi: float = 1,
+                truncation_cutoff: int | None = None) -> Tensor:
+        """Maps latents to `ws`, `w_avg + truncation_psi * (w - w_avg)` in the first `truncation_cutoff` layers.
+
+        Args:
+            z: `[N, z_dim]`.
+            c: `[N, c_dim]`; None or `[N, 0]` for a network without labels.
+            truncation_cutoff: None for all layers.
+
+        Returns: `ws [N, num_ws, w_dim]`.
+
+        Raises: ResefaError for latents or labels of another shape, and for truncation without an average.
+        """
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise ResefaError(f'z: expected shape [N, {self.z_dim}], got {list(z.shape)}')
+        x = normalize(z.to(self.fc0.weight.dtype))
+        shape = (z.shape[0], self.c_dim)
+        if c is None and self.c_dim > 0 or c is not None and tuple(c.shape) != shape:
+            got = None if c is None else list(c.shape)
+            raise ResefaError(f'c: expected a label of shape {list(shape)}, got {got}; a network with labels needs '
+                              'one, a network without takes none')
+        if self.c_dim > 0:
+            x = torch.cat([x, normalize(self.embed(c.to(x.dtype)))], dim=1)
+        for idx in range(self.num_layers):
+            x = getattr(self, f'fc{idx}')(x)
+        ws = x.unsqueeze(1).repeat(1, self.num_ws, 1)  # a copy: forward mode refuses an expanded primal
+        if truncation_psi == 1:
+            return ws
+        if self.w_avg is None:
+            raise ResefaError(f'truncation_psi {truncation_psi}: the network has no average of W to truncate to; use 1')
+        truncated = self.w_avg.lerp(ws, truncation_psi)
+        if truncation_cutoff is None:
+            return truncated
+        return torch.cat([truncated[:, :truncation_cutoff], ws[:, truncation_cutoff:]], dim=1)
+
+
+class StyledSynthesis(nn.Module, abc.ABC):
+    """A synthesis network as a function of its style vectors, the coordinates of StyleSpace.
+
+    A style vector is what comes out of a layer's affine map, before any constant that the layer multiplies it with.
+    Whoever derives from this registers its layers in order with `add_style`.
+
+    Attributes:
+        num_ws: how many w it takes.
+        w_dim: dimensions of each.
+        style_names: the layers that take a style, in the order in which the picture is made.
+        style_dims: dimensions of each style.
+        style_ws: for each style, the index of the w that it is made from.
+    """
+
+    num_ws: int
+    w_dim: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.style_names: tuple[str, ...] = ()
+        self.style_dims: tuple[int, ...] = ()
+        self.style_ws: tuple[int, ...] = ()
+
+    def add_style(self, name: str, ws_index: int) -> None:
+        """Registers the layer of that name, whose `affine` makes its style from `ws[:, ws_index]`."""
+        self.style_names += (name,)
+        self.style_dims += (self.get_submodule(name).affine.weight.shape[0],)
+        self.style_ws += (ws_index,)
+
+    def styles(self, ws: Tensor) -> list[Tensor]:
+        """Style vectors `[N, style_dims[l]]` of intermediate latents `ws [N, num_ws, w_dim]`."""
+        if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
+            raise ResefaError(f'ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}')
+        layers = [self.get_submodule(name) for name in self.style_names]
+        ws = ws.to(layers[0].affine.weight.dtype)
+        return [layer.affine(ws[:, index]) for layer, index in zip(layers, self.style_ws)]
+
+    def from_styles(self, styles: Sequence[Tensor], noise_mode: str = 'const') -> Tensor:
+        """The picture `[N, img_channels, img_resolution, img_resolution]` of style vectors, in about [-1, 1].
+
+        Args:
+            styles: as `styles` returns them.
+            noise_mode: 'const', the network's own noise, or 'none'.
+
+        Raises: ResefaError for 'random', whose derivative would be noise, and for styles of other shapes.
+        """
+        if noise_mode not in NOISE_MODES:
+            raise ResefaError(f"noise_mode '{noise_mode}' is not one of {', '.join(NOISE_MODES)}; the picture has to "
+                              'be a function of its latent, which it is not with random noise')
+        dims = tuple(s.shape[-1] for s in styles)
+        if dims != self.style_dims or any(s.ndim != 2 for s in styles):
+            raise ResefaError(f'styles: expected {len(self.style_dims)} tensors [N, C] with C = {self.style_dims}, got '
+                              f'{[list(s.shape) for s in styles]}')
+        return self._render(styles, noise_mode)
+
+    @abc.abstractmethod
+    def _render(self, styles: Sequence[Tensor], noise_mode: str) -> Tensor:
+        """The picture of styles that have been checked."""
+
+    def forward(self, ws: Tensor, noise_mode: str = 'const') -> Tensor:
+        """The picture of intermediate latents: `from_styles(styles(ws))`."""
+        return self.from_styles(self.styles(ws), noise_mode)

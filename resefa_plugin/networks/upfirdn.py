@@ -1,0 +1,90 @@
+"""Resampling of pictures by FIR filters, in plain torch ops that have forward-mode and vmap rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from resefa_plugin.errors import CheckpointError
+
+SEPARABLE_TAPS = 8  # from this length on, the official files store a one-dimensional filter
+
+
+def setup_filter(taps: Sequence[float]) -> Tensor:
+    """A filter of unit sum, stored as the official networks store theirs.
+
+    Args:
+        taps: the one-dimensional filter, e.g. `[1, 3, 3, 1]`.
+
+    Returns: `[n, n]` float32, the outer product, or `[n]` for separable application if there are 8 taps or more.
+    """
+    f = torch.as_tensor(taps, dtype=torch.float32)
+    if f.ndim != 1 or f.numel() == 0 or f.sum() == 0:
+        raise CheckpointError(f'resample_filter {taps!r}: expected a list of numbers whose sum is not zero')
+    f = f / f.sum()
+    return f if f.numel() >= SEPARABLE_TAPS else torch.outer(f, f)
+
+
+def upfirdn2d(x: Tensor, f: Tensor, up: int = 1, down: int = 1, padding: Sequence[int] = (0, 0, 0, 0),
+              gain: float = 1.0) -> Tensor:
+    """Inserts zeros, pads, convolves with a filter, and keeps every `down`-th pixel.
+
+    Per axis `y[i] = gain * sum_k f[k] u[down * i + n - 1 - k]`, where `u` is `x` with `up - 1` zeros after each pixel
+    and then padded. Zeros are never multiplied: upsampling is a transposed convolution.
+
+    Args:
+        x: `[N, C, h, w]`.
+        f: `[n, n]`, or `[n]` for the outer product with itself.
+        up: pixels per input pixel, 1 if `down` is not.
+        down: stride of what is kept.
+        padding: `(left, right, top, bottom)` in upsampled pixels; negative crops.
+        gain: factor of the result.
+
+    Returns: `[N, C, (h * up + top + bottom - n) // down + 1, ...]`.
+    """
+    assert up == 1 or down == 1, 'resampling by a fraction is not needed by any network'
+    f = f.to(x.dtype)
+    if up == 1:
+        kernel = (f if f.ndim == 2 else torch.outer(f, f)) * gain
+        return _convolve(x, kernel, down, padding)
+    if f.ndim == 2:
+        return _upsample(x, f * gain, (up, up), padding)
+    left, right, top, bottom = padding
+    x = _upsample(x, f[None, :] * gain, (1, up), (left, right, 0, 0))
+    return _upsample(x, f[:, None], (up, 1), (0, 0, top, bottom))
+
+
+def _convolve(x: Tensor, kernel: Tensor, down: int, padding: Sequence[int]) -> Tensor:
+    """A strided depthwise convolution. On the CPU one pass with n * n taps beats two with n, and shifts and adds."""
+    left, right, top, bottom = padding
+    inner = (max(min(top, bottom), 0), max(min(left, right), 0))
+    x = _pad(x, (left - inner[1], right - inner[1], top - inner[0], bottom - inner[0]))
+    return F.conv2d(x, _depthwise(kernel.flip(0, 1), x), stride=down, padding=inner, groups=x.shape[1])
+
+
+def _upsample(x: Tensor, kernel: Tensor, up: tuple[int, int], padding: Sequence[int]) -> Tensor:
+    """A transposed depthwise convolution, cropped to where the definition with inserted zeros starts and ends."""
+    left, right, top, bottom = padding
+    taps = kernel.shape
+    before = (taps[0] - 1 - top, taps[1] - 1 - left)
+    after = (taps[0] - up[0] - bottom, taps[1] - up[1] - right)
+    inner = tuple(max(min(pair), 0) for pair in zip(before, after))
+    x = F.conv_transpose2d(x, _depthwise(kernel, x), stride=up, padding=inner, groups=x.shape[1])
+    return _pad(x, (inner[1] - before[1], inner[1] - after[1], inner[0] - before[0], inner[0] - after[0]))
+
+
+def _depthwise(kernel: Tensor, x: Tensor) -> Tensor:
+    return kernel.expand(x.shape[1], 1, *kernel.shape)
+
+
+def _pad(x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+    """Pads with zeros, or crops where negative; a copy only if there is something to pad."""
+    if any(p < 0 for p in padding):
+        left, right, top, bottom = (max(-p, 0) for p in padding)
+        x = x[..., top:x.shape[-2] - bottom, left:x.shape[-1] - right]
+    if any(p > 0 for p in padding):
+        x = F.pad(x, [max(p, 0) for p in padding])
+    return x

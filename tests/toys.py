@@ -1,0 +1,51 @@
+"""Toy generators whose Jacobians are known in closed form, in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from resefa_plugin.hooks.function import FunctionHook
+
+
+class TanhToy:
+    """x = tanh(M z + b): the Jacobian at z is diag(1 - x^2) M.
+
+    Args:
+        z_dim: d. shape: `(C, H, W)` of the pictures. seed: of M.
+    """
+
+    def __init__(self, z_dim: int = 6, shape: tuple[int, int, int] = (3, 8, 8), seed: int = 0):
+        random = np.random.RandomState(seed)
+        self.z_dim, self.shape = z_dim, shape
+        self.M = random.randn(int(np.prod(shape)), z_dim) / z_dim ** 0.5
+        self.b = 0.3 * random.randn(int(np.prod(shape)))
+
+    def images(self, z: torch.Tensor) -> torch.Tensor:
+        M, b = torch.from_numpy(self.M).to(z), torch.from_numpy(self.b).to(z)
+        return torch.tanh(z @ M.T + b).unflatten(1, self.shape)
+
+    def jacobian(self, z: torch.Tensor, factor: int = 1) -> np.ndarray:
+        """`[C, H / factor, W / factor, d]` float64, of the picture box averaged over factor x factor pixels."""
+        x = np.tanh(self.M @ z.double().numpy()[0] + self.b)
+        full = ((1 - x ** 2)[:, None] * self.M).reshape(*self.shape, self.z_dim)
+        c, h, w = self.shape
+        return full.reshape(c, h // factor, factor, w // factor, factor, self.z_dim).mean(axis=(2, 4))
+
+    def hook(self) -> FunctionHook:
+        return FunctionHook(self.images, self.z_dim, name='tanh-toy')
+
+
+class TwoPartToy:
+    """z[0] moves the left half, z[1] the right half, z[2] both, of a 1 x 8 x 8 picture; linear."""
+
+    shape, z_dim = (1, 8, 8), 3
+
+    def images(self, z: torch.Tensor) -> torch.Tensor:
+        left = torch.zeros(8, 8)
+        left[:, :4] = 1
+        parts = torch.stack([left, 1 - left, torch.ones(8, 8)]).to(z)
+        return 0.2 * torch.einsum('nd,dhw->nhw', z, parts)[:, None]
+
+    def hook(self) -> FunctionHook:
+        return FunctionHook(self.images, self.z_dim, name='two-part-toy')
