@@ -14,7 +14,7 @@ from torch.func import jvp, vmap
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.biggan import BigGANHook
 from resefa_plugin.jacobian import RegionJacobian
-from resefa_plugin.networks.biggan import Generator, layer_inputs
+from resefa_plugin.networks.biggan import BigGANConfig, Generator, layer_inputs
 from resefa_plugin.networks.biggan_layers import Attention
 from resefa_plugin.probe import probe
 
@@ -31,20 +31,20 @@ def case(request):
 
 @pytest.fixture(scope='module')
 def dense(case):
-    """Reverse-mode Jacobians `[pixels, dims]` by each layer's input, box averaged to 8 x 8 pixels."""
+    """Reverse-mode Jacobians `[pixels, dims]` by each layer's input, box averaged to 4 x 4 pixels."""
     _, hook, _, inputs = case
     blocks = jacobian(lambda *x: pooled(hook.G.synthesis(x)), tuple(inputs))
     return [block[:, 0] for block in blocks]
 
 
 def pooled(images):
-    return images.reshape(3, 8, 4, 8, 4).mean((2, 4)).flatten()
+    return images.reshape(3, 4, 8, 4, 8).mean((2, 4)).flatten()
 
 
 def forward(space, sample):
     """Columns of the Jacobian in a space at zero offset, by forward mode, `[pixels, d]`."""
     zero = torch.zeros(1, space.dim, dtype=torch.float64)
-    f = lambda offset: space.images(sample, offset, 8).flatten()
+    f = lambda offset: space.images(sample, offset, 4).flatten()
     return vmap(lambda v: jvp(f, (zero,), (v[None],))[1])(torch.eye(space.dim, dtype=torch.float64)).T
 
 
@@ -135,7 +135,7 @@ def test_probes_pass_and_the_float32_jacobian_is_the_float64_one(family, name):
     sample = hook.sample(0, c=hook.class_vector('1'))
     space = hook.space(name)
     probe(hook, space, sample, 16)
-    J = RegionJacobian(hook, space, sample, 8).compute().matrix.T
+    J = RegionJacobian(hook, space, sample, 4).compute().matrix.T
     exact = BigGANHook(network(family))
     expected = forward(exact.space(name), exact.sample(0, c=exact.class_vector('1')))
     assert (J - expected).norm() < 1e-5 * expected.norm()  # 60 float32 roundings would be 4e-6
@@ -158,6 +158,13 @@ def test_without_a_learned_embedding_the_label_is_the_embedding():
     c = torch.tensor([[0, 0.5, 0, 0.5, 0]])
     sample = BigGANHook(G).sample(0, c=c)
     assert torch.equal(sample.latents['class'], c.double()) and BigGANHook(G).space('class').dim == 5
+
+
+@pytest.mark.parametrize('widths, dim_z, total', [((16, 16, 8, 4, 2, 1), 120, 760), ((16, 16, 8, 8, 4, 2, 1), 140, 908),
+                                                  ((16, 16, 8, 8, 4, 2, 1, 1), 128, 1024)])
+def test_the_published_networks_have_these_dimensions(widths, dim_z, total):
+    config = BigGANConfig(4 << len(widths) - 1, widths, dim_z, 1000, 128)
+    assert config.resolution in (128, 256, 512) and sum(part.dim for slot in config.slots for part in slot) == total
 
 
 def test_attention_by_loops():

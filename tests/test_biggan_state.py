@@ -210,6 +210,7 @@ def test_without_shared_embeddings_labels_become_soft(tmp_path):
     ('hier', dict(shared_dim=0), 'records shared_dim=0, but the weights say 6'),
     ('hier', dict(dim_z=16), 'records dim_z=16, but the weights say 12'),
     ('hier', dict(dim_z='twelve'), "records dim_z='twelve', but the weights say 12"),
+    ('hier', dict(n_classes=np.int64(7)), 'records n_classes=7, but the weights say 5'),
     ('hier', dict(hier=False), 'records hier=False, but the weights say True'),
     ('hier', dict(G_shared=False), 'records G_shared=False, but the weights say True'),
     ('hier', dict(G_attn='8'), r"records G_attn='8', but the weights say \(16,\)"),
@@ -229,7 +230,8 @@ def test_a_rounded_dim_z_is_corrected_and_noted(tmp_path):
 
 
 def test_records_that_agree_in_other_words(tmp_path):
-    assert read_biggan(experiment(tmp_path, G_attn='16_64', norm_style='in', G_nl='ir', D_nl='x')).notes == ()
+    same = dict(G_attn='16_64', norm_style='in', G_nl='ir', n_classes=np.int64(5), G_ch=np.float64(4), resolution=np.ones(3))
+    assert read_biggan(experiment(tmp_path, **same)).notes == ()
     notes = read_biggan(experiment(tmp_path, z_var=0.5)).notes
     assert notes == ('trained on z of standard deviation 0.5: truncation psi 0.5 draws such z',)
 
@@ -276,9 +278,10 @@ def resized(key, *shape):
     ('hier', without(r'^blocks\.1'), 'blocks.1.0.conv1.weight is missing'),
     ('hier', without(r'bn1\.gain\.(weight|u0)'), 'blocks.0.0.bn1.gain.weight is missing'),
     ('hier', without(r'bn1\.gain\.weight'), 'bn1.gain.u0 does not fit a weight blocks.0.0.bn1.gain.weight'),
-    ('hier', resized('linear.weight', 100, 3), 'linear.weight makes 100 numbers; expected 4x4 pixels for the first of 3 blocks'),
+    ('hier', resized('linear.weight', 100, 3), 'linear.weight makes 100 numbers; expected 16 channels of 4x4 pixels for the first'),
     ('hier', resized('linear.weight', 256, 5), 'linear.weight takes 5 numbers, which does not fit conditioning vectors of 9, 6 of'),
     ('hier', resized('linear.weight', 256), r'linear.weight has shape \[256\], expected 2 dimensions'),
+    ('hier', resized('shared.weight', 5, 10), 'which does not fit conditioning vectors of 9, 10 of them for the class'),
     ('hier', resized('shared.weight', 0, 6), 'shared.weight has shape'),
     ('deep', without('^shared'), 'shared.weight is missing: BigGAN-deep runs with G_shared only'),
     ('deep', resized('linear.weight', 256, 5), 'linear.weight takes 5 numbers'),
@@ -286,6 +289,8 @@ def resized(key, *shape):
     ('hier', resized('output_layer.2.weight', 3, 16, 1, 1),
      r'1 tensors do not fit: output_layer.2.weight: \[3, 16, 1, 1\] in the file, \[3, 16, 3, 3\] in the network'),
     ('hier', without('conv_sc.bias'), 'blocks.0.0.conv_sc.bias: nothing in the file'),
+    ('hier', lambda state: state | {'linear.bias': torch.ones(256, dtype=torch.int64)},
+     r'linear.bias: \[256\] of torch.int64 in the file, \[256\] in the network'),
     ('hier', lambda state: state | {'extra': torch.ones(1)}, r'extra: \[1\] in the file, nothing in the network'),
 ])
 def test_weights_that_do_not_fit(name, change, match, tmp_path):

@@ -6,6 +6,8 @@ import io
 import zipfile
 from pathlib import Path
 
+import numpy as np
+
 from resefa_plugin.checkpoints.inert_pickle import Budget, Call, load_inert
 from resefa_plugin.checkpoints.network_source import read_source
 from resefa_plugin.checkpoints.plain_data import CONTAINER_HANDLERS, NUMPY_HANDLERS, NUMPY_NAMES, Decoder
@@ -21,11 +23,14 @@ MODULES = ('torch.nn.modules.activation.ReLU',)
 MENTIONED = ('torch.nn.backends.thnn._get_thnn_function_backend',)
 
 
-def read_record(weights: Path) -> tuple[dict | None, list[str]]:
+Record = dict[str, bool | int | float | str]
+
+
+def read_record(weights: Path) -> tuple[Record | None, list[str]]:
     """The command line that is recorded beside a file of weights: for `G_ema_best0.pth`, in `state_dict_best0.pth`.
 
-    Returns: values by name, None where there is no record, and notes for the user: a record that cannot be read as
-        data is not needed, but its absence is worth knowing.
+    Returns: numbers and texts by name, None where there is no record; and notes for the user: a record that cannot be
+        read is not needed, but its absence is worth knowing.
     """
     if not weights.name.startswith('G'):
         return None, []
@@ -36,7 +41,10 @@ def read_record(weights: Path) -> tuple[dict | None, list[str]]:
         config = _read(path)
     except CheckpointError as error:
         return None, [f'the configuration is not checked: {error}']
-    return (config, []) if isinstance(config, dict) else (None, [])
+    if not isinstance(config, dict):
+        return None, []
+    scalars = {key: value.item() if isinstance(value, np.generic) else value for key, value in config.items()}
+    return {key: value for key, value in scalars.items() if isinstance(value, (bool, int, float, str))}, []
 
 
 def _read(path: Path) -> object:

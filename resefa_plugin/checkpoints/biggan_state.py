@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from resefa_plugin.checkpoints.biggan_record import read_record
+from resefa_plugin.checkpoints.biggan_record import Record, read_record
 from resefa_plugin.checkpoints.network_source import read_source
 from resefa_plugin.checkpoints.torch_storage import read_torch_file
 from resefa_plugin.errors import CheckpointError
@@ -101,11 +102,11 @@ def find_weights(source: Path) -> Path:
     raise CheckpointError(f'{source}: not an experiment folder of BigGAN-PyTorch: expected G_ema.pth or G.pth in it')
 
 
-def _epsilon(name: str, chosen: float | None, record: dict | None, default: float, notes: list[str]) -> float:
+def _epsilon(name: str, chosen: float | None, record: Record | None, default: float, notes: list[str]) -> float:
     recorded = (record or {}).get(name)
     value = chosen if chosen is not None else recorded if recorded is not None else default
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        raise CheckpointError(f'{name} is {value!r}; expected a number from 0 to 1')
+        raise CheckpointError(f'{name} is {reprlib.repr(value)}; expected a number from 0 to 1')
     if chosen is None and recorded is None:
         notes.append(f'{name} is not recorded: {value:g}, the default of train.py, is assumed; conversions of TF-Hub '
                      'models need 1e-4')
@@ -178,16 +179,37 @@ def _dims(state: State, key: str, ndim: int) -> tuple[int, ...]:
 def infer_config(state: State, BN_eps: float) -> BigGANConfig:
     """The configuration that the shapes of a state imply. Raises CheckpointError if they imply none."""
     linear_out, linear_in = _dims(state, 'linear.weight', 2)
+    depth, widths = _infer_blocks(state)
+    per_stage, stages = max(depth, 1), len(widths) - 1
+    if linear_out != widths[0] * BOTTOM_WIDTH ** 2:
+        raise CheckpointError(f'linear.weight makes {linear_out} numbers; expected {widths[0]} channels of '
+                              f'{BOTTOM_WIDTH}x{BOTTOM_WIDTH} pixels for the first block')
+    G_shared = 'shared.weight' in state
+    if depth and not G_shared:
+        raise CheckpointError('shared.weight is missing: BigGAN-deep runs with G_shared only')
+    gain = _dims(state, 'blocks.0.0.bn1.gain.weight', 2)
+    n_classes, shared_dim = _dims(state, 'shared.weight', 2) if G_shared else (gain[0], gain[0])
+    of_z = gain[1] - shared_dim if G_shared else 0  # what a block sees of z
+    if depth:
+        dim_z, first = of_z, shared_dim + of_z
+    else:
+        dim_z, first = (of_z * (1 + stages), of_z) if of_z else (linear_in, linear_in)
+    if of_z < 0 or linear_in != first or dim_z < 1:
+        raise CheckpointError(f'linear.weight takes {linear_in} numbers, which does not fit conditioning vectors of {gain[1]}, '
+                              f'{shared_dim} of them for the class')
+    attention = tuple(2 * BOTTOM_WIDTH << stage for stage in range(stages)
+                      if f'blocks.{(stage + 1) * per_stage - 1}.1.theta.weight' in state)
+    return BigGANConfig(BOTTOM_WIDTH << stages, widths, dim_z, n_classes, shared_dim, attention, of_z > 0, depth, G_shared, BN_eps)
+
+
+def _infer_blocks(state: State) -> tuple[int, tuple[int, ...]]:
+    """Blocks per resolution of BigGAN-deep (0 for BigGAN), and the channels before, between and behind the resolutions."""
     blocks = len({key.split('.')[1] for key in state if key.startswith('blocks.')})
     if not blocks:
         raise CheckpointError('no blocks: not a generator of BigGAN-PyTorch')
     deep = 'blocks.0.0.conv4.weight' in state
-    last = 'conv4' if deep else 'conv2'
     ins = [_dims(state, f'blocks.{i}.0.conv1.weight', 4)[1] for i in range(blocks)]
-    outs = [_dims(state, f'blocks.{i}.0.{last}.weight', 4)[0] for i in range(blocks)]
-    if linear_out != ins[0] * BOTTOM_WIDTH ** 2:
-        raise CheckpointError(f'linear.weight makes {linear_out} numbers; expected {BOTTOM_WIDTH}x{BOTTOM_WIDTH} pixels for '
-                              f'the first of {blocks} blocks')
+    outs = [_dims(state, f'blocks.{i}.0.{"conv4" if deep else "conv2"}.weight', 4)[0] for i in range(blocks)]
     # BigGAN-deep has two blocks per resolution. Other depths run in the official code only where all widths are equal,
     # which is so at 32 pixels, with three resolutions.
     same_widths = len({*ins, *outs}) == 1
@@ -197,39 +219,20 @@ def infer_config(state: State, BN_eps: float) -> BigGANConfig:
     if stages not in STAGES or stages * per_stage != blocks or deep and same_widths and stages != 3:
         raise CheckpointError(f'{blocks} blocks are no known BigGAN{"-deep" * deep}: expected 3 resolutions to 7'
                               f'{" with the same number of blocks each" * deep}, for 32 to 512 pixels')
-    widths = (ins[0], *outs[per_stage - 1::per_stage])
-
-    G_shared = 'shared.weight' in state
-    cond_dim = _dims(state, 'blocks.0.0.bn1.gain.weight', 2)
-    n_classes, shared_dim = _dims(state, 'shared.weight', 2) if G_shared else cond_dim[:1] * 2
-    chunk = cond_dim[1] - shared_dim if G_shared else 0
-    if deep:
-        if not G_shared:
-            raise CheckpointError('shared.weight is missing: BigGAN-deep runs with G_shared only')
-        hier, dim_z = True, chunk
-        fits = linear_in == shared_dim + dim_z and dim_z > 0
-    else:
-        hier, dim_z = chunk > 0, chunk * (1 + blocks) if chunk > 0 else linear_in
-        fits = chunk == 0 or linear_in == chunk
-    if not fits:
-        raise CheckpointError(f'linear.weight takes {linear_in} numbers, which does not fit conditioning vectors of '
-                              f'{cond_dim[1]}, {shared_dim} of them for the class')
-    attention = tuple(2 * BOTTOM_WIDTH << stage for stage in range(stages)
-                      if f'blocks.{(stage + 1) * per_stage - 1}.1.theta.weight' in state)
-    return BigGANConfig(BOTTOM_WIDTH << stages, widths, dim_z, n_classes, shared_dim, attention, hier, depth, G_shared, BN_eps)
+    return depth, (ins[0], *outs[per_stage - 1::per_stage])
 
 
-def check_record(record: dict, config: BigGANConfig, notes: list[str]) -> None:
+def check_record(record: Record, config: BigGANConfig, notes: list[str]) -> None:
     """Compares what the training recorded with what the weights imply. Raises CheckpointError where they disagree."""
     def wrong(name: str, implied: object) -> CheckpointError:
-        return CheckpointError(f'state_dict.pth records {name}={record[name]!r}, but the weights say {implied}: the two '
+        return CheckpointError(f'state_dict.pth records {name}={reprlib.repr(record[name])}, but the weights say {implied}: the two '
                                'files are not of the same experiment')
 
     if record.get('norm_style', 'bn') not in ('bn', 'in'):
-        raise CheckpointError(f"norm_style is {record['norm_style']!r}, which the official code cannot run or which has no "
+        raise CheckpointError(f"norm_style is {reprlib.repr(record['norm_style'])}, which the official code cannot run or which has no "
                               "statistics; supported are 'bn' and 'in'")
     if record.get('G_nl', 'relu') not in ('relu', 'inplace_relu', 'ir'):
-        raise CheckpointError(f"G_nl is {record['G_nl']!r}; supported are relu, inplace_relu and ir")
+        raise CheckpointError(f"G_nl is {reprlib.repr(record['G_nl'])}; supported are relu, inplace_relu and ir")
     slots = 1 + config.num_blocks
     implied = {'model': 'BigGANdeep' if config.depth else 'BigGAN', 'resolution': config.resolution,
                'n_classes': config.n_classes, 'G_shared': config.G_shared, 'hier': config.hier}
@@ -240,8 +243,8 @@ def check_record(record: dict, config: BigGANConfig, notes: list[str]) -> None:
         if name in record and record[name] != value:
             raise wrong(name, value)
     if 'G_attn' in record:
-        attention = {int(side) for side in re.findall(r'\d+', str(record['G_attn']))}
-        if attention & {BOTTOM_WIDTH << stage for stage in range(1, len(config.widths))} != set(config.attention):
+        possible = {str(BOTTOM_WIDTH << stage) for stage in range(1, len(config.widths))}
+        if possible.intersection(str(record['G_attn']).split('_')) != set(map(str, config.attention)):
             raise wrong('G_attn', config.attention or 'none')
     dim_z = record.get('dim_z', config.dim_z)
     rounded = dim_z // slots * slots if config.hier and not config.depth and isinstance(dim_z, int) else dim_z
@@ -266,7 +269,7 @@ def soft_labels(state: State, config: BigGANConfig) -> State:
     return soft | {'shared.weight': torch.eye(config.n_classes, dtype=state['linear.weight'].dtype)}
 
 
-def load_strictly(make, state: State, path: Path, *args, **kwargs) -> torch.nn.Module:
+def load_strictly(make: Callable[..., nn.Module], state: State, path: Path, *args, **kwargs) -> nn.Module:
     """Builds a network without memory of its own and gives it a state, in eval mode without gradients.
 
     Raises CheckpointError if the state has other names or shapes than the network.
@@ -274,17 +277,16 @@ def load_strictly(make, state: State, path: Path, *args, **kwargs) -> torch.nn.M
     with torch.device('meta'):
         module = make(*args, **kwargs)
     own = module.state_dict()
-    wrong = [f'{key}: {_shape(state.get(key))} in the file, {_shape(own.get(key))} in the network'
-             for key in _ordered(own, state) if _shape(state.get(key)) != _shape(own.get(key))]
+    kinds = {key: (_kind(state.get(key)), _kind(own.get(key))) for key in {**own, **state}}
+    wrong = [f'{key}: {stored} in the file, {built} in the network' for key, (stored, built) in kinds.items()
+             if stored != built]
     if wrong:
         raise CheckpointError(f'{path}: {len(wrong)} tensors do not fit: {"; ".join(wrong[:3])}')
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
 
 
-def _ordered(*states: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(key for state in states for key in state))
-
-
-def _shape(tensor: Tensor | None) -> str:
-    return 'nothing' if tensor is None else str(list(tensor.shape))
+def _kind(tensor: Tensor | None) -> str:
+    if tensor is None:
+        return 'nothing'
+    return f'{list(tensor.shape)}{"" if tensor.is_floating_point() else f" of {tensor.dtype}"}'
