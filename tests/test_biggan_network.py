@@ -76,14 +76,15 @@ def test_z_and_class_are_the_arguments_of_the_stock_call(case):
     _, hook, sample, _ = case
     z, embedding = sample.latents['z'], sample.latents['class']
     by_z, by_class = jacobian(lambda *x: pooled(hook.G(*x)), (z, embedding))
-    torch.testing.assert_close(forward(hook.space('z+class'), sample), torch.cat([by_z, by_class], dim=2)[:, 0], **EXACT)
+    expected = torch.cat([by_z, by_class], dim=2)[:, 0]
+    torch.testing.assert_close(forward(hook.space('z+class'), sample), expected, **EXACT)
 
 
 def test_layers(case, dense):
     name, hook, sample, _ = case
-    layers = (0,) if name == 'flat' else (1, 3)
-    torch.testing.assert_close(forward(hook.space('z', layers), sample), by_part(case, dense, 'z', layers), **EXACT)
-    torch.testing.assert_close(forward(hook.space('class', (2, 3)), sample), by_part(case, dense, 'class', (2, 3)), **EXACT)
+    for space, layers in (('z', (0,) if name == 'flat' else (1, 3)), ('class', (2, 3))):
+        expected = by_part(case, dense, space, layers)
+        torch.testing.assert_close(forward(hook.space(space, layers), sample), expected, **EXACT)
 
 
 def test_cond(case, dense):
@@ -100,7 +101,8 @@ def test_a_bracketed_name_is_the_name_and_its_layers():
     offset = torch.arange(1, 7, dtype=torch.float64)[None]
     sample = hook.sample(0, c=hook.class_vector('0'))
     moved = space.saved(space.move(space.latent(sample), offset), sample)['z'] - sample.latents['z']
-    torch.testing.assert_close(moved, torch.tensor([[0, 0, 0, 1, 2, 3, 4, 5, 6, 0, 0, 0]], dtype=torch.float64), **EXACT)
+    expected = torch.tensor([[0, 0, 0, 1, 2, 3, 4, 5, 6, 0, 0, 0]], dtype=torch.float64)
+    torch.testing.assert_close(moved, expected, **EXACT)
 
 
 def test_z_per_layer_is_a_list_of_zs_as_in_ganspace():
@@ -113,8 +115,8 @@ def test_z_per_layer_is_a_list_of_zs_as_in_ganspace():
     torch.testing.assert_close(hook.space('z', (2, 4)).images(sample, step), expected, **EXACT)
 
 
-@pytest.mark.parametrize('name, layers, keys', [('z', None, ['class', 'z']), ('class', None, ['class', 'z']), ('z', (1,), ['cond']),
-                                                ('cond', None, ['cond'])])
+@pytest.mark.parametrize('name, layers, keys', [
+    ('z', None, ['class', 'z']), ('class', None, ['class', 'z']), ('z', (1,), ['cond']), ('cond', None, ['cond'])])
 def test_saved_latents_make_the_picture(name, layers, keys):
     hook = BigGANHook(network('deep'))
     sample = hook.sample(0, c=hook.class_vector('2'))
@@ -172,7 +174,8 @@ def test_attention_by_loops():
     attention.gamma.fill_(0.7)
     x = torch.randn(1, 8, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     pool = lambda y: y.reshape(-1, 2, 2, 2, 2).amax((2, 4)).flatten(1)
-    q, k, v = (np.einsum('oc,chw->ohw', layer.weight[:, :, 0, 0], x[0]) for layer in (attention.theta, attention.phi, attention.g))
+    q, k, v = (np.einsum('oc,chw->ohw', layer.weight[:, :, 0, 0], x[0])
+               for layer in (attention.theta, attention.phi, attention.g))
     keys, values = pool(torch.from_numpy(k)).numpy(), pool(torch.from_numpy(v)).numpy()
     expected = x[0].numpy().copy()
     for row in range(4):

@@ -16,13 +16,14 @@ from resefa_plugin.probe import probe
 from resefa_plugin.third_party.pretrained_biggan import PretrainedBigGAN
 
 EXACT = dict(rtol=0, atol=1e-12)
-SETTINGS = dict(layers=[(False, 16, 16), (True, 16, 8), (True, 8, 4), (True, 4, 2), (False, 2, 1)], channel_width=4, z_dim=8,
-                class_embed_dim=8, num_classes=10, attention_layer_position=3, output_dim=32, eps=1e-4, n_stats=51)
+SETTINGS = dict(layers=[(False, 16, 16), (True, 16, 8), (True, 8, 4), (True, 4, 2), (False, 2, 1)], channel_width=4,
+                z_dim=8, class_embed_dim=8, num_classes=10, attention_layer_position=3, output_dim=32, eps=1e-4,
+                n_stats=51)
 
 
 @pytest.fixture(scope='module')
 def stock(tmp_path_factory):
-    """The package's model with weights and statistics that make lively pictures, float64, and a folder with its files."""
+    """The package's model with weights and statistics that make lively pictures, float64, and a folder with it."""
     package = pytest.importorskip('pytorch_pretrained_biggan', reason='the extra biggan is not installed')
     torch.manual_seed(0)
     model = package.BigGAN(package.BigGANConfig(**SETTINGS))
@@ -65,9 +66,10 @@ def test_hooks_equal_the_stock_forward(stock, hook, psi):
     assert expected.std() > 0.05
 
 
-@pytest.mark.parametrize('psi, row', [(0.14, 7), (0.28, 14), (0.56, 28), (0.58, 29), (0.94, 47), (0.005, 0), (0.5075, 25), (1.0, 50)])
+@pytest.mark.parametrize('psi, row', [
+    (0.14, 7), (0.28, 14), (0.56, 28), (0.58, 29), (0.94, 47), (0.005, 0), (0.5075, 25), (1.0, 50)])
 def test_statistics_are_the_nearest_row(stock, hook, psi, row):
-    """Where the package's own division rounds, it takes the next row; a table of this row alone has no other to take."""
+    """Where its own division rounds, the package takes the next row; a table of one row only has no other."""
     assert hook.G.statistics_row(psi) == row
     sample = hook.sample(0, psi, c=hook.class_vector('3'))
     model, _ = stock
@@ -82,7 +84,8 @@ def test_statistics_are_the_nearest_row(stock, hook, psi, row):
             if name in saved:
                 table.copy_(saved[name])
     torch.testing.assert_close(picture(hook, psi), expected, **EXACT)
-    assert (picture(hook, psi) - hook.G.synthesis(sample.latents['cond'].split([16] * 6, dim=1), max(row - 1, 1))).abs().max() > 1e-3
+    other = hook.G.synthesis(sample.latents['cond'].split([16] * 6, dim=1), max(row - 1, 1))
+    assert (picture(hook, psi) - other).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize('name', ['z', 'class', 'z+class', 'cond', 'z[2:4]', 'cond[1:2]'])
@@ -115,7 +118,8 @@ def test_spaces_against_dense_jacobians(stock, hook, name):
     zero = torch.zeros(1, space.dim, dtype=torch.float64)
     expected = torch.autograd.functional.jacobian(moved, zero)[:, 0]
     f = lambda offset: space.images(sample, offset, 4).flatten()
-    J = torch.func.vmap(lambda v: torch.func.jvp(f, (zero,), (v[None],))[1])(torch.eye(space.dim, dtype=torch.float64)).T
+    basis = torch.eye(space.dim, dtype=torch.float64)
+    J = torch.func.vmap(lambda v: torch.func.jvp(f, (zero,), (v[None],))[1])(basis).T
     torch.testing.assert_close(J, expected, **EXACT)
 
 

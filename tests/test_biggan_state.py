@@ -1,4 +1,4 @@
-"""Experiment folders of BigGAN-PyTorch: read exactly, corrected where the official code errs, refused where they lie."""
+"""Experiment folders of BigGAN-PyTorch: read exactly, corrected where the official code errs, refused if they lie."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_the_average_is_preferred_and_a_file_can_be_named(tmp_path):
     torch.save(official_state('flat'), tmp_path / 'G.pth')
     assert read_biggan(tmp_path).path.name == 'G_ema.pth'
     (tmp_path / 'G_ema.pth').rename(tmp_path / 'G_ema_best0.pth')
-    with pytest.raises(CheckpointError, match='records hier=True, but the weights say False: the two files are not of the same'):
+    with pytest.raises(CheckpointError, match='records hier=True, but the weights say False: the two files are not'):
         read_biggan(tmp_path)
     (tmp_path / 'state_dict.pth').unlink()
     assert read_biggan(tmp_path).config.dim_z == 7
@@ -113,8 +113,8 @@ def test_epsilons_that_are_recorded_chosen_or_assumed(tmp_path):
     (tmp_path / 'state_dict.pth').unlink()
     read = read_biggan(tmp_path)
     assert read.config.BN_eps == 1e-5
-    assert read.notes == tuple(f'{name} is not recorded: {value}, the default of train.py, is assumed; conversions of TF-Hub '
-                               'models need 1e-4' for name, value in (('SN_eps', '1e-08'), ('BN_eps', '1e-05')))
+    assert read.notes == tuple(f'{name} is not recorded: {value}, the default of train.py, is assumed; conversions of '
+                               'TF-Hub models need 1e-4' for name, value in (('SN_eps', '1e-08'), ('BN_eps', '1e-05')))
     assert read_biggan(tmp_path, BN_eps=1e-4, SN_eps=1e-4).notes == ()
 
 
@@ -143,7 +143,8 @@ def restyled(name, names, scale=1.0, **extra):
 @pytest.mark.parametrize('name', ['hier', 'deep'])
 def test_cross_replica_statistics_multiply(name, tmp_path):
     expected = pictures(read_biggan(experiment(tmp_path / 'plain', name)))
-    state = restyled(name, {'stored_mean': 'running_mean', 'stored_var': 'running_var'}, num_batches_tracked=torch.tensor(7))
+    names = {'stored_mean': 'running_mean', 'stored_var': 'running_var'}
+    state = restyled(name, names, num_batches_tracked=torch.tensor(7))
     read = read_biggan(experiment(tmp_path / 'replica', name, state, cross_replica=True))
     assert torch.equal(pictures(read), expected)
     assert 'trained with cross_replica' in read.notes[0] and len(read.notes) == 1
@@ -193,7 +194,8 @@ def test_without_shared_embeddings_labels_become_soft(tmp_path):
     assert (read.config.G_shared, read.config.n_classes, read.config.shared_dim) == (False, 5, 5)
     G = read.build()
     norm = G.blocks[1][0].bn2
-    torch.testing.assert_close(norm.gain(G.embed(torch.eye(5, dtype=torch.float64))), tables['blocks.1.0.bn2.gain.weight'])
+    gains = norm.gain(G.embed(torch.eye(5, dtype=torch.float64)))
+    torch.testing.assert_close(gains, tables['blocks.1.0.bn2.gain.weight'])
     assert open_biggan(tmp_path).space('class').dim == 5
 
 
@@ -230,7 +232,8 @@ def test_a_rounded_dim_z_is_corrected_and_noted(tmp_path):
 
 
 def test_records_that_agree_in_other_words(tmp_path):
-    same = dict(G_attn='16_64', norm_style='in', G_nl='ir', n_classes=np.int64(5), G_ch=np.float64(4), resolution=np.ones(3))
+    same = dict(G_attn='16_64', norm_style='in', G_nl='ir', n_classes=np.int64(5), G_ch=np.float64(4),
+                resolution=np.ones(3))
     assert read_biggan(experiment(tmp_path, **same)).notes == ()
     notes = read_biggan(experiment(tmp_path, z_var=0.5)).notes
     assert notes == ('trained on z of standard deviation 0.5: truncation psi 0.5 draws such z',)
@@ -249,7 +252,8 @@ def test_records_that_cannot_be_read_are_noted(tmp_path):
     read = read_biggan(tmp_path, BN_eps=1e-4, SN_eps=1e-4)
     assert len(read.notes) == 1
     assert read.notes[0].startswith('the configuration is not checked: state_dict.pth: ') and 'PReLU' in read.notes[0]
-    for content, cause in ((b'', 'truncated'), (b'PK\x03\x04', 'a damaged zip archive'), (b'x' * (1 << 20 | 1), 'larger than')):
+    contents = {b'': 'truncated', b'PK\x03\x04': 'a damaged zip archive', b'x' * (1 << 20 | 1): 'larger than'}
+    for content, cause in contents.items():
         (tmp_path / 'state_dict.pth').write_bytes(content)
         assert cause in read_biggan(tmp_path).notes[0]
 
@@ -278,14 +282,14 @@ def resized(key, *shape):
     ('hier', without(r'^blocks\.1'), 'blocks.1.0.conv1.weight is missing'),
     ('hier', without(r'bn1\.gain\.(weight|u0)'), 'blocks.0.0.bn1.gain.weight is missing'),
     ('hier', without(r'bn1\.gain\.weight'), 'bn1.gain.u0 does not fit a weight blocks.0.0.bn1.gain.weight'),
-    ('hier', resized('linear.weight', 100, 3), 'linear.weight makes 100 numbers; expected 16 channels of 4x4 pixels for the first'),
-    ('hier', resized('linear.weight', 256, 5), 'linear.weight takes 5 numbers, which does not fit conditioning vectors of 9, 6 of'),
+    ('hier', resized('linear.weight', 100, 3), 'makes 100 numbers; expected 16 channels of 4x4 pixels'),
+    ('hier', resized('linear.weight', 256, 5), 'takes 5 numbers, which does not fit conditioning vectors of 9, 6 of'),
     ('hier', resized('linear.weight', 256), r'linear.weight has shape \[256\], expected 2 dimensions'),
     ('hier', resized('shared.weight', 5, 10), 'which does not fit conditioning vectors of 9, 10 of them for the class'),
     ('hier', resized('shared.weight', 0, 6), 'shared.weight has shape'),
     ('deep', without('^shared'), 'shared.weight is missing: BigGAN-deep runs with G_shared only'),
     ('deep', resized('linear.weight', 256, 5), 'linear.weight takes 5 numbers'),
-    ('deep', without(r'^blocks\.[5]'), '5 blocks are no known BigGAN-deep: expected 3 resolutions to 7 with the same number of blocks each'),
+    ('deep', without(r'^blocks\.[5]'), '5 blocks are no known BigGAN-deep: .* with the same number of blocks each'),
     ('hier', resized('output_layer.2.weight', 3, 16, 1, 1),
      r'1 tensors do not fit: output_layer.2.weight: \[3, 16, 1, 1\] in the file, \[3, 16, 3, 3\] in the network'),
     ('hier', without('conv_sc.bias'), 'blocks.0.0.conv_sc.bias: nothing in the file'),

@@ -42,7 +42,7 @@ def find_checkout(folder: str | os.PathLike | None = None) -> Path | None:
 
 @contextlib.contextmanager
 def checkout_module(checkout: Path, name: str) -> Iterator[ModuleType]:
-    """A module of a checkout, imported for the time of the context; afterwards `sys.path` and `sys.modules` are as before.
+    """A module of a checkout, imported for the time of the context; then `sys.path` and `sys.modules` are as before.
 
     Raises CheckpointError if it cannot be imported.
     """
@@ -106,10 +106,10 @@ def load(state: BigGANState, checkout: Path) -> OfficialGenerator:
     """
     config = state.config
     if not config.G_shared:
-        raise CheckpointError(f'{state.path}: trained without G_shared, where the official class takes labels as integers, '
-                              'which have no derivative; use the network of this package')
+        raise CheckpointError(f'{state.path}: trained without G_shared, where the official class takes labels as '
+                              'integers, which have no derivative; use the network of this package')
     arguments = dict(
-        G_ch=config.widths[0] // (4 if config.resolution == 32 else 16), dim_z=config.dim_z, resolution=config.resolution,
+        G_ch=config.ch, dim_z=config.dim_z, resolution=config.resolution,
         G_attn='_'.join(map(str, config.attention)) or '0', n_classes=config.n_classes, G_shared=True,
         shared_dim=config.shared_dim, hier=config.hier, cross_replica=False, mybn=False, BN_eps=config.BN_eps,
         G_param='None', norm_style='bn', skip_init=True, no_optim=True,
@@ -123,6 +123,6 @@ def load(state: BigGANState, checkout: Path) -> OfficialGenerator:
         try:
             G = load_strictly(module.Generator, state.state, state.path, **arguments)
         except (AttributeError, KeyError, TypeError) as error:
-            raise CheckpointError(f'{checkout}: {name}.Generator cannot be built for {state.path}: {type(error).__name__}: {error}'
-                                  ) from error
+            raise CheckpointError(f'{checkout}: {name}.Generator cannot be built for {state.path}: '
+                                  f'{type(error).__name__}: {error}') from error
     return OfficialGenerator(state, G)

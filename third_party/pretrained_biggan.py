@@ -84,7 +84,7 @@ class PretrainedBigGAN(nn.Module):
         return round(truncation_psi * (self.num_statistics - 1))
 
     def synthesis(self, conditions: Sequence[Tensor], row: int) -> Tensor:
-        """Pictures `[N, 3, resolution, resolution]` in [-1, 1] of one `[N, 2 * dim_z]` per layer, and a row of statistics."""
+        """Pictures `[N, 3, resolution, resolution]` in [-1, 1] of `[N, 2 * dim_z]` a layer and a row of statistics."""
         chosen = {name: table[row:row + 1] for name, table in self.layers.named_buffers()}
         return functional_call(self.layers, chosen, (conditions,))
 
@@ -118,7 +118,8 @@ def load(folder: Path) -> tuple[PretrainedBigGAN, str]:
     except CheckpointError as error:
         raise CheckpointError(str(error).replace('<bytes>', str(path))) from None
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise CheckpointError(f'{folder / CONFIG}: not a configuration of pytorch-pretrained-biggan: {error}') from error
+        raise CheckpointError(f'{folder / CONFIG}: not a configuration of pytorch-pretrained-biggan: {error}'
+                              ) from error
     for module in model.modules():
         if hasattr(module, 'weight_orig'):
             remove_spectral_norm(module)

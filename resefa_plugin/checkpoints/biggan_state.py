@@ -97,8 +97,8 @@ def find_weights(source: Path) -> Path:
             return source / name
     others = sorted(file.name for file in source.glob('G_*.pth') if not file.name.startswith('G_optim'))
     if others:
-        raise CheckpointError(f'{source}: no G_ema.pth and no G.pth; name one of the saved copies instead of the folder: '
-                              f'{", ".join(others)}')
+        raise CheckpointError(f'{source}: no G_ema.pth and no G.pth; name one of the saved copies instead of the '
+                              f'folder: {", ".join(others)}')
     raise CheckpointError(f'{source}: not an experiment folder of BigGAN-PyTorch: expected G_ema.pth or G.pth in it')
 
 
@@ -195,15 +195,16 @@ def infer_config(state: State, BN_eps: float) -> BigGANConfig:
     else:
         dim_z, first = (of_z * (1 + stages), of_z) if of_z else (linear_in, linear_in)
     if of_z < 0 or linear_in != first or dim_z < 1:
-        raise CheckpointError(f'linear.weight takes {linear_in} numbers, which does not fit conditioning vectors of {gain[1]}, '
-                              f'{shared_dim} of them for the class')
+        raise CheckpointError(f'linear.weight takes {linear_in} numbers, which does not fit conditioning vectors of '
+                              f'{gain[1]}, {shared_dim} of them for the class')
     attention = tuple(2 * BOTTOM_WIDTH << stage for stage in range(stages)
                       if f'blocks.{(stage + 1) * per_stage - 1}.1.theta.weight' in state)
-    return BigGANConfig(BOTTOM_WIDTH << stages, widths, dim_z, n_classes, shared_dim, attention, of_z > 0, depth, G_shared, BN_eps)
+    return BigGANConfig(BOTTOM_WIDTH << stages, widths, dim_z, n_classes, shared_dim, attention, hier=of_z > 0,
+                        depth=depth, G_shared=G_shared, BN_eps=BN_eps)
 
 
 def _infer_blocks(state: State) -> tuple[int, tuple[int, ...]]:
-    """Blocks per resolution of BigGAN-deep (0 for BigGAN), and the channels before, between and behind the resolutions."""
+    """Blocks per resolution of BigGAN-deep (0 for BigGAN), and the channels before, between and behind resolutions."""
     blocks = len({key.split('.')[1] for key in state if key.startswith('blocks.')})
     if not blocks:
         raise CheckpointError('no blocks: not a generator of BigGAN-PyTorch')
@@ -225,18 +226,17 @@ def _infer_blocks(state: State) -> tuple[int, tuple[int, ...]]:
 def check_record(record: Record, config: BigGANConfig, notes: list[str]) -> None:
     """Compares what the training recorded with what the weights imply. Raises CheckpointError where they disagree."""
     def wrong(name: str, implied: object) -> CheckpointError:
-        return CheckpointError(f'state_dict.pth records {name}={reprlib.repr(record[name])}, but the weights say {implied}: the two '
-                               'files are not of the same experiment')
+        return CheckpointError(f'state_dict.pth records {name}={reprlib.repr(record[name])}, but the weights say '
+                               f'{implied}: the two files are not of the same experiment')
 
     if record.get('norm_style', 'bn') not in ('bn', 'in'):
-        raise CheckpointError(f"norm_style is {reprlib.repr(record['norm_style'])}, which the official code cannot run or which has no "
-                              "statistics; supported are 'bn' and 'in'")
+        raise CheckpointError(f"norm_style is {reprlib.repr(record['norm_style'])}, which the official code cannot run "
+                              "or which has no statistics; supported are 'bn' and 'in'")
     if record.get('G_nl', 'relu') not in ('relu', 'inplace_relu', 'ir'):
         raise CheckpointError(f"G_nl is {reprlib.repr(record['G_nl'])}; supported are relu, inplace_relu and ir")
     slots = 1 + config.num_blocks
     implied = {'model': 'BigGANdeep' if config.depth else 'BigGAN', 'resolution': config.resolution,
-               'n_classes': config.n_classes, 'G_shared': config.G_shared, 'hier': config.hier}
-    implied['G_ch'] = config.widths[0] // (4 if config.resolution == 32 else 16)
+               'n_classes': config.n_classes, 'G_shared': config.G_shared, 'hier': config.hier, 'G_ch': config.ch}
     if config.depth:
         implied['G_depth'] = config.depth
     for name, value in implied.items():
@@ -261,7 +261,7 @@ def check_record(record: Record, config: BigGANConfig, notes: list[str]) -> None
 
 
 def soft_labels(state: State, config: BigGANConfig) -> State:
-    """Without a shared embedding, each normalization has a table of gains by class: a linear layer of the one-hot label."""
+    """Without a shared embedding, normalizations have tables of gains by class: linear layers of a one-hot label."""
     if config.G_shared:
         return state
     tables = re.compile(r'blocks\.\d+\.0\.bn\d\.(gain|bias)\.weight')

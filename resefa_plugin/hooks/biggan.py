@@ -81,7 +81,8 @@ class BigGANHook(GeneratorHook):
             raise ResefaError(f'{self.name} is class-conditional: name a class, 0 to {self.c_dim - 1}')
         c = torch.ones(1, 1) if c is None else c
         if tuple(c.shape) != (1, self.c_dim) or not c.isfinite().all():
-            raise ResefaError(f'the label has shape {list(c.shape)}; expected finite weights [1, {self.c_dim}], one per class')
+            raise ResefaError(f'the label has shape {list(c.shape)}; expected finite weights [1, {self.c_dim}], '
+                              'one per class')
         c = c.to(self.device, torch.float32)
         z = self.draw(seed, truncation_psi).to(self.dtype)
         with torch.no_grad():
@@ -117,8 +118,9 @@ class BigGANHook(GeneratorHook):
         if layers is not None:
             layers = tuple(sorted(set(layers)))
             if not layers or not set(layers) <= set(acting):
-                raise ResefaError(f"layers {', '.join(map(str, layers)) or '(none)'} of space '{name}': in {self.name} it "
-                                  f'enters at layers {_ranges(acting)}')
+                named = ', '.join(map(str, layers)) or '(none)'
+                raise ResefaError(f"layers {named} of space '{name}': in {self.name} it enters at layers "
+                                  f'{_range(acting)}')
         return ConditionSpace(self, name, None if layers == acting else layers)
 
 
@@ -147,7 +149,8 @@ class ConditionSpace(LatentSpace):
         self._widths = [sum(part.dim for part in slot) for slot in slots]
         self._parts = [part for slot in slots for part in slot]
         # What has the same key moves by the same offset: in 'cond' no two parts, else a part wherever it enters.
-        keys = [(part, i if name == 'cond' else None) if (layers is None or i in layers) and part.source in sources else None
+        keys = [(part, i if name == 'cond' else None)
+                if part.source in sources and (layers is None or i in layers) else None
                 for i, slot in enumerate(slots) for part in slot]
         moved = [key for key in dict.fromkeys(keys) if key is not None]
         if name != 'cond':
@@ -181,12 +184,13 @@ class ConditionSpace(LatentSpace):
                 for source in ('z', 'class')}
 
 
-def _ranges(layers: tuple[int, ...]) -> str:
+def _range(layers: tuple[int, ...]) -> str:
     return str(layers[0]) if len(layers) == 1 else f'{layers[0]} to {layers[-1]}'
 
 
-def open_biggan(source: str | os.PathLike, device: torch.device | str = 'cpu', checkout: str | os.PathLike | None = None,
-                BN_eps: float | None = None, SN_eps: float | None = None) -> BigGANHook:
+def open_biggan(source: str | os.PathLike, device: torch.device | str = 'cpu',
+                checkout: str | os.PathLike | None = None, BN_eps: float | None = None,
+                SN_eps: float | None = None) -> BigGANHook:
     """The hook of a folder of BigGAN-PyTorch or of pytorch-pretrained-biggan.
 
     Args:

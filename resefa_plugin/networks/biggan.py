@@ -67,6 +67,11 @@ class BigGANConfig:
     BN_eps: float = 1e-5
 
     @property
+    def ch(self) -> int:
+        """The official code's unit of width."""
+        return self.widths[0] // (4 if self.resolution == 32 else 16)
+
+    @property
     def num_blocks(self) -> int:
         return (len(self.widths) - 1) * max(self.depth, 1)
 
@@ -103,14 +108,15 @@ class Generator(nn.Module):
             for index in range(max(config.depth, 1)):
                 cond_dim = dims[len(self.blocks) + 1]
                 if config.depth:
-                    last = index == config.depth - 1
-                    block = DeepBlock(in_channels, out_channels if index else in_channels, cond_dim, config.BN_eps, last)
+                    block = DeepBlock(in_channels, out_channels if index else in_channels, cond_dim, config.BN_eps,
+                                      upsample=index == config.depth - 1)
                 else:
                     block = Block(in_channels, out_channels, cond_dim, config.BN_eps)
                 self.blocks.append(nn.ModuleList([block]))
             if 2 * BOTTOM_WIDTH << stage in config.attention:
                 self.blocks[-1].append(Attention(out_channels))
-        self.output_layer = nn.Sequential(OutputNorm(config.widths[-1]), nn.ReLU(), nn.Conv2d(config.widths[-1], 3, 3, padding=1))
+        width = config.widths[-1]
+        self.output_layer = nn.Sequential(OutputNorm(width), nn.ReLU(), nn.Conv2d(width, 3, 3, padding=1))
 
     def embed(self, class_weights: Tensor) -> Tensor:
         """Soft labels `[N, n_classes]` -> embeddings `[N, shared_dim]`: the weighted sum of the classes' embeddings."""
