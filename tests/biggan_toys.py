@@ -60,10 +60,11 @@ def official_state(name: str = 'hier') -> dict[str, Tensor]:
 def record(name: str = 'hier', **changes: object) -> dict:
     """The command line of that training, as far as it matters, with what cannot be read as plain data."""
     config = CONFIGS[name]
-    return dict(model='BigGANdeep' if config.depth else 'BigGAN', resolution=config.resolution, G_ch=config.ch,
-                dim_z=config.dim_z, n_classes=config.n_classes, shared_dim=config.shared_dim, G_shared=config.G_shared,
-                hier=config.hier, G_depth=config.depth or 1, G_attn='_'.join(map(str, config.attention)), BN_eps=1e-4,
-                SN_eps=1e-6, norm_style='bn', G_nl='inplace_relu', G_activation=torch.nn.ReLU(inplace=True), z_var=1.0) | changes
+    return dict(
+        model='BigGANdeep' if config.depth else 'BigGAN', resolution=config.resolution, G_ch=config.ch,
+        dim_z=config.dim_z, n_classes=config.n_classes, shared_dim=config.shared_dim, G_shared=config.G_shared, hier=config.hier,
+        G_depth=config.depth or 1, G_attn='_'.join(map(str, config.attention)), BN_eps=1e-4, SN_eps=1e-6,
+        norm_style='bn', G_nl='inplace_relu', G_activation=torch.nn.ReLU(inplace=True), z_var=1.0) | changes
 
 
 def experiment(folder: pathlib.Path, name: str = 'hier', state: dict | None = None, **changes: object) -> pathlib.Path:

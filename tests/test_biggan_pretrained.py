@@ -190,8 +190,8 @@ def test_weights_that_do_not_fit(stock, tmp_path):
     state = {key: value for key, value in stock[0].state_dict().items() if 'gamma' not in key}
     with pytest.raises(CheckpointError, match='1 tensors do not fit: generator.layers.3.gamma: nothing in the file'):
         open_biggan(write(tmp_path, SETTINGS, state))
-    with pytest.raises(CheckpointError, match='expected the state of a model, tensors by name'):
+    with pytest.raises(CheckpointError, match='expected the state of a generator, tensors by name'):
         open_biggan(write(tmp_path, SETTINGS, [1]))
     (tmp_path / 'pytorch_model.bin').write_bytes(b'PK\x03\x04')
-    with pytest.raises(CheckpointError, match='pytorch_model.bin: a damaged zip archive'):
+    with pytest.raises(CheckpointError, match='pytorch_model.bin: .*a damaged zip archive'):
         open_biggan(tmp_path)

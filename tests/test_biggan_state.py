@@ -100,9 +100,10 @@ def test_folders_and_files_that_are_none(tmp_path):
     (tmp_path / 'G.pth').write_bytes(b'PK\x03\x04 not a zip')
     with pytest.raises(CheckpointError, match=r'G\.pth: a damaged zip archive'):
         read_biggan(tmp_path)
-    torch.save([1, 2], tmp_path / 'G.pth')
-    with pytest.raises(CheckpointError, match='expected the state of a generator'):
-        read_biggan(tmp_path)
+    for content in ([1, 2], {'linear.weight': 3}, {3: torch.ones(1)}):
+        torch.save(content, tmp_path / 'G.pth')
+        with pytest.raises(CheckpointError, match='expected the state of a generator'):
+            read_biggan(tmp_path)
 
 
 # Epsilons.

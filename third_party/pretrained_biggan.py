@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import remove_spectral_norm
 
-from resefa_plugin.checkpoints.biggan_state import load_strictly
+from resefa_plugin.checkpoints.biggan_state import load_strictly, tensors_by_name
+from resefa_plugin.checkpoints.inert_pickle import naming
 from resefa_plugin.checkpoints.network_source import read_source
 from resefa_plugin.checkpoints.torch_storage import read_torch_file
 from resefa_plugin.errors import CheckpointError, ResefaError
@@ -110,13 +111,12 @@ def load(folder: Path) -> tuple[PretrainedBigGAN, str]:
             raise ValueError(f'z_dim {config.z_dim} and class_embed_dim {config.class_embed_dim} differ')
         if config.n_stats < 2:
             raise ValueError(f'n_stats is {config.n_stats}, expected at least 2')
-        state = read_torch_file(weights.data)
-        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-            raise CheckpointError(f'{path}: expected the state of a model, tensors by name')
+        with naming(str(path)):
+            state = tensors_by_name(read_torch_file(weights.data))
         model = load_strictly(BigGAN, state, path, config)
         adapter = PretrainedBigGAN(model, GenBlock)
-    except CheckpointError as error:
-        raise CheckpointError(str(error).replace('<bytes>', str(path))) from None
+    except CheckpointError:
+        raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f'{folder / CONFIG}: not a configuration of pytorch-pretrained-biggan: {error}'
                               ) from error

@@ -71,10 +71,7 @@ def read_biggan(source: str | os.PathLike, BN_eps: float | None = None, SN_eps: 
     file = read_source(path)
     record, notes = read_record(path)
     try:
-        weights = read_torch_file(file.data)
-        if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-            raise CheckpointError('expected the state of a generator, tensors by name, as in G.pth or G_ema.pth of '
-                                  'BigGAN-PyTorch')
+        weights = tensors_by_name(read_torch_file(file.data))
         state = {key: value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
                  for key, value in weights.items()}
         state = plain_statistics(state, notes)
@@ -86,6 +83,14 @@ def read_biggan(source: str | os.PathLike, BN_eps: float | None = None, SN_eps: 
     except CheckpointError as error:
         raise CheckpointError(f'{path}: {str(error).removeprefix("<bytes>: ")}') from None
     return BigGANState(config, state, tuple(notes), path, file.sha256)
+
+
+def tensors_by_name(content: object) -> State:
+    """The content of a file of weights. Raises CheckpointError if it is anything else than tensors by name."""
+    if isinstance(content, dict) and all(isinstance(key, str) and isinstance(value, Tensor)
+                                         for key, value in content.items()):
+        return content
+    raise CheckpointError('expected the state of a generator, tensors by name')
 
 
 def find_weights(source: Path) -> Path:
