@@ -62,7 +62,8 @@ def record(name: str = 'hier', **changes: object) -> dict:
     config = CONFIGS[name]
     return dict(
         model='BigGANdeep' if config.depth else 'BigGAN', resolution=config.resolution, G_ch=config.ch,
-        dim_z=config.dim_z, n_classes=config.n_classes, shared_dim=config.shared_dim, G_shared=config.G_shared, hier=config.hier,
+        dim_z=config.dim_z, n_classes=config.n_classes, shared_dim=config.shared_dim, G_shared=config.G_shared,
+        hier=config.hier,
         G_depth=config.depth or 1, G_attn='_'.join(map(str, config.attention)), BN_eps=1e-4, SN_eps=1e-6,
         norm_style='bn', G_nl='inplace_relu', G_activation=torch.nn.ReLU(inplace=True), z_var=1.0) | changes
 
