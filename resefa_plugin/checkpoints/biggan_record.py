@@ -1,0 +1,84 @@
+"""What the training of BigGAN-PyTorch recorded beside the weights: the command line in `state_dict.pth`."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from resefa_plugin.checkpoints.inert_pickle import Budget, Call, load_inert
+from resefa_plugin.checkpoints.network_source import read_source
+from resefa_plugin.checkpoints.plain_data import CONTAINER_HANDLERS, NUMPY_HANDLERS, NUMPY_NAMES, Decoder
+from resefa_plugin.checkpoints.torch_storage import ZIP_MAGIC
+from resefa_plugin.errors import CheckpointError
+
+MAX_RECORD_BYTES = 1 << 20  # official ones have a few kilobytes
+LEGACY_HEADERS = 3  # pickles in front of the object
+
+# The command line holds activation functions as objects. What they are called is enough: G_nl names them, too.
+MODULES = ('torch.nn.modules.activation.ReLU',)
+# What the state of such an object mentions in old versions of torch.
+MENTIONED = ('torch.nn.backends.thnn._get_thnn_function_backend',)
+
+
+Record = dict[str, bool | int | float | str]
+
+
+def read_record(weights: Path) -> tuple[Record | None, list[str]]:
+    """The command line that is recorded beside a file of weights: for `G_ema_best0.pth`, in `state_dict_best0.pth`.
+
+    Returns: numbers and texts by name, None where there is no record; and notes for the user: a record that cannot be
+        read is not needed, but its absence is worth knowing.
+    """
+    if not weights.name.startswith('G'):
+        return None, []
+    path = weights.with_name('state_dict' + weights.name.removeprefix('G').removeprefix('_ema'))
+    if not path.is_file():
+        return None, []
+    try:
+        config = _read(path)
+    except CheckpointError as error:
+        return None, [f'the configuration is not checked: {error}']
+    if not isinstance(config, dict):
+        return None, []
+    scalars = {key: value.item() if isinstance(value, np.generic) else value for key, value in config.items()}
+    return {key: value for key, value in scalars.items() if isinstance(value, (bool, int, float, str))}, []
+
+
+def _read(path: Path) -> object:
+    file = read_source(path, max_bytes=MAX_RECORD_BYTES)
+    budget = Budget(len(file.data))
+    handlers = {**CONTAINER_HANDLERS, **NUMPY_HANDLERS, **{name: _module_name for name in MODULES}}
+    allowed = (*handlers, *NUMPY_NAMES, *MENTIONED)
+    try:
+        if file.data.startswith(ZIP_MAGIC):
+            data, position = _zip_object(file.data), 0
+        else:
+            data, position = memoryview(file.data), 0
+            for _ in range(LEGACY_HEADERS):
+                _, position = load_inert(data, (), budget, position=position)
+        root, _ = load_inert(data, allowed, budget, position=position, refs=[])
+        record = Decoder(handlers, budget).plain(root)
+    except CheckpointError as error:
+        raise CheckpointError(f'{path.name}: {error}') from None
+    return record.get('config') if isinstance(record, dict) else None
+
+
+def _module_name(decoder: Decoder, call: Call, depth: int) -> str:
+    return call.func.name.rpartition('.')[2]
+
+
+def _zip_object(data: bytes) -> memoryview:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            member = next((info for info in archive.infolist() if info.filename.endswith('/data.pkl')), None)
+            # A stored member is no longer than the file; a compressed one may be as long as it likes.
+            if member is None or member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+                raise CheckpointError('a zip archive without an uncompressed member NAME/data.pkl')
+            return memoryview(archive.read(member))
+    except CheckpointError:
+        raise
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, LookupError, ValueError, ArithmeticError) as error:
+        raise CheckpointError(f'a damaged zip archive: {error}') from None
