@@ -62,6 +62,16 @@ def activate(x: Tensor, slope: float, clamp: float | None = None) -> Tensor:
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
+def linearize_activation(x: Tensor, slope: float, clamp: float | None = None) -> tuple[Tensor, Tensor]:
+    """`activate(x, slope, clamp)` and its derivative at `x`, 0 where clamped. Changes `x` in place."""
+    derivative = torch.ones_like(x).masked_fill_(x <= 0, slope)
+    x.mul_(derivative)
+    if clamp is not None:
+        derivative.masked_fill_(x.abs() > clamp, 0)
+        x.clamp_(-clamp, clamp)
+    return x, derivative
+
+
 def demodulation(weight: Tensor, styles: Tensor, epsilon: Tensor | float = EPSILON) -> Tensor:
     """What brings the output of a modulated convolution back to unit variance.
 
@@ -224,6 +234,10 @@ class StyledSynthesis(nn.Module, abc.ABC):
 
         Raises: ResefaError for 'random', whose derivative would be noise, and for styles of other shapes.
         """
+        self._check(styles, noise_mode)
+        return self._render(styles, noise_mode)
+
+    def _check(self, styles: Sequence[Tensor], noise_mode: str) -> None:
         if noise_mode not in NOISE_MODES:
             raise ResefaError(f"noise_mode '{noise_mode}' is not one of {', '.join(NOISE_MODES)}; the picture has to "
                               'be a function of its latent, which it is not with random noise')
@@ -231,7 +245,6 @@ class StyledSynthesis(nn.Module, abc.ABC):
         if dims != self.style_dims or any(s.ndim != 2 for s in styles):
             raise ResefaError(f'styles: expected {len(self.style_dims)} tensors [N, C] with C = {self.style_dims}, got '
                               f'{[list(s.shape) for s in styles]}')
-        return self._render(styles, noise_mode)
 
     @abc.abstractmethod
     def _render(self, styles: Sequence[Tensor], noise_mode: str) -> Tensor:
