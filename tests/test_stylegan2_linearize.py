@@ -30,7 +30,7 @@ def point_and_tangents(synthesis, count):
 
 
 def picture(synthesis, resolution, noise_mode='const'):
-    """The function that is differentiated, averaged only when all of the picture is there: `[dim]` each -> `[C, h, w]`."""
+    """What is differentiated, averaged only when all of the picture is there: `[dim]` each -> `[C, h, w]`."""
     def render(*styles):
         img = synthesis.from_styles([s[None] for s in styles], noise_mode)
         return F.avg_pool2d(img, synthesis.img_resolution // (resolution or synthesis.img_resolution))[0]

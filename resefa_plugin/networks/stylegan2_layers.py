@@ -76,8 +76,8 @@ class SynthesisLayer(nn.Module):
     def forward(self, x: Tensor, styles: Tensor, noise_mode: str, gain: float = 1.0) -> Tensor:
         """Args: x `[N, I, h, w]`, styles `[N, I]`, gain of the result. Returns `[N, O, h * up, w * up]`."""
         y = self._convolve(x * styles[:, :, None, None])
-        y = y * (demodulation(self.weight, styles) * self._scale(gain))[:, :, None, None] + self._offset(noise_mode, gain)
-        return activate(y, self.slope, self._clamp(gain))
+        scale = (demodulation(self.weight, styles) * self._scale(gain))[:, :, None, None]
+        return activate(y * scale + self._offset(noise_mode, gain), self.slope, self._clamp(gain))
 
     def linearize(self, x: Tensor, styles: Tensor, noise_mode: str,
                   gain: float = 1.0) -> tuple[Tensor, Callable[[Tensor | None, Tensor], Tensor]]:
