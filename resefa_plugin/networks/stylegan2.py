@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from resefa_plugin.errors import CheckpointError, ResefaError
+from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan2_layers import SynthesisBlock, SynthesisLayer
-from resefa_plugin.networks.stylegan_layers import MappingNetwork, StyledSynthesis, known_kwargs, positive
+from resefa_plugin.networks.stylegan_layers import MappingNetwork, known_kwargs, positive
+from resefa_plugin.networks.styled_synthesis import StyledSynthesis
 
 # Half precision and fused kernels are ways to compute the same picture faster. This network computes all of it in the
 # precision that it was moved to, float32 unless asked otherwise.
@@ -64,38 +64,15 @@ class SynthesisNetwork(StyledSynthesis):
             x, img = getattr(self, f'b{resolution}')(x, img, remaining, noise_mode)
         return img
 
-    @torch.no_grad()
-    def linearize(self, styles: Sequence[Tensor], resolution: int | None = None,
-                  noise_mode: str = 'const') -> Callable[[Sequence[Tensor]], Tensor]:
-        """The derivative of `from_styles` at a point, as a function that may be called any number of times.
-
-        The same as forward-mode AD, at less than half its cost: the point itself is computed once and not with each
-        batch of tangents, activations and demodulations are slopes, and tangents are changed in place.
-
-        Args:
-            styles: `[1, style_dims[i]]` each.
-            resolution: side of the picture after box averaging, a divisor of `img_resolution`; None for all pixels.
-            noise_mode: 'const' or 'none', as in `from_styles`.
-
-        Returns: tangents `[K, style_dims[i]]` each -> `[K, img_channels, resolution, resolution]`.
-
-        Raises: ResefaError for a resolution that is not a divisor, and what `from_styles` raises.
-        """
-        self._check(styles, noise_mode)
-        if any(len(s) != 1 for s in styles):
-            raise ResefaError(f'styles: expected those of one picture, got {[len(s) for s in styles]} rows')
-        resolution = self.img_resolution if resolution is None else resolution
-        if resolution < 1 or self.img_resolution % resolution:
-            raise ResefaError(f'resolution: expected a divisor of {self.img_resolution}, got {resolution}')
+    def _linearize(self, styles: Sequence[Tensor], factor: int,
+                   noise_mode: str) -> Callable[[Sequence[Tensor]], Tensor]:
         remaining, x, pushes = iter(styles), None, []
-        for side in self.block_resolutions:
-            factor = self.img_resolution // resolution if side == self.img_resolution else 1
-            x, push = getattr(self, f'b{side}').linearize(x, remaining, noise_mode, factor)
+        for resolution in self.block_resolutions:
+            block = getattr(self, f'b{resolution}')
+            x, push = block.linearize(x, remaining, noise_mode, factor if resolution == self.img_resolution else 1)
             pushes.append(push)
 
-        @torch.no_grad()
         def push_all(styles_t: Sequence[Tensor]) -> Tensor:
-            self._check(styles_t, noise_mode)
             remaining = iter(styles_t)
             x_t = img_t = None
             for push in pushes:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan_layers import (
-    FullyConnectedLayer, activate, activation_constants, demodulation, linearize_activation, positive, to_colours)
+    FullyConnectedLayer, activate, activation_constants, average, demodulation, linearize_activation, linearize_colours,
+    positive, to_colours)
 from resefa_plugin.networks.upfirdn import setup_filter, upfirdn2d
 
 ARCHITECTURES = ('orig', 'skip', 'resnet')
@@ -41,11 +42,6 @@ def upsample(x: Tensor, f: Tensor) -> Tensor:
     n = f.shape[-1]
     before, after = (n + 1) // 2, (n - 2) // 2
     return upfirdn2d(x, f, up=2, padding=(before, after, before, after), gain=4)
-
-
-def average(x: Tensor, factor: int) -> Tensor:
-    """Means of boxes of `factor` x `factor` pixels."""
-    return x if factor == 1 else F.avg_pool2d(x, factor)
 
 
 class SynthesisLayer(nn.Module):
@@ -141,29 +137,8 @@ class ToRGBLayer(nn.Module):
         return activate(to_colours(x, self.weight, styles * self.weight_gain, self.bias), 1.0, self.conv_clamp)
 
     def linearize(self, x: Tensor, styles: Tensor, factor: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """The derivative of the colours, averaged over boxes of `factor` x `factor` pixels.
-
-        Args: x `[1, I, h, w]`, styles `[1, I]`.
-
-        Returns: a function from tangents of x `[K, I, h, w]` and of styles `[K, I]` to `[K, img_channels, h', w']`.
-        """
-        clamped = None
-        if self.conv_clamp is not None:
-            clamped = to_colours(x, self.weight, styles * self.weight_gain, self.bias).abs() > self.conv_clamp
-        if clamped is None or not clamped.any():  # a 1x1 convolution commutes with averaging
-            clamped, before, after = None, factor, 1
-        else:
-            before, after = 1, factor
-        x = average(x, before)[0].flatten(1)  # [I, h' * w']
-        weight = self.weight[:, :, 0, 0] * self.weight_gain  # [O, I]
-
-        def push(x_t: Tensor, styles_t: Tensor) -> Tensor:
-            x_t = average(x_t, before)
-            y_t = F.conv2d(x_t, (weight * styles)[:, :, None, None])
-            y_t += ((weight * styles_t[:, None, :]).flatten(0, 1) @ x).view_as(y_t)  # one product for all tangents
-            return average(y_t if clamped is None else y_t.masked_fill_(clamped, 0), after)
-
-        return push
+        """The derivative of the colours, averaged over boxes of `factor` x `factor` pixels: see `linearize_colours`."""
+        return linearize_colours(x, self.weight * self.weight_gain, styles, self.bias, self.conv_clamp, factor)
 
 
 class SkipLayer(nn.Module):
