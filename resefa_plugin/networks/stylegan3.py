@@ -15,7 +15,7 @@ from torch.func import jvp, vmap
 
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan3_layers import Band, SynthesisInput, SynthesisLayer, ToRGBLayer
-from resefa_plugin.networks.stylegan_layers import MappingNetwork, known_kwargs, positive
+from resefa_plugin.networks.stylegan_layers import MappingNetwork, fastest_layout, known_kwargs, positive
 from resefa_plugin.networks.styled_synthesis import StyledSynthesis
 
 # Half precision is a way to compute the same picture faster, and magnitudes are tracked in training only. This network
@@ -92,15 +92,14 @@ class SynthesisNetwork(StyledSynthesis):
                    noise_mode: str) -> Callable[[Sequence[Tensor]], Tensor]:
         first = styles[0]
         push_input = vmap(lambda s_t: jvp(self.input, (first,), (s_t[None],))[1][0])
-        # In this layout the convolutions and filters on a CPU measured faster.
-        x, pushes = self.input(first).contiguous(memory_format=torch.channels_last), []
+        x, pushes = fastest_layout(self.input(first)), []
         for name, s in zip(self.style_names[1:-1], styles[1:-1]):
             x, push = getattr(self, name).linearize(x, s)
             pushes.append(push)
         colours = getattr(self, self.style_names[-1]).linearize(x, styles[-1], factor)
 
         def push_all(styles_t: Sequence[Tensor]) -> Tensor:
-            x_t = push_input(styles_t[0]).contiguous(memory_format=torch.channels_last)
+            x_t = fastest_layout(push_input(styles_t[0]))
             for push, s_t in zip(pushes, styles_t[1:-1]):
                 x_t = push(x_t, s_t)
             return colours(x_t, styles_t[-1]) * self.output_scale

@@ -170,9 +170,9 @@ class SynthesisLayer(nn.Module):
         rate = -d.square() * styles.t() * power.t()  # [I, O]
 
         def push(x_t: Tensor, styles_t: Tensor) -> Tensor:
-            d_t = (styles_t @ rate)[:, :, None, None]
+            relative = (styles_t @ rate)[:, :, None, None]  # d_t / d
             x_t.mul_((styles * magnitude)[:, :, None, None]).addcmul_(x, (styles_t * magnitude)[:, :, None, None])
-            return self._downsample(self._upsample(self._convolve(x_t).addcmul_(u, d_t)).mul_(slope))
+            return self._downsample(self._upsample(self._convolve(x_t).addcmul_(u, relative)).mul_(slope))
 
         return self._downsample(y), push
 

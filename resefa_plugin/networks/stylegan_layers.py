@@ -104,6 +104,11 @@ def to_colours(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor) -> Tenso
     return (y + bias[:, None]).unflatten(2, x.shape[2:])
 
 
+def fastest_layout(x: Tensor) -> Tensor:
+    """`x [N, C, h, w]`; on a CPU in channels_last, where convolutions and filters measured up to twice as fast."""
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == 'cpu' else x
+
+
 def average(x: Tensor, factor: int) -> Tensor:
     """Means of boxes of `factor` x `factor` pixels."""
     return x if factor == 1 else F.avg_pool2d(x, factor)
