@@ -6,14 +6,15 @@ default that changes the picture: where a file of stylegan3 does not say `conv_c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan2_layers import SynthesisBlock, SynthesisLayer
-from resefa_plugin.networks.stylegan_layers import MappingNetwork, StyledSynthesis, known_kwargs, positive
+from resefa_plugin.networks.stylegan_layers import MappingNetwork, known_kwargs, positive
+from resefa_plugin.networks.styled_synthesis import StyledSynthesis
 
 # Half precision and fused kernels are ways to compute the same picture faster. This network computes all of it in the
 # precision that it was moved to, float32 unless asked otherwise.
@@ -62,6 +63,23 @@ class SynthesisNetwork(StyledSynthesis):
         for resolution in self.block_resolutions:
             x, img = getattr(self, f'b{resolution}')(x, img, remaining, noise_mode)
         return img
+
+    def _linearize(self, styles: Sequence[Tensor], factor: int,
+                   noise_mode: str) -> Callable[[Sequence[Tensor]], Tensor]:
+        remaining, x, pushes = iter(styles), None, []
+        for resolution in self.block_resolutions:
+            block = getattr(self, f'b{resolution}')
+            x, push = block.linearize(x, remaining, noise_mode, factor if resolution == self.img_resolution else 1)
+            pushes.append(push)
+
+        def push_all(styles_t: Sequence[Tensor]) -> Tensor:
+            remaining = iter(styles_t)
+            x_t = img_t = None
+            for push in pushes:
+                x_t, img_t = push(x_t, img_t, remaining)
+            return img_t
+
+        return push_all
 
 
 class Generator(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan_layers import (
-    FullyConnectedLayer, activate, activation_constants, demodulation, positive, to_colours)
+    FullyConnectedLayer, activate, activation_constants, average, demodulation, fastest_layout, linearize_activation,
+    linearize_colours, positive, to_colours)
 from resefa_plugin.networks.upfirdn import setup_filter, upfirdn2d
 
 ARCHITECTURES = ('orig', 'skip', 'resnet')
@@ -70,17 +71,54 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, styles: Tensor, noise_mode: str, gain: float = 1.0) -> Tensor:
         """Args: x `[N, I, h, w]`, styles `[N, I]`, gain of the result. Returns `[N, O, h * up, w * up]`."""
-        scale = self.gain * gain  # ahead of the activation, which is homogeneous: no pass over the pixels of its own
-        offset = self.bias[:, None, None] * scale
-        if self.use_noise and noise_mode == 'const':
-            offset = offset + self.noise_const * (self.noise_strength * scale)
-        x = x * styles[:, :, None, None]
+        y = self._convolve(x * styles[:, :, None, None])
+        scale = (demodulation(self.weight, styles) * self._scale(gain))[:, :, None, None]
+        return activate(y * scale + self._offset(noise_mode, gain), self.slope, self._clamp(gain))
+
+    def linearize(self, x: Tensor, styles: Tensor, noise_mode: str,
+                  gain: float = 1.0) -> tuple[Tensor, Callable[[Tensor | None, Tensor], Tensor]]:
+        """The output at a point, and its derivative there.
+
+        With u = conv(s * x, W): `y_t = act' * d * (conv(s * x_t + s_t * x, W) + d_t / d * u)`, and the relative change
+        of the demodulation is linear in the style's, `d_t / d = -d^2 * sum_i s_i s_ti sum_k W_oik^2`.
+
+        Args: x `[1, I, h, w]`, styles `[1, I]`.
+
+        Returns: the output, and a function from tangents of x `[K, I, h, w]`, which it overwrites, None for a constant
+            x, and of styles `[K, I]` to the output's `[K, O, h * up, w * up]`.
+        """
+        u = self._convolve(x * styles[:, :, None, None])
+        d = demodulation(self.weight, styles)
+        scale = (d * self._scale(gain))[:, :, None, None]
+        y, slope = linearize_activation(u * scale + self._offset(noise_mode, gain), self.slope, self._clamp(gain))
+        slope *= scale
+        rate = -d.square() * styles.t() * self.weight.square().sum(dim=(2, 3)).t()  # [I, O]
+
+        def push(x_t: Tensor | None, styles_t: Tensor) -> Tensor:
+            relative = (styles_t @ rate)[:, :, None, None]  # d_t / d
+            styles_t = styles_t[:, :, None, None]
+            x_t = x * styles_t if x_t is None else x_t.mul_(styles[:, :, None, None]).addcmul_(x, styles_t)
+            return self._convolve(x_t).addcmul_(u, relative).mul_(slope)
+
+        return y, push
+
+    def _convolve(self, x: Tensor) -> Tensor:
         if self.up == 2:
-            x = upsample_convolve(x, self.weight, self.resample_filter)
-        else:
-            x = F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
-        x = x * (demodulation(self.weight, styles) * scale)[:, :, None, None] + offset
-        return activate(x, self.slope, None if self.conv_clamp is None else self.conv_clamp * gain)
+            return upsample_convolve(x, self.weight, self.resample_filter)
+        return F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
+
+    def _scale(self, gain: float) -> float:
+        """All gains, ahead of the activation, which is homogeneous: no pass over the pixels of their own."""
+        return self.gain * gain
+
+    def _offset(self, noise_mode: str, gain: float) -> Tensor:
+        offset = self.bias[:, None, None] * self._scale(gain)
+        if self.use_noise and noise_mode == 'const':
+            offset = offset + self.noise_const * (self.noise_strength * self._scale(gain))
+        return offset
+
+    def _clamp(self, gain: float) -> float | None:
+        return None if self.conv_clamp is None else self.conv_clamp * gain
 
 
 class ToRGBLayer(nn.Module):
@@ -97,6 +135,10 @@ class ToRGBLayer(nn.Module):
     def forward(self, x: Tensor, styles: Tensor) -> Tensor:
         """Args: x `[N, I, h, w]`, styles `[N, I]`. Returns `[N, img_channels, h, w]`."""
         return activate(to_colours(x, self.weight, styles * self.weight_gain, self.bias), 1.0, self.conv_clamp)
+
+    def linearize(self, x: Tensor, styles: Tensor, factor: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """The derivative of the colours, averaged over boxes of `factor` x `factor` pixels: see `linearize_colours`."""
+        return linearize_colours(x, self.weight * self.weight_gain, styles, self.bias, self.conv_clamp, factor)
 
 
 class SkipLayer(nn.Module):
@@ -157,3 +199,38 @@ class SynthesisBlock(nn.Module):
             rgb = self.torgb(y, next(styles))
             img = rgb if img is None else img + rgb
         return y, img
+
+    def linearize(self, x: Tensor | None, styles: Iterator[Tensor], noise_mode: str,
+                  factor: int) -> tuple[Tensor, Callable]:
+        """The features at a point, and the derivative of features and picture.
+
+        Args: x `[1, I, h/2, w/2]`, None in the first block; factor of the averaging of the picture.
+
+        Returns: the features, and a function that takes and returns tangents as `forward` does what they are of. It
+            overwrites those that it takes.
+        """
+        gain = math.sqrt(0.5) if self.is_residual else 1.0
+        if x is None:
+            y, push0 = fastest_layout(self.const.unsqueeze(0)), None
+        else:
+            y, push0 = self.conv0.linearize(x, next(styles), noise_mode)
+        y, push1 = self.conv1.linearize(y, next(styles), noise_mode, gain)
+        if self.is_residual:
+            y = y + self.skip(x, gain)
+        colours = self.torgb.linearize(y, next(styles), factor) if 'torgb' in self.layer_names else None
+
+        def push(x_t: Tensor | None, img_t: Tensor | None,
+                 styles_t: Iterator[Tensor]) -> tuple[Tensor, Tensor | None]:
+            skip_t = self.skip(x_t, gain) if self.is_residual else None
+            y_t = None if push0 is None else push0(x_t, next(styles_t))
+            y_t = push1(y_t, next(styles_t))
+            if skip_t is not None:
+                y_t += skip_t
+            if img_t is not None:
+                img_t = average(upsample(img_t, self.resample_filter), factor)
+            if colours is not None:
+                rgb_t = colours(y_t, next(styles_t))
+                img_t = rgb_t if img_t is None else img_t + rgb_t
+            return y_t, img_t
+
+        return y, push

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan_layers import (
-    EPSILON, FullyConnectedLayer, activate, demodulation, positive, to_colours)
+    EPSILON, FullyConnectedLayer, activate, demodulation, linearize_activation, linearize_colours, positive, to_colours)
 from resefa_plugin.networks.upfirdn import upfirdn2d
 
 GAIN = math.sqrt(2)  # of the leaky ReLU
@@ -143,14 +144,52 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: Tensor, styles: Tensor) -> Tensor:
         """Args: x `[N, source.channels, size, size]`, styles `[N, source.channels]`. Returns the target's."""
-        weight_power = self.weight.square().mean(dim=(1, 2, 3))
+        x = self._convolve(x * (styles * self.magnitude_ema.rsqrt())[:, :, None, None])
+        x = x * (self._demodulation(styles) * GAIN)[:, :, None, None] + (self.bias * GAIN)[:, None, None]
+        return self._downsample(activate(self._upsample(x), SLOPE, self.conv_clamp))
+
+    def linearize(self, x: Tensor, styles: Tensor) -> tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]:
+        """The output at a point, and its derivative there.
+
+        With u = conv(s * x, W): `y_t = down(act' * d * up(conv(s * x_t + s_t * x, W) + d_t / d * u))`, where the
+        relative change of the demodulation is linear in the style's,
+        `d_t / d = -d^2 * sum_i s_i s_ti (sum_k W_oik^2 + epsilon mean_jk W_ojk^2 / I)`.
+
+        Args: x `[1, source.channels, size, size]`, styles `[1, source.channels]`.
+
+        Returns: the output, and a function from tangents of x, which it overwrites, and of styles to the output's.
+        """
+        magnitude = self.magnitude_ema.rsqrt()
+        u = self._convolve(x * (styles * magnitude)[:, :, None, None])
+        d = self._demodulation(styles)
+        scale = (d * GAIN)[:, :, None, None]
+        y, slope = linearize_activation(
+            self._upsample(u * scale + (self.bias * GAIN)[:, None, None]), SLOPE, self.conv_clamp)
+        slope *= scale
+        power = self.weight.square().sum(dim=(2, 3)) + EPSILON / styles.shape[1] * self._weight_power()[:, None]
+        rate = -d.square() * styles.t() * power.t()  # [I, O]
+
+        def push(x_t: Tensor, styles_t: Tensor) -> Tensor:
+            relative = (styles_t @ rate)[:, :, None, None]  # d_t / d
+            x_t.mul_((styles * magnitude)[:, :, None, None]).addcmul_(x, (styles_t * magnitude)[:, :, None, None])
+            return self._downsample(self._upsample(self._convolve(x_t).addcmul_(u, relative)).mul_(slope))
+
+        return self._downsample(y), push
+
+    def _weight_power(self) -> Tensor:
+        return self.weight.square().mean(dim=(1, 2, 3))
+
+    def _demodulation(self, styles: Tensor) -> Tensor:
         style_power = styles.square().mean(dim=1, keepdim=True)
-        scale = demodulation(self.weight, styles, EPSILON * style_power * weight_power)
-        x = x * (styles * self.magnitude_ema.rsqrt())[:, :, None, None]
-        x = F.conv2d(x, self.weight, padding=self.weight.shape[-1] - 1)
-        x = x * (scale * GAIN)[:, :, None, None] + (self.bias * GAIN)[:, None, None]
-        x = upfirdn2d(x, self.up_filter, up=self.up, padding=self.padding, gain=self.up ** 2)
-        x = activate(x, SLOPE, self.conv_clamp)
+        return demodulation(self.weight, styles, EPSILON * style_power * self._weight_power())
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, padding=self.weight.shape[-1] - 1)
+
+    def _upsample(self, x: Tensor) -> Tensor:
+        return upfirdn2d(x, self.up_filter, up=self.up, padding=self.padding, gain=self.up ** 2)
+
+    def _downsample(self, x: Tensor) -> Tensor:
         return upfirdn2d(x, self.down_filter, down=self.down)
 
 
@@ -170,3 +209,8 @@ class ToRGBLayer(nn.Module):
         """Args: x `[N, source.channels, h, w]`, styles `[N, source.channels]`. Returns `[N, img_channels, h, w]`."""
         styles = styles * (self.magnitude_ema.rsqrt() * self.weight_gain)
         return activate(to_colours(x, self.weight, styles, self.bias), 1.0, self.conv_clamp)
+
+    def linearize(self, x: Tensor, styles: Tensor, factor: int) -> Callable[[Tensor, Tensor], Tensor]:
+        """The derivative of the colours, averaged over boxes of `factor` x `factor` pixels: see `linearize_colours`."""
+        weight = self.weight * (self.magnitude_ema.rsqrt() * self.weight_gain)
+        return linearize_colours(x, weight, styles, self.bias, self.conv_clamp, factor)

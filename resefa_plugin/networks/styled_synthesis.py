@@ -1,0 +1,118 @@
+"""Synthesis networks of StyleGAN2 and StyleGAN3 as functions of their style vectors, and the derivatives of these."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from resefa_plugin.errors import ResefaError
+from resefa_plugin.networks.stylegan_layers import NOISE_MODES
+
+
+class StyledSynthesis(nn.Module, abc.ABC):
+    """A synthesis network as a function of its style vectors, the coordinates of StyleSpace.
+
+    A style vector is what comes out of a layer's affine map, before any constant that the layer multiplies it with.
+    Whoever derives from this registers its layers in order with `add_style`.
+
+    Attributes:
+        num_ws: how many w it takes.
+        w_dim: dimensions of each.
+        img_resolution: pixels per side.
+        style_names: the layers that take a style, in the order in which the picture is made.
+        style_dims: dimensions of each style.
+        style_ws: for each style, the index of the w that it is made from.
+    """
+
+    num_ws: int
+    w_dim: int
+    img_resolution: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.style_names: tuple[str, ...] = ()
+        self.style_dims: tuple[int, ...] = ()
+        self.style_ws: tuple[int, ...] = ()
+
+    def add_style(self, name: str, ws_index: int) -> None:
+        """Registers the layer of that name, whose `affine` makes its style from `ws[:, ws_index]`."""
+        self.style_names += (name,)
+        self.style_dims += (self.get_submodule(name).affine.weight.shape[0],)
+        self.style_ws += (ws_index,)
+
+    def styles(self, ws: Tensor) -> list[Tensor]:
+        """Style vectors `[N, style_dims[l]]` of intermediate latents `ws [N, num_ws, w_dim]`."""
+        if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
+            raise ResefaError(f'ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}')
+        layers = [self.get_submodule(name) for name in self.style_names]
+        ws = ws.to(layers[0].affine.weight.dtype)
+        return [layer.affine(ws[:, index]) for layer, index in zip(layers, self.style_ws)]
+
+    def from_styles(self, styles: Sequence[Tensor], noise_mode: str = 'const') -> Tensor:
+        """The picture `[N, img_channels, img_resolution, img_resolution]` of style vectors, in about [-1, 1].
+
+        Args:
+            styles: as `styles` returns them.
+            noise_mode: 'const', the network's own noise, or 'none'.
+
+        Raises: ResefaError for 'random', whose derivative would be noise, and for styles of other shapes.
+        """
+        self._check(styles, noise_mode)
+        return self._render(styles, noise_mode)
+
+    @torch.no_grad()
+    def linearize(self, styles: Sequence[Tensor], resolution: int | None = None,
+                  noise_mode: str = 'const') -> Callable[[Sequence[Tensor]], Tensor]:
+        """The derivative of `from_styles` at a point, as a function that may be called any number of times.
+
+        The same as forward-mode AD, at about half its cost: the point itself is computed once and not with each batch
+        of tangents, gain, activation and clamp are one slope, and tangents are changed in place.
+
+        Args:
+            styles: `[1, style_dims[i]]` each.
+            resolution: side of the picture after box averaging, a divisor of `img_resolution`; None for all pixels.
+            noise_mode: 'const' or 'none', as in `from_styles`.
+
+        Returns: tangents `[K, style_dims[i]]` each -> `[K, img_channels, resolution, resolution]`.
+
+        Raises: ResefaError for a resolution that is not a divisor, and what `from_styles` raises.
+        """
+        self._check(styles, noise_mode)
+        if any(len(s) != 1 for s in styles):
+            raise ResefaError(f'styles: expected those of one picture, got {[len(s) for s in styles]} rows')
+        resolution = self.img_resolution if resolution is None else resolution
+        if resolution < 1 or self.img_resolution % resolution:
+            raise ResefaError(f'resolution: expected a divisor of {self.img_resolution}, got {resolution}')
+        push = self._linearize(styles, self.img_resolution // resolution, noise_mode)
+
+        @torch.no_grad()
+        def push_checked(styles_t: Sequence[Tensor]) -> Tensor:
+            self._check(styles_t, noise_mode)
+            return push(styles_t)
+
+        return push_checked
+
+    def _check(self, styles: Sequence[Tensor], noise_mode: str) -> None:
+        if noise_mode not in NOISE_MODES:
+            raise ResefaError(f"noise_mode '{noise_mode}' is not one of {', '.join(NOISE_MODES)}; the picture has to "
+                              'be a function of its latent, which it is not with random noise')
+        dims = tuple(s.shape[-1] for s in styles)
+        if dims != self.style_dims or any(s.ndim != 2 for s in styles):
+            raise ResefaError(f'styles: expected {len(self.style_dims)} tensors [N, C] with C = {self.style_dims}, got '
+                              f'{[list(s.shape) for s in styles]}')
+
+    @abc.abstractmethod
+    def _render(self, styles: Sequence[Tensor], noise_mode: str) -> Tensor:
+        """The picture of styles that have been checked."""
+
+    @abc.abstractmethod
+    def _linearize(self, styles: Sequence[Tensor], factor: int,
+                   noise_mode: str) -> Callable[[Sequence[Tensor]], Tensor]:
+        """The derivative of the picture, averaged over boxes of that side, at styles that have been checked."""
+
+    def forward(self, ws: Tensor, noise_mode: str = 'const') -> Tensor:
+        """The picture of intermediate latents: `from_styles(styles(ws))`."""
+        return self.from_styles(self.styles(ws), noise_mode)
