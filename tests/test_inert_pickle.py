@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from pickle_forge import PROTO, Name, New, Reduce, dumps, easy_dict, hostile_calls
+from tests.pickle_forge import PROTO, Name, New, Reduce, dumps, easy_dict, hostile_calls
 
 from resefa_plugin.checkpoints import inert_pickle
 from resefa_plugin.checkpoints.inert_pickle import Budget, load_inert

@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from pickle_forge import TF_NETWORK, Name, New, Reduce, dumps, easy_dict, run_upstream
+from tests.pickle_forge import TF_NETWORK, Name, New, Reduce, dumps, easy_dict, run_upstream
 
 from resefa_plugin.checkpoints.generator_file import read_generator
 from resefa_plugin.checkpoints.nvlabs_pickle import read_network_pickle

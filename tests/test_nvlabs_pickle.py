@@ -13,7 +13,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from pickle_forge import (RECONSTRUCT, SOURCE, Name, Persistent, Reduce, dumps, easy_dict, hostile_calls, legacy_torch,
+from tests.pickle_forge import (RECONSTRUCT, SOURCE, Name, Persistent, Reduce, dumps, easy_dict, hostile_calls, legacy_torch,
                           persistent, run_upstream, storage_ref, tensor_call, toy_generator)
 
 from resefa_plugin.checkpoints import inert_pickle, network_source

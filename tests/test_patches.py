@@ -11,7 +11,7 @@ import types
 import pytest
 import torch
 import torch.utils.cpp_extension
-from plugin_emulation import Plugins, bias_act_module, stand_in, upfirdn2d_module
+from tests.plugin_emulation import Plugins, bias_act_module, stand_in, upfirdn2d_module
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.patches import PATCHES, apply_patches, find_upstream, shim_pkg_resources

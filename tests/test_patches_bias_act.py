@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from plugin_emulation import ACTIVATIONS, Plugins, bias_act_module
+from tests.plugin_emulation import ACTIVATIONS, Plugins, bias_act_module
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.patches import folding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from plugin_emulation import Plugins, filtered_lrelu_module, quadruple, resample, upfirdn2d_module
+from tests.plugin_emulation import Plugins, filtered_lrelu_module, quadruple, resample, upfirdn2d_module
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.patches import folding

@@ -9,7 +9,7 @@ import pytest
 import scipy.signal
 import torch
 import torch.nn.functional as F
-from network_oracles import check_against_official, check_derivatives, needs_upstream, randomize, run_official
+from tests.network_oracles import check_against_official, check_derivatives, needs_upstream, randomize, run_official
 
 from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.networks.stylegan2 import Generator

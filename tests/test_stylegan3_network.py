@@ -10,7 +10,7 @@ import scipy.integrate
 import scipy.signal
 import scipy.special
 import torch
-from network_oracles import check_against_official, check_derivatives, needs_upstream, randomize, run_official
+from tests.network_oracles import check_against_official, check_derivatives, needs_upstream, randomize, run_official
 
 from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.networks.stylegan3 import Generator

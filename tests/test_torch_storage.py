@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from pickle_forge import (FLOAT_STORAGE, LEGACY_MAGIC, Name, Persistent, Reduce, dumps, hostile_calls, legacy_torch,
+from tests.pickle_forge import (FLOAT_STORAGE, LEGACY_MAGIC, Name, Persistent, Reduce, dumps, hostile_calls, legacy_torch,
                           storage_ref, tensor_call)
 
 from resefa_plugin.checkpoints.torch_storage import read_torch_file

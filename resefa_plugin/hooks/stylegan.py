@@ -81,6 +81,9 @@ class StyleGANHook(StyleBasedHook):
     def from_styles(self, styles, resolution):
         return box_average(self.G.synthesis.from_styles(styles, self.noise_mode), resolution)
 
+    def linearize_synthesis(self, styles, resolution):
+        return self.G.synthesis.linearize(styles, resolution, self.noise_mode)
+
 
 class OfficialStyleGANHook(StyleGANHook):
     """The official generator, through its own ops.
@@ -142,6 +145,9 @@ class OfficialStyleGANHook(StyleGANHook):
                 handle = affine.register_forward_hook(lambda module, inputs, output, style=style: style)
                 stack.callback(handle.remove)
             return self.synthesis(ws, resolution)
+
+    def linearize_synthesis(self, styles, resolution):
+        return None
 
 
 def _style_layers(name: str, synthesis: nn.Module) -> tuple[list[nn.Module], list[int]]:
