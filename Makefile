@@ -7,16 +7,20 @@ BIN := $(VENV)/bin
 .PHONY: demo test clean
 
 # torch first and pinned: a bare `torch` would take the newest build with several GB of CUDA packages.
-$(VENV)/.installed: setup.py constraints.txt
+$(VENV)/.core: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch setuptools
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
-test: $(VENV)/.installed
+$(VENV)/.test: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,biggan]'
+	touch $@
+
+test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.core
 	$(BIN)/resefa factorize --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --region=eyes --outdir=out/demo
 
 clean:

@@ -32,7 +32,7 @@ setup(
     ],
     extras_require={
         'biggan': ['pytorch-pretrained-biggan==0.1.1'],
-        'dev': ['pytest>=7.4'],
+        'dev': ['pytest>=7.4', 'requests'],  # requests: the official checkouts import it
         'metrics': ['onnxruntime>=1.17'],
         'plots': ['matplotlib>=3.7'],
         'ui': ['gradio>=6.14,<7'],  # 6.14: gr.HTML takes a template and js_on_load
