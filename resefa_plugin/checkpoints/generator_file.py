@@ -67,7 +67,8 @@ def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike
     families = [family for family, mark in _FAMILY_MARKS.items() if mark in network.state_dict]
     if len(families) != 1:
         raise CheckpointError(f'{file.name}: the state of its {network.class_name!r} is not that of a StyleGAN2 or '
-                              'StyleGAN3 generator; a fork can only be loaded by its own code')
+                              'StyleGAN3 generator; a fork can only be loaded by its own code: --repo of its checkout '
+                              'and --trust-pickle, if you trust the file')
     return GeneratorFile(
         class_name=network.class_name,
         family=families[0],

@@ -95,6 +95,7 @@ class GeneratorHook(abc.ABC):
         name: how the user named the network (a path or an asset name).
         sha256: of the weights; empty where there is no file.
         licence: what the user must know about the weights; empty where nothing is known.
+        implementation: what computes the pictures: a network of ours, or whose code.
         image_shape: `(C, H, W)`.
         z_dim: dimensions of z.
         c_dim: dimensions of the label, 0 for unconditional networks.
@@ -106,6 +107,7 @@ class GeneratorHook(abc.ABC):
     name: str
     sha256: str = ''
     licence: str = ''
+    implementation: str = 'our own network'
     image_shape: tuple[int, int, int]
     z_dim: int
     c_dim: int = 0

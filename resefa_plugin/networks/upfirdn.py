@@ -22,7 +22,7 @@ def setup_filter(taps: Sequence[float]) -> Tensor:
     Returns: `[n, n]` float32, the outer product, or `[n]` for separable application if there are 8 taps or more.
     """
     f = torch.as_tensor(taps, dtype=torch.float32)
-    if f.ndim != 1 or f.numel() == 0 or f.sum() == 0:
+    if f.ndim != 1 or f.numel() == 0 or sum(taps) == 0:  # not f.sum(): networks are also made on the meta device
         raise CheckpointError(f'resample_filter {taps!r}: expected a list of numbers whose sum is not zero')
     f = f / f.sum()
     return f if f.numel() >= SEPARABLE_TAPS else torch.outer(f, f)

@@ -14,12 +14,12 @@ from resefa_plugin import DirectionSet, open_network, pictures
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.editing import render_edits
 from resefa_plugin.files import replacing
-from resefa_plugin.scripts import options
+from resefa_plugin.scripts import options, sampling
 
 
 @click.command()
-@options.network_option
-@options.samples_options
+@options.network_options
+@sampling.samples_options
 @click.option('--directions', metavar='FILE', required=True, type=click.Path(dir_okay=False, path_type=pathlib.Path),
               help='Directions file that factorize wrote')
 @click.option('--index', metavar='INT', type=click.IntRange(min=1), default=1, show_default=True, help='Which direction, 1 is the best')
@@ -30,7 +30,8 @@ from resefa_plugin.scripts import options
 @options.device_option
 @options.outdir_option
 @options.user_errors
-def edit(network, directions, index, strength, alpha, steps, device, outdir, **sampling):
+def edit(network, noise_mode, repo, trust_pickle, directions, index, strength, alpha, steps, device, outdir,
+         **which):
     """Move samples along a direction: one picture and one latent file per step, and a grid of all.
 
     The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz (key w, as projected_w.npz).
@@ -50,10 +51,10 @@ def edit(network, directions, index, strength, alpha, steps, device, outdir, **s
     direction_set = DirectionSet.load(directions)
     if index > len(direction_set):
         raise click.BadParameter(f'{directions} has directions 1 to {len(direction_set)}', param_hint='--index')
-    hook = open_network(network, device)
+    hook = open_network(network, device, repo, trust_pickle, noise_mode)
     space = direction_set.check_fits(hook)
-    samples = options.make_samples(hook, **sampling)
-    options.write_options(outdir, click.get_current_context().params)
+    samples = sampling.make_samples(hook, **which)
+    options.write_options(outdir, hook, click.get_current_context().params)
 
     strengths = np.linspace(*strength, steps) if steps > 1 else np.array([strength[1]])
     factor = 1 / direction_set.step[index - 1] if alpha else 1.0

@@ -14,12 +14,12 @@ from resefa_plugin.callbacks import DirectionsWriter, PictureWriter, ProgressBar
 from resefa_plugin.editing import render_edits
 from resefa_plugin.rayleigh import SOLVERS
 from resefa_plugin.regions import REGION_HELP
-from resefa_plugin.scripts import options
+from resefa_plugin.scripts import options, sampling
 
 
 @click.command(epilog=f'\b\n{REGION_HELP}')
-@options.network_option
-@options.samples_options
+@options.network_options
+@sampling.samples_options
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
               help='What to change, see below; repeat it for several regions')
 @click.option('--space', metavar='SPACE', default='w', show_default=True, help='Latent space to factorize: z, w, w+ or s')
@@ -36,8 +36,8 @@ from resefa_plugin.scripts import options
 @options.device_option
 @options.outdir_option
 @options.user_errors
-def factorize(network, regions, space, layers, num_directions, tau, solver, resolution, other_seeds, jacobian_dir, preview,
-              device, outdir, **sampling):
+def factorize(network, noise_mode, repo, trust_pickle, regions, space, layers, num_directions, tau, solver, resolution, other_seeds,
+              jacobian_dir, preview, device, outdir, **which):
     """Find the directions of a latent space that change a region of a picture and leave the rest alone.
 
     Writes a directions file per sample and region, pictures, and report.html, which shows them all.
@@ -49,20 +49,27 @@ def factorize(network, regions, space, layers, num_directions, tau, solver, reso
     resefa factorize --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --region=eyes --outdir=out
 
     \b
+    # A network file, with the official code if run in a checkout, else with our own networks
+    resefa factorize --network=ffhq.pkl --seeds=0 --region=mouth --outdir=out
+
+    \b
     # Where is the region? Look before computing anything
     resefa factorize --network=mobilestylegan-ffhq --seeds=0-3 --region=0.3,0.6,0.4,0.2 --preview --outdir=out
     """
     keep_large_blocks()
-    hook = open_network(network, device)
-    samples = options.make_samples(hook, **sampling)
+    if jacobian_dir is not None and noise_mode != 'const':
+        raise click.UsageError('--jacobian-dir keeps Jacobians of --noise-mode=const only: leave out one of them')
+    hook = open_network(network, device, repo, trust_pickle, noise_mode)
+    samples = sampling.make_samples(hook, **which)
     partitions = [parse_region(spec, hook.image_shape[1:]) for spec in regions]
-    options.write_options(outdir, click.get_current_context().params)
+    options.write_options(outdir, hook, click.get_current_context().params)
     if preview:
         return _preview(hook, samples, partitions, outdir)
 
     taken = {sample.seed for sample in samples}
     if other_seeds is None:
-        other_seeds = [seed for seed in range(len(taken) + 3 + max(taken - {None}, default=-1)) if seed not in taken][-3:]
+        # A projected latent of a conditional network needs no class, its neighbours would.
+        other_seeds = [] if hook.c_dim and samples[0].c is None else [seed for seed in range(len(taken) + 3 + max(taken - {None}, default=-1)) if seed not in taken][-3:]
     others = [hook.sample(seed, samples[0].truncation_psi, samples[0].truncation_cutoff, samples[0].c) for seed in other_seeds]
     factorizer = Factorizer(
         hook, space, layers, num_directions=num_directions, tau=tau, solver=solver, resolution=resolution,

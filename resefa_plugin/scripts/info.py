@@ -12,8 +12,9 @@ from resefa_plugin.scripts import options
 
 @click.command()
 @click.argument('name', metavar='NETWORK_OR_FILE')
+@options.implementation_options
 @options.user_errors
-def info(name):
+def info(name, repo, trust_pickle):
     """Print what a network or a directions file is.
 
     Examples:
@@ -22,15 +23,19 @@ def info(name):
     resefa info mobilestylegan-ffhq
 
     \b
+    resefa info ffhq.pkl --repo=stylegan3
+
+    \b
     resefa info out/seed0000-mouth.npz
     """
     if pathlib.Path(name).suffix == '.npz':
         click.echo(DirectionSet.load(name).describe())
         return
-    hook = open_network(name)
+    hook = open_network(name, repo=repo, trust_pickle=trust_pickle)
     channels, height, width = hook.image_shape
     click.echo(f'network     {hook.name}')
     click.echo(f'SHA-256     {hook.sha256 or "unknown"}')
+    click.echo(f'computed by {hook.implementation}')
     click.echo(f'licence     {hook.licence or "unknown"}')
     click.echo(f'pictures    {height} x {width}, {channels} channels')
     click.echo(f'label       {f"{hook.c_dim} classes" if hook.c_dim else "none (unconditional)"}')

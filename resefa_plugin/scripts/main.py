@@ -9,6 +9,7 @@ from resefa_plugin.scripts.edit import edit
 from resefa_plugin.scripts.export import export
 from resefa_plugin.scripts.factorize import factorize
 from resefa_plugin.scripts.info import info
+from resefa_plugin.scripts.install import install
 
 
 @click.group(context_settings={'help_option_names': ['-h', '--help']})
@@ -17,7 +18,7 @@ def main():
     """Find directions of a GAN's latent space that change one region of a picture and leave the rest alone."""
 
 
-for command in (factorize, edit, export, info):
+for command in (factorize, edit, export, info, install):
     main.add_command(command)
 
 

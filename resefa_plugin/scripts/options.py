@@ -15,10 +15,8 @@ import torch
 
 from resefa_plugin.directions import package_versions
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.exports import read_ws
 from resefa_plugin.files import replacing
-from resefa_plugin.hooks.base import GeneratorHook, Sample
-from resefa_plugin.hooks.style_based import StyleBasedHook
+from resefa_plugin.hooks.base import GeneratorHook
 
 
 def parse_ranges(text: str, what: str) -> list[int]:
@@ -67,34 +65,36 @@ def device_callback(ctx: click.Context, param: click.Parameter, value: str | Non
     return device
 
 
-network_option = click.option('--network', metavar='NAME', required=True,
-                              help='Network: the name of an asset that is fetched on first use (mobilestylegan-ffhq)')
+NETWORK_HELP = ('Network: path or URL of a network file (.pkl) of stylegan2, stylegan2-ada-pytorch or stylegan3, or the name '
+                'of an asset that is fetched on first use (mobilestylegan-ffhq)')
 
 
-def samples_options(command):
-    """`--seeds` or `--projected-w`, and the truncation: what `make_samples` takes."""
-    for option in reversed((
-        click.option('--seeds', metavar='RANGE', callback=seeds_callback, help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
-        click.option('--projected-w', '--projected_w', metavar='FILE', type=click.Path(dir_okay=False, path_type=pathlib.Path),
-                     help="Latents of a projector instead of seeds: projected_w.npz, or .npy"),
-        click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=float, default=1, show_default=True, help='Truncation psi'),
-        click.option('--trunc-cutoff', 'truncation_cutoff', metavar='INT', type=click.IntRange(min=0),
-                     help='Number of layers that are truncated  [default: all]'),
-    )):
+def decorated(command, *options):
+    """Adds click options, in the order of the help text."""
+    for option in reversed(options):
         command = option(command)
     return command
 
 
-def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: pathlib.Path | None, truncation_psi: float,
-                 truncation_cutoff: int | None) -> list[Sample]:
-    """The samples that the user asked for. Raises click.UsageError or ResefaError."""
-    if projected_w is None:
-        return [hook.sample(seed, truncation_psi, truncation_cutoff) for seed in dict.fromkeys(seeds or [0])]
-    if seeds is not None:
-        raise click.UsageError('--seeds and --projected-w exclude each other')
-    if not isinstance(hook, StyleBasedHook):
-        raise click.UsageError(f'--projected-w: {hook.name} has no w')
-    return [hook.sample_from_ws(torch.from_numpy(ws[None]), f'proj{i:02d}') for i, ws in enumerate(read_ws(projected_w))]
+def implementation_options(command):
+    """`--repo` and `--trust-pickle`: whose code makes the pictures."""
+    return decorated(
+        command,
+        click.option('--repo', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
+                     help='Checkout of stylegan2-ada-pytorch or stylegan3 to use  [default: the current folder, or one in its '
+                          'third_party, if it is a checkout; else our own networks]'),
+        click.option('--trust-pickle', is_flag=True,
+                     help="EXECUTE the code in the network file, through the checkout's own loader: for forks you trust"))
+
+
+def network_options(command):
+    """`--network` and how it is opened: what `open_network` takes."""
+    return decorated(
+        command,
+        click.option('--network', metavar='NETWORK', required=True, help=NETWORK_HELP),
+        click.option('--noise-mode', type=click.Choice(['const', 'random', 'none']), default='const', show_default=True,
+                     help="Noise of StyleGAN2; 'random' is refused, since its pictures have no derivative"),
+        implementation_options)
 
 
 device_option = click.option('--device', metavar='DEVICE', callback=device_callback,
@@ -119,9 +119,10 @@ def command_line() -> str:
     return shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def write_options(outdir: pathlib.Path, options: dict) -> None:
+def write_options(outdir: pathlib.Path, hook: GeneratorHook, options: dict) -> None:
     """Makes the folder and records the run in `options.json`. Raises ResefaError if it cannot."""
-    record = {'command': command_line(), 'versions': package_versions(), 'options': {k: _plain(v) for k, v in options.items()}}
+    record = {'command': command_line(), 'versions': package_versions(), 'implementation': hook.implementation,
+              'options': {k: _plain(v) for k, v in options.items()}}
     try:
         with replacing(outdir / 'options.json') as part:
             part.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')

@@ -1,0 +1,163 @@
+"""StyleGAN2 and StyleGAN3: our own networks, and the official ones of a checkout."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from resefa_plugin.errors import CheckpointError, ResefaError
+from resefa_plugin.hooks.base import box_average
+from resefa_plugin.hooks.style_based import StyleBasedHook
+from resefa_plugin.networks.stylegan_layers import NOISE_MODES
+from resefa_plugin.patches import apply_patches
+from resefa_plugin.third_party.nvlabs import Checkout
+
+_ATTRIBUTES = ('z_dim', 'c_dim', 'w_dim', 'num_ws', 'img_resolution', 'img_channels', 'mapping', 'synthesis')
+
+
+class StyleGANHook(StyleBasedHook):
+    """A generator of `resefa_plugin.networks`.
+
+    Args:
+        G: the generator, in eval mode, without gradients.
+        name: how it is named to the user.
+        noise_mode: 'const', the network's own noise, or 'none'.
+        sha256: of the file.
+        licence: what the user must know about it.
+        implementation: what computes the pictures, in words.
+
+    Raises: ResefaError for another noise mode, and for a network in training mode.
+    """
+
+    def __init__(self, G: nn.Module, name: str, noise_mode: str = 'const', *, sha256: str = '', licence: str = '',
+                 implementation: str = 'our own network'):
+        if noise_mode not in NOISE_MODES:
+            raise ResefaError(f"--noise-mode={noise_mode}: expected {' or '.join(NOISE_MODES)}; the picture has to be a "
+                              'function of its latent, which it is not with random noise: its derivative would be noise')
+        if G.training:
+            raise ResefaError(f'{name} is in training mode, in which it changes whenever it is called: call .eval() first')
+        self.G, self.name, self.noise_mode = G, name, noise_mode
+        self.sha256, self.licence, self.implementation = sha256, licence, implementation
+        self.image_shape = (G.img_channels, G.img_resolution, G.img_resolution)
+        self.z_dim, self.c_dim, self.w_dim, self.num_ws = G.z_dim, G.c_dim, G.w_dim, G.num_ws
+        self.style_dims = self._style_dims()
+        self.device = next(G.parameters()).device
+
+    def _style_dims(self) -> tuple[int, ...]:
+        return self.G.synthesis.style_dims
+
+    def sample(self, seed, truncation_psi=1.0, truncation_cutoff=None, c=None):
+        self.check_label(c)
+        return super().sample(seed, truncation_psi, truncation_cutoff, c)
+
+    def check_label(self, c: Tensor | None) -> None:
+        """Raises ResefaError unless c is `[1, c_dim]` for a network with classes and None for one without."""
+        if self.c_dim and c is None:
+            raise ResefaError(f'{self.name} has classes 0 to {self.c_dim - 1}: choose one with --class')
+        if c is not None and list(c.shape) != [1, self.c_dim]:
+            takes = f'expected [1, {self.c_dim}]' if self.c_dim else 'the network is unconditional and takes none'
+            raise ResefaError(f'{self.name}: a label of shape {list(c.shape)}; {takes}')
+
+    def mapping(self, z, c, truncation_psi, truncation_cutoff):
+        if truncation_psi != 1 and getattr(self.G.mapping, 'w_avg', None) is None:
+            raise ResefaError(f'{self.name} has no average of W to truncate to: use --trunc=1')
+        return self._map(z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff)
+
+    def _map(self, z: Tensor, c: Tensor | None, **truncation: float | int | None) -> Tensor:
+        return self.G.mapping(z, c, **truncation)
+
+    def styles(self, ws):
+        return self.G.synthesis.styles(ws)
+
+    def synthesis(self, ws, resolution):
+        return box_average(self.G.synthesis(ws, self.noise_mode), resolution)
+
+    def from_styles(self, styles, resolution):
+        return box_average(self.G.synthesis.from_styles(styles, self.noise_mode), resolution)
+
+
+class OfficialStyleGANHook(StyleGANHook):
+    """The official generator, through its own ops.
+
+    Everything is computed in float32, also where the file asks for half precision: a derivative in half precision is
+    not one to rely on, and the picture that is shown has to be the one that was differentiated. For that reason, too,
+    the patches are in place whenever the network runs, not only while it is differentiated: patched and unpatched
+    modulation differ in rounding. Besides, on a GPU the first call builds the plugins, which takes the loader's patch.
+
+    Args:
+        G: a generator of a checkout, or one that its loader unpickled.
+        checkout: where its code is from; None for a generator of a host whose modules are imported already.
+        name, noise_mode, sha256, licence, implementation: as in StyleGANHook.
+
+    Raises: CheckpointError for a network that lacks an attribute of the official ones.
+    """
+
+    def __init__(self, G: nn.Module, name: str, noise_mode: str = 'const', *, checkout: Checkout | None = None,
+                 sha256: str = '', licence: str = '', implementation: str = 'official network'):
+        missing = [attribute for attribute in _ATTRIBUTES if not hasattr(G, attribute)]
+        if missing:
+            raise CheckpointError(f'{name}: {type(G).__name__} has no {missing[0]}, which an official generator has')
+        self.checkout = checkout
+        self._affines, self._style_ws = _style_layers(name, G.synthesis)
+        super().__init__(G, name, noise_mode, sha256=sha256, licence=licence, implementation=implementation)
+        taken = {parameter for module in G.synthesis.modules() for parameter in _parameters(module)}
+        options = {'noise_mode': noise_mode, 'force_fp32': True}
+        self._options = {option: value for option, value in options.items() if option in taken}
+
+    def _style_dims(self):
+        return tuple(affine.weight.shape[0] for affine in self._affines)
+
+    @contextlib.contextmanager
+    def differentiable(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            if self.checkout is not None:
+                stack.enter_context(self.checkout.active())
+            stack.enter_context(apply_patches(self.G))
+            yield
+
+    def _map(self, z, c, **truncation):
+        with self.differentiable():
+            return self.G.mapping(z, c, **truncation)
+
+    def styles(self, ws):
+        with self.differentiable():
+            return [affine(ws[:, index]) for affine, index in zip(self._affines, self._style_ws)]
+
+    def synthesis(self, ws, resolution):
+        with self.differentiable():
+            return box_average(self.G.synthesis(ws, **self._options), resolution)
+
+    def from_styles(self, styles, resolution):
+        ws = styles[0].new_zeros(len(styles[0]), self.num_ws, self.w_dim)  # which the network reads through affines only
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.differentiable())
+            for affine, style in zip(self._affines, styles, strict=True):
+                handle = affine.register_forward_hook(lambda module, inputs, output, style=style: style)
+                stack.callback(handle.remove)
+            return self.synthesis(ws, resolution)
+
+
+def _style_layers(name: str, synthesis: nn.Module) -> tuple[list[nn.Module], list[int]]:
+    """The affine layers in the order in which the picture is made, and the index of the w that each one reads."""
+    layers: list[tuple[nn.Module, int]] = []
+    if hasattr(synthesis, 'block_resolutions'):  # StyleGAN2
+        index = 0
+        for resolution in synthesis.block_resolutions:
+            block = getattr(synthesis, f'b{resolution}')
+            for part in ('conv0', 'conv1', 'torgb'):
+                if hasattr(block, part):
+                    layers.append((getattr(block, part), index))
+                    index += part != 'torgb'  # which shares its w with the next block's first layer
+    elif hasattr(synthesis, 'layer_names') and hasattr(synthesis, 'input'):  # StyleGAN3
+        layers = [(getattr(synthesis, part), index) for index, part in enumerate(['input', *synthesis.layer_names])]
+    if not layers or not all(hasattr(layer, 'affine') for layer, _ in layers):
+        raise CheckpointError(f'{name}: {type(synthesis).__name__} is laid out neither as StyleGAN2 nor as StyleGAN3')
+    return [layer.affine for layer, _ in layers], [index for _, index in layers]
+
+
+def _parameters(module: nn.Module) -> tuple[str, ...]:
+    return tuple(inspect.signature(type(module).forward).parameters)
