@@ -100,14 +100,14 @@ class _Converter:
         if not self.num_layers or log2 > MAX_LOG2_RESOLUTION:
             raise CheckpointError(f'{self.name}: {self.num_layers} mapping layers and {log2 - 1} resolutions in {ENTRY}; '
                                   f'expected layers and up to {MAX_LOG2_RESOLUTION - 1}')
-        self.w_dim = w_dim = len(self.take_copy('style.1.bias'))
+        self.w_dim = w_dim = self.shape_of('style.1.bias', 1)[0]
         for i in range(self.num_layers):  # style.0 normalizes
             self.state[f'mapping.fc{i}.weight'] = self.take(f'style.{i + 1}.weight', w_dim, w_dim)
             self.state[f'mapping.fc{i}.bias'] = self.take(f'style.{i + 1}.bias', w_dim)
         const = self.take('input.input', 1, None, 4, 4)
         self.state['synthesis.b4.const'] = const[0]
         self.channels = {4: const.shape[1]}
-        self.img_channels = self.take_copy('to_rgb1.bias').shape[1]
+        self.img_channels = self.shape_of('to_rgb1.bias', 4)[1]
         self.convolution('conv1', 'b4.conv1', 4, noise=0)
         self.to_rgb('to_rgb1', 4)
         for i in range(log2 - 2):
@@ -119,12 +119,12 @@ class _Converter:
             raise CheckpointError(f'{self.name}: {ENTRY} has entries that StyleGAN2 has not, such as '
                                   f'{shorten(min(self.source))}: not a generator of stylegan2-pytorch')
 
-    def take_copy(self, key: str) -> Tensor:
-        """An entry that is looked at for its size and stays."""
+    def shape_of(self, key: str, ndim: int) -> torch.Size:
+        """The shape of an entry that stays."""
         value = self.source.get(key)
-        if not isinstance(value, Tensor) or value.ndim < 1 or not value.numel():
-            return self.take(key, None)
-        return value
+        shape = self.take(key, *[None] * ndim).shape
+        self.source[key] = value
+        return shape
 
     def convolution(self, source: str, target: str, resolution: int, noise: int) -> None:
         target = f'synthesis.{target}'
