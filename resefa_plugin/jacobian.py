@@ -57,8 +57,8 @@ class RegionJacobian:
         self._total: Tensor | None = None  # [d, d] float64: J^T J
 
     def _images(self, offset: Tensor) -> Tensor:
-        """The function that is differentiated: `[d]` -> `[C, h, w]`."""
-        return self.space.images(self.sample, offset[None], self.resolution)[0]
+        """The function that is differentiated: `[d]` -> `[C, h, w]` float32."""
+        return self.space.images(self.sample, offset[None], self.resolution)[0].to(torch.float32)
 
     def jvp(self, V: Tensor) -> Tensor:
         """J v for each row v of `V [k, d]`; returns `[k, C, h, w]` float32."""
@@ -85,7 +85,7 @@ class RegionJacobian:
     def _forward_mode(self, V: Tensor) -> Tensor:
         zero = torch.zeros(self.space.dim, device=self.hook.device)
         with torch.no_grad(), self.hook.differentiable():
-            return torch.func.vmap(lambda v: torch.func.jvp(self._images, (zero,), (v,))[1].to(torch.float32))(V)
+            return torch.func.vmap(lambda v: torch.func.jvp(self._images, (zero,), (v,))[1])(V)
 
     def _forward_or_reverse(self) -> Callable[[Tensor], Tensor]:
         """Forward mode, or backward passes, with a warning, where it fails: for an op that has no rule, as a rule."""

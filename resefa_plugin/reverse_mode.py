@@ -26,7 +26,7 @@ class ReverseMode:
     def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor):
         with torch.enable_grad():
             self.x = x.detach().clone().requires_grad_()
-            self.y = f(self.x).to(torch.float32)
+            self.y = f(self.x)
 
     def pull(self, U: Tensor) -> Tensor:
         """J^T u for each picture u of `U [k, C, h, w]`, one pass each; returns `[k, d]`."""
@@ -89,7 +89,7 @@ class ReverseMode:
         if self.y.numel() <= len(self.x):
             return self.rows(), by_rows
         try:
-            return self.columns(), f'{len(self.x)} passes through the graph of a backward pass, about 3 times slower'
+            return self.columns(), f'{len(self.x)} passes, each through the graph of a backward pass'
         except RuntimeError as error:
             if out_of_memory(error):
                 raise
