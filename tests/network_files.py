@@ -51,7 +51,7 @@ def write_network(path: pathlib.Path, state: dict[str, torch.Tensor], class_name
 
 def forge(folder: pathlib.Path, family: str = 'stylegan2', *, nested: bool | None = None, seed: int = 0,
           synthesis: dict | None = None, **sizes: int) -> tuple[pathlib.Path, torch.nn.Module]:
-    """A network file and the generator that it holds; nested as stylegan2-ada-pytorch writes it, or flat as stylegan3."""
+    """A network file and the generator in it; nested as stylegan2-ada-pytorch writes it, or flat as stylegan3 does."""
     G = make_generator(family, seed, synthesis, **sizes)
     synthesis = synthesis or (SMALL if family == 'stylegan2' else SMALL3)
     nested = family == 'stylegan2' if nested is None else nested

@@ -134,6 +134,14 @@ def test_pictures_are_those_of_the_definition(tmp_path, channels):
     assert relative(hook.synthesis(ws[None], None)[0], oracle.synthesis(ws.double())) < ROUNDING
 
 
+def test_epsilon_of_the_demodulation(tmp_path):
+    """With styles as small as this, it is half of what is divided by."""
+    state = {key: value * (1e-4 if 'modulation' in key and 'rgb' not in key else 1) for key, value in forge_state().items()}
+    hook = open_network(write(tmp_path, state, latent_avg=torch.zeros(W_DIM)))
+    ws = torch.randn(6, W_DIM, generator=torch.Generator().manual_seed(1))
+    assert relative(hook.synthesis(ws[None], None)[0], Oracle(state).synthesis(ws.double())) < ROUNDING
+
+
 def test_truncation_goes_to_latent_avg(tmp_path, recwarn):
     average = torch.randn(W_DIM)
     for shape in ((W_DIM,), (1, W_DIM)):

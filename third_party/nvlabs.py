@@ -78,13 +78,18 @@ class Checkout:
     def active(self) -> Iterator[None]:
         """Its packages are what their names mean, until exit. Other threads wait."""
         with _lock:
+            if _active and _active[-1] is self:
+                yield
+                return
             hidden = _take_modules()
+            _active.append(self)
             sys.modules.update(self._modules)
             sys.path.insert(0, str(self.path))
             importlib.invalidate_caches()
             try:
                 yield
             finally:
+                _active.pop()
                 self._modules.update(_take_modules())
                 sys.modules.update(hidden)
                 with contextlib.suppress(ValueError):
@@ -144,6 +149,7 @@ def _take_modules() -> dict[str, ModuleType]:
     return {name: sys.modules.pop(name) for name in names}
 
 
+_active: list[Checkout] = []
 _known: dict[pathlib.Path, Checkout] = {}
 
 
@@ -165,7 +171,8 @@ def require_checkout(path: pathlib.Path, option: str) -> Checkout:
     checkout = checkout_at(path)
     if checkout is None:
         kinds = ' or '.join(f'{", ".join(repository.files)} ({repository.name})' for repository in REPOSITORIES)
-        raise CheckpointError(f'{option}: {path} is no checkout of stylegan2-ada-pytorch or stylegan3; expected {kinds}')
+        raise CheckpointError(f'{option}: {path} is no checkout of stylegan2-ada-pytorch or stylegan3; '
+                              f'expected {kinds}')
     return checkout
 
 

@@ -60,8 +60,9 @@ def generator_arguments(file: GeneratorFile) -> GeneratorArguments:
                               f'official one ({OFFICIAL_CLASS}). {FORK_HINT}')
     names = (*SIZES, 'mapping_kwargs', 'synthesis_kwargs')
     if len(file.init_args) > len(names) or set(names[:len(file.init_args)]) & set(file.init_kwargs):
-        raise CheckpointError(f'{file.name}: {len(file.init_args)} positional arguments next to '
-                              f'{", ".join(map(shorten, file.init_kwargs))} are none that a generator takes. {FORK_HINT}')
+        others = ', '.join(map(shorten, file.init_kwargs))
+        raise CheckpointError(f'{file.name}: {len(file.init_args)} positional arguments next to {others} are none that '
+                              f'a generator takes. {FORK_HINT}')
     named = {name: _plain(value) for name, value in [*zip(names, file.init_args), *file.init_kwargs.items()]}
     sizes = {name: named.pop(name, None) for name in SIZES}
     for name, size in sizes.items():
@@ -73,8 +74,9 @@ def generator_arguments(file: GeneratorFile) -> GeneratorArguments:
     if type(mapping) is not dict or nested is not None and type(nested) is not dict:
         raise CheckpointError(f'{file.name}: mapping_kwargs and synthesis_kwargs are expected to be dictionaries')
     if nested is not None and (flat or file.family == 'stylegan3'):
-        raise CheckpointError(f'{file.name}: synthesis_kwargs next to {", ".join(map(shorten, flat)) or "a StyleGAN3"}: '
-                              f'no official generator takes both. {FORK_HINT}')
+        others = ', '.join(map(shorten, flat)) or 'a StyleGAN3'
+        raise CheckpointError(f'{file.name}: synthesis_kwargs next to {others}: no official generator takes both. '
+                              f'{FORK_HINT}')
     writer = 'stylegan3' if flat or file.family == 'stylegan3' else 'stylegan2-ada-pytorch'
     synthesis = {**(_DEFAULTS[writer] if file.family == 'stylegan2' else {}), **(nested or flat)}
     arguments = GeneratorArguments(writer, sizes, mapping, synthesis)
@@ -131,7 +133,7 @@ def _plain(value: object) -> object:
 
 
 def _check_costly(file: GeneratorFile, arguments: GeneratorArguments) -> None:
-    """What a constructor loops over or computes without torch, and so would cost something before shapes are compared."""
+    """What a constructor loops over or computes without torch: it would cost something before shapes are compared."""
     state, synthesis = file.state_dict, arguments.synthesis_kwargs
 
     def expect(name: str, value: object, expected: object) -> None:

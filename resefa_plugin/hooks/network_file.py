@@ -57,5 +57,5 @@ def _trusted(name: str, device: torch.device | str, checkouts: list[nvlabs.Check
                               'it with --repo')
     source = read_source(name)
     G = checkouts[0].load_trusted(source).to(device)
-    return OfficialStyleGANHook(G, name, noise_mode, checkout=checkouts[0], sha256=source.sha256, licence=nvlabs.LICENCE,
-                                implementation=f'code in the file, with the {checkouts[0]}')
+    return OfficialStyleGANHook(G, name, noise_mode, checkout=checkouts[0], sha256=source.sha256,
+                                licence=nvlabs.LICENCE, implementation=f'code in the file, with the {checkouts[0]}')

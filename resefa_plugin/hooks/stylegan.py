@@ -36,10 +36,12 @@ class StyleGANHook(StyleBasedHook):
     def __init__(self, G: nn.Module, name: str, noise_mode: str = 'const', *, sha256: str = '', licence: str = '',
                  implementation: str = 'our own network'):
         if noise_mode not in NOISE_MODES:
-            raise ResefaError(f"--noise-mode={noise_mode}: expected {' or '.join(NOISE_MODES)}; the picture has to be a "
-                              'function of its latent, which it is not with random noise: its derivative would be noise')
+            raise ResefaError(f"--noise-mode={noise_mode}: expected {' or '.join(NOISE_MODES)}; the picture has to be "
+                              'a function of its latent, which it is not with random noise: its derivative would be '
+                              'noise')
         if G.training:
-            raise ResefaError(f'{name} is in training mode, in which it changes whenever it is called: call .eval() first')
+            raise ResefaError(f'{name} is in training mode, in which it changes whenever it is called: '
+                              'call .eval() first')
         self.G, self.name, self.noise_mode = G, name, noise_mode
         self.sha256, self.licence, self.implementation = sha256, licence, implementation
         self.image_shape = (G.img_channels, G.img_resolution, G.img_resolution)
@@ -132,7 +134,8 @@ class OfficialStyleGANHook(StyleGANHook):
             return box_average(self.G.synthesis(ws, **self._options), resolution)
 
     def from_styles(self, styles, resolution):
-        ws = styles[0].new_zeros(len(styles[0]), self.num_ws, self.w_dim)  # which the network reads through affines only
+        # The network reads ws through its affine layers only, whose outputs are replaced.
+        ws = styles[0].new_zeros(len(styles[0]), self.num_ws, self.w_dim)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.differentiable())
             for affine, style in zip(self._affines, styles, strict=True):

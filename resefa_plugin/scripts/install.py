@@ -29,8 +29,8 @@ def script_text(command: str) -> str:
 def install(path, uninstall):
     """Put the commands into an official StyleGAN checkout, beside its own scripts.
 
-    Writes factorize.py, edit.py, export.py and info.py. No file of the checkout is changed, and no file is replaced that
-    this command has not written.
+    Writes factorize.py, edit.py, export.py and info.py. No file of the checkout is changed, and no file is replaced
+    that this command has not written.
 
     Examples:
 

@@ -83,10 +83,11 @@ def implementation_options(command):
     return decorated(
         command,
         click.option('--repo', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
-                     help='Checkout of stylegan2-ada-pytorch or stylegan3 to use  [default: the current folder, or one in its '
-                          'third_party, if it is a checkout; else our own networks]'),
+                     help='Checkout of stylegan2-ada-pytorch or stylegan3 to use  [default: the current folder, or one in '
+                          'its third_party, if it is a checkout; else our own networks]'),
         click.option('--trust-pickle', is_flag=True,
-                     help="EXECUTE the code in the network file, through the checkout's own loader: for forks you trust"))
+                     help="EXECUTE the code in the network file, through the checkout's own loader: for forks that you "
+                          'trust'))
 
 
 function_option = click.option(

@@ -18,11 +18,15 @@ def samples_options(command):
     """`--seeds` or `--projected-w`, the class and the truncation: what `make_samples` takes."""
     return options.decorated(
         command,
-        click.option('--seeds', metavar='RANGE', callback=options.seeds_callback, help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
-        click.option('--projected-w', '--projected_w', metavar='FILE', type=click.Path(dir_okay=False, path_type=pathlib.Path),
+        click.option('--seeds', metavar='RANGE', callback=options.seeds_callback,
+                     help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
+        click.option('--projected-w', '--projected_w', metavar='FILE',
+                     type=click.Path(dir_okay=False, path_type=pathlib.Path),
                      help="Latents of a projector instead of seeds: projected_w.npz, or .npy"),
-        click.option('--class', 'class_idx', metavar='INT', type=click.IntRange(min=0), help='Class label of a conditional network'),
-        click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=float, default=1, show_default=True, help='Truncation psi'),
+        click.option('--class', 'class_idx', metavar='INT', type=click.IntRange(min=0),
+                     help='Class label of a conditional network'),
+        click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=float, default=1, show_default=True,
+                     help='Truncation psi'),
         click.option('--trunc-cutoff', 'truncation_cutoff', metavar='INT', type=click.IntRange(min=0),
                      help='Number of layers that are truncated  [default: all]'))
 
@@ -51,7 +55,8 @@ def make_label(hook: GeneratorHook, class_idx: int | None) -> torch.Tensor | Non
         click.echo(f'warn: --class={class_idx} is ignored: {hook.name} is unconditional', err=True)
         return None
     if class_idx >= hook.c_dim:
-        raise click.BadParameter(f'{class_idx} is not a class of {hook.name}, which has 0 to {hook.c_dim - 1}', param_hint='--class')
+        raise click.BadParameter(f'{class_idx} is not a class of {hook.name}, which has 0 to {hook.c_dim - 1}',
+                                 param_hint='--class')
     c = torch.zeros(1, hook.c_dim, device=hook.device)
     c[0, class_idx] = 1
     return c
