@@ -138,7 +138,7 @@ def test_a_picture_that_does_not_depend_on_the_latent():
     for push in (reverse.columns(), reverse.rows()):
         assert push(torch.eye(3)).shape == (3, 1, 4, 4) and not push(torch.eye(3)).any()
     hook = FunctionHook(lambda z: OldStyle.apply(z.detach())[:, :, None, None].expand(-1, -1, 4, 4), 3)
-    with pytest.raises(ZeroJacobianError):
+    with pytest.warns(UserWarning, match='Reverse mode'), pytest.raises(ZeroJacobianError):
         probe(hook, hook.space('z'), hook.sample(0))
 
 

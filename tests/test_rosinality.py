@@ -172,6 +172,11 @@ class Call:
         return os.getcwd, ()
 
 
+class OddNamespace:
+    def __reduce__(self):
+        return argparse.Namespace, (3,)
+
+
 @pytest.mark.parametrize('change, message', [
     (lambda s: s.pop('conv1.conv.weight'), r'conv1.conv.weight in g_ema is absent, expected \[1, 12, 12, 3, 3\]: not a generator of stylegan2-pytorch'),
     (lambda s: s.update({'iwt.ll': torch.ones(2)}), "has entries that StyleGAN2 has not, such as 'iwt.ll'"),
@@ -201,6 +206,8 @@ def test_files_that_are_no_checkpoint(tmp_path):
         open_network(write(tmp_path, forge_state(), latent_avg=torch.zeros(18, W_DIM)))
     with pytest.raises(CheckpointError, match='was not imported'):
         open_network(write(tmp_path, forge_state(), args=Call()))
+    with pytest.raises(CheckpointError, match="a call of 'argparse.Namespace' with arguments or items; expected a state alone"):
+        open_network(write(tmp_path, forge_state(), args=OddNamespace()))
     with pytest.raises(CheckpointError, match='a .pt file is only ever read as data; leave out --trust-pickle'):
         open_network(write(tmp_path, forge_state()), trust_pickle=True)
     with pytest.raises(CheckpointError, match='missing.pt: no such network'):
