@@ -64,7 +64,8 @@ class ReverseMode:
         left = (u.double() * column.double()).sum().item()
         right = (self._pull(u).double() * v.double()).sum().item()
         if abs(left - right) > ADJOINT_TOLERANCE * max(abs(left), abs(right)):
-            raise RuntimeError(f'the second derivative of an op is wrong: <u, J v> = {left:.6g}, <J^T u, v> = {right:.6g}')
+            raise RuntimeError(f'the second derivative of an op is wrong: <u, J v> = {left:.6g}, '
+                               f'<J^T u, v> = {right:.6g}')
 
     def rows(self) -> Callable[[Tensor], Tensor]:
         """The same by a matrix `[C * h * w, d]`, one pass for each of its rows, when it is called first."""

@@ -205,7 +205,8 @@ def _namespace(decoder: Decoder, call: Call, depth: int) -> dict:
     """The parsed command line that training scripts save beside their networks, as a dictionary."""
     if call.args or call.pairs:
         raise CheckpointError(f'{shorten(call)} with arguments or items; expected a state alone')
-    return {key: decoder.plain(item, depth + 1) for key, item in items_of({} if call.state is None else call.state).items()}
+    state = {} if call.state is None else items_of(call.state)
+    return {key: decoder.plain(item, depth + 1) for key, item in state.items()}
 
 
 # Protocol 2 writes the Python 2 names of builtins.

@@ -49,7 +49,8 @@ def read_rosinality(path: str | os.PathLike, cache_dir: str | os.PathLike | None
     root = read_torch_file(path, cache_dir)
     source = root.get(ENTRY) if isinstance(root, dict) else None
     if not isinstance(source, dict):
-        raise CheckpointError(f'{name}: no generator: expected a checkpoint of stylegan2-pytorch with the entry {ENTRY}')
+        raise CheckpointError(f'{name}: no generator: expected a checkpoint of stylegan2-pytorch with the entry '
+                              f'{ENTRY}')
     converter = _Converter(name, source)
     converter.convert()
     w_dim, num_layers = converter.w_dim, converter.num_layers
@@ -58,8 +59,8 @@ def read_rosinality(path: str | os.PathLike, cache_dir: str | os.PathLike | None
     resolution = max(channels)
     return GeneratorFile(
         class_name='Generator', family='stylegan2', init_args=(), state_dict=converter.state,
-        init_kwargs=dict(z_dim=w_dim, c_dim=0, w_dim=w_dim, img_resolution=resolution, img_channels=converter.img_channels,
-                         mapping_kwargs=dict(num_layers=num_layers),
+        init_kwargs=dict(z_dim=w_dim, c_dim=0, w_dim=w_dim, img_resolution=resolution,
+                         img_channels=converter.img_channels, mapping_kwargs=dict(num_layers=num_layers),
                          synthesis_kwargs=dict(channel_base=channels[resolution] * resolution,
                                                channel_max=max(channels.values()))),
         sha256=read_source(path, cache_dir).sha256, name=name, entry=ENTRY, source_sha256='', extras={})
@@ -98,8 +99,8 @@ class _Converter:
         self.num_layers = self.count(r'style\.\d+\.weight')
         log2 = 2 + self.count(r'to_rgbs\.\d+\.bias')
         if not self.num_layers or log2 > MAX_LOG2_RESOLUTION:
-            raise CheckpointError(f'{self.name}: {self.num_layers} mapping layers and {log2 - 1} resolutions in {ENTRY}; '
-                                  f'expected layers and up to {MAX_LOG2_RESOLUTION - 1}')
+            raise CheckpointError(f'{self.name}: {self.num_layers} mapping layers and {log2 - 1} resolutions in '
+                                  f'{ENTRY}; expected layers and up to {MAX_LOG2_RESOLUTION - 1}')
         self.w_dim = w_dim = self.shape_of('style.1.bias', 1)[0]
         for i in range(self.num_layers):  # style.0 normalizes
             self.state[f'mapping.fc{i}.weight'] = self.take(f'style.{i + 1}.weight', w_dim, w_dim)

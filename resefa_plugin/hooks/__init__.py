@@ -38,8 +38,8 @@ def open_network(network: str | os.PathLike, device: torch.device | str = 'cpu',
     folder, or a folder in its `third_party`) the checkout's generator is built from it, else our own.
 
     Args:
-        network: a name, or `NAME:REST`, of a family of ours (`mobilestylegan-ffhq`, which is fetched on first use) or of
-            an installed plugin (entry point of the group `resefa_plugin.hooks`); or the path or URL of a network file:
+        network: a name, or `NAME:REST`, of a family of ours (`mobilestylegan-ffhq`, which is fetched on first use) or
+            of an installed plugin (entry point of the group `resefa_plugin.hooks`); or the path or URL of a network file:
             .pkl of stylegan2, stylegan2-ada-pytorch or stylegan3, .pt of stylegan2-pytorch.
         device: where it shall be.
         repo: folder of a checkout, which is then used or the reason given why it cannot be.
@@ -55,8 +55,8 @@ def open_network(network: str | os.PathLike, device: torch.device | str = 'cpu',
     opener = FAMILIES.get(family) or plugin_opener(family)
     if opener is None:
         if '://' not in name and not pathlib.Path(name).exists():
-            raise CheckpointError(f'--network={name}: no such network; expected a network file, its URL, or a name out of '
-                                  f"{', '.join(sorted({*FAMILIES, *plugin_names()}))}")
+            raise CheckpointError(f'--network={name}: no such network; expected a network file, its URL, or a name out '
+                                  f"of {', '.join(sorted({*FAMILIES, *plugin_names()}))}")
         return open_file(name, device, repo, trust_pickle, noise_mode)
     flags = {'repo': (repo, None), 'trust_pickle': (trust_pickle, False), 'noise_mode': (noise_mode, 'const')}
     given = {flag: value for flag, (value, default) in flags.items() if value != default}

@@ -132,7 +132,8 @@ def _call(what: str, function: Callable[..., object], *arguments: object) -> Gen
 
 def _reason(error: BaseException) -> str:
     """An error of others in a line: what and, since its traceback is not shown, where in the current folder."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if pathlib.Path.cwd() in pathlib.Path(f.filename).parents]
+    here = pathlib.Path.cwd()
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if here in pathlib.Path(f.filename).parents]
     where = f' ({pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno})' if frames else ''
     return f'{type(error).__name__}: {error}{where}'
 
