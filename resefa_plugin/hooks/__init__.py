@@ -39,7 +39,7 @@ def open_network(network: str | os.PathLike, device: torch.device | str = 'cpu',
 
     Args:
         network: a name, or `NAME:REST`, of a family of ours (`mobilestylegan-ffhq`, which is fetched on first use) or
-            of an installed plugin (entry point of the group `resefa_plugin.hooks`); or the path or URL of a network file:
+            of an installed plugin (entry point of the group `resefa_plugin.hooks`); or the path or URL of a file:
             .pkl of stylegan2, stylegan2-ada-pytorch or stylegan3, .pt of stylegan2-pytorch.
         device: where it shall be.
         repo: folder of a checkout, which is then used or the reason given why it cannot be.
