@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import pathlib
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -15,8 +16,9 @@ from torch import Tensor
 from resefa_plugin.errors import NonFiniteError, ResefaError, TangentError
 from resefa_plugin.files import replacing
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
-from resefa_plugin.memory import available_bytes
+from resefa_plugin.memory import available_bytes, out_of_memory
 from resefa_plugin.regions import RegionPartition
+from resefa_plugin.reverse_mode import ReverseMode
 
 DEFAULT_RESOLUTION, SMALLEST_DEFAULT = 256, 64
 MAX_CHUNK = 8  # tangents; measured on the demo generator: more are not faster, and cost memory
@@ -29,7 +31,7 @@ class RegionJacobian:
     """J `[C * h * w, d]`: how the picture of one sample, box averaged to h x w, changes with an offset of its latent.
 
     Forward mode: one pass gives a column of J for each tangent, so the full matrix costs d passes instead of the
-    C * h * w of reverse mode. Products with J are available at any time; `matrix` and `gram` need `compute` first, which
+    C * h * w of reverse mode, which is used, and announced, where an op of the network has no forward mode. Products with J are available at any time; `matrix` and `gram` need `compute` first, which
     is what takes long. A computed Jacobian serves any number of regions.
 
     Args:
@@ -56,8 +58,8 @@ class RegionJacobian:
         self._total: Tensor | None = None  # [d, d] float64: J^T J
 
     def _images(self, offset: Tensor) -> Tensor:
-        """The function that is differentiated: `[d]` -> `[C, h, w]`."""
-        return self.space.images(self.sample, offset[None], self.resolution)[0]
+        """The function that is differentiated: `[d]` -> `[C, h, w]` float32."""
+        return self.space.images(self.sample, offset[None], self.resolution)[0].to(torch.float32)
 
     def jvp(self, V: Tensor) -> Tensor:
         """J v for each row v of `V [k, d]`; returns `[k, C, h, w]` float32."""
@@ -69,8 +71,7 @@ class RegionJacobian:
         U = self._check(U, self.image_shape, 'U')
         zero = torch.zeros(self.space.dim, device=self.hook.device)
         with self.hook.differentiable():
-            _, pull = torch.func.vjp(self._images, zero)
-            return torch.stack([pull(u)[0] for u in U])
+            return ReverseMode(self._images, zero).pull(U)
 
     def _check(self, batch: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
         if tuple(batch.shape[1:]) != shape or len(batch) < 1:
@@ -79,13 +80,34 @@ class RegionJacobian:
 
     def _jvp_chunk(self, V: Tensor) -> Tensor:
         if self._push is None:
-            self._push = self._checked_linearization() or self._forward_mode
+            self._push = self._checked_linearization() or self._forward_or_reverse()
         return self._push(V)
 
     def _forward_mode(self, V: Tensor) -> Tensor:
         zero = torch.zeros(self.space.dim, device=self.hook.device)
         with torch.no_grad(), self.hook.differentiable():
-            return torch.func.vmap(lambda v: torch.func.jvp(self._images, (zero,), (v,))[1].to(torch.float32))(V)
+            return torch.func.vmap(lambda v: torch.func.jvp(self._images, (zero,), (v,))[1])(V)
+
+    def _forward_or_reverse(self) -> Callable[[Tensor], Tensor]:
+        """Forward mode, or backward passes, with a warning, where it fails: for an op that has no rule, as a rule."""
+        zero = torch.zeros(self.space.dim, device=self.hook.device)
+        try:
+            self._forward_mode(zero[None])
+            return self._forward_mode
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            reason = str(error).partition('\n')[0]
+        with self.hook.differentiable():
+            push, cost = ReverseMode(self._images, zero).push()
+        warnings.warn(f'{self.hook.name}: forward-mode AD does not work ({reason}). Reverse mode is used instead: {cost}',
+                      stacklevel=2)
+
+        def reverse(V: Tensor) -> Tensor:
+            with self.hook.differentiable():
+                return push(V)
+
+        return reverse
 
     def _checked_linearization(self) -> Callable[[Tensor], Tensor] | None:
         """The network's own derivative, where it has one; believed only if it agrees with forward-mode AD on a tangent."""
@@ -173,7 +195,7 @@ class RegionJacobian:
             try:
                 columns = self._jvp_chunk(V)
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 if self.chunk_size == 1:
                     raise ResefaError('the memory does not suffice for one tangent: choose a smaller --resolution or another --device') from error
@@ -245,9 +267,3 @@ def default_resolution(image_shape: tuple[int, int, int]) -> int:
     longer = max(height, width)
     factors = [f for f in range(1, longer // SMALLEST_DEFAULT + 1) if height % f == 0 and width % f == 0]
     return longer // next((f for f in factors if longer // f <= DEFAULT_RESOLUTION), 1)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    # Only the text tells: CPU allocations fail with a plain RuntimeError.
-    texts = ("can't allocate memory", 'not enough memory', 'out of memory')
-    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in texts)

@@ -37,3 +37,8 @@ def _container_bytes() -> int:
         return int(limit) - int((CGROUP / 'memory.current').read_text()) if limit != 'max' else 1 << 62
     except (OSError, ValueError):
         return 1 << 62
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that an allocation failed."""
+    # CPU allocations fail with a plain RuntimeError; only its text tells.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -30,4 +30,4 @@ def global_state():
 @pytest.fixture
 def tiny(monkeypatch):
     """`--network=tiny`, a style-based generator of 32 x 32 pixels."""
-    monkeypatch.setitem(hooks.ASSETS, 'tiny', lambda device: TinyHook())
+    monkeypatch.setitem(hooks.FAMILIES, 'tiny', lambda rest, device: TinyHook())

@@ -203,7 +203,7 @@ def test_other_errors(tiny, tmp_path):
 def test_directions_do_not_fit_another_network(tiny, tmp_path, monkeypatch):
     factorize(tmp_path, '--num-directions=1')
     toy = FunctionHook(lambda z: z[:, :1, None, None] * torch.ones(3, 32, 32), 4, name='toy')
-    monkeypatch.setitem(hooks.ASSETS, 'toy', lambda device: toy)
+    monkeypatch.setitem(hooks.FAMILIES, 'toy', lambda rest, device: toy)
     output = invoke('edit', '--network=toy', f'--directions={tmp_path}/seed0000-box.npz', f'--outdir={tmp_path}/o', code=1)
     assert "the directions are for space 'w' of tiny" in output.replace('\n', ' ')
     from tests.toys import TanhToy

@@ -201,6 +201,14 @@ def _scalar(decoder: Decoder, call: Call, depth: int) -> np.generic:
     return _array(decoder, _dtype(dtype), (), 'C', decoder.payload(raw))[()]
 
 
+def _namespace(decoder: Decoder, call: Call, depth: int) -> dict:
+    """The parsed command line that training scripts save beside their networks, as a dictionary."""
+    if call.args or call.pairs:
+        raise CheckpointError(f'{shorten(call)} with arguments or items; expected a state alone')
+    state = {} if call.state is None else items_of(call.state)
+    return {key: decoder.plain(item, depth + 1) for key, item in state.items()}
+
+
 # Protocol 2 writes the Python 2 names of builtins.
 BYTES_HANDLERS: dict[str, Handler] = {
     '_codecs.encode': _encoded_bytes,
@@ -213,6 +221,7 @@ MAPPINGS = ('collections.OrderedDict', 'dnnlib.util.EasyDict')
 CONTAINER_HANDLERS: dict[str, Handler] = {
     **BYTES_HANDLERS,
     **{name: _mapping for name in MAPPINGS},
+    'argparse.Namespace': _namespace,
     '__builtin__.set': _set,
     'builtins.set': _set,
 }

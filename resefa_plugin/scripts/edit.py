@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from resefa_plugin import DirectionSet, open_network, pictures
+from resefa_plugin import DirectionSet, pictures
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.editing import render_edits
 from resefa_plugin.files import replacing
@@ -30,7 +30,7 @@ from resefa_plugin.scripts import options, sampling
 @options.device_option
 @options.outdir_option
 @options.user_errors
-def edit(network, noise_mode, repo, trust_pickle, directions, index, strength, alpha, steps, device, outdir,
+def edit(network, function, noise_mode, repo, trust_pickle, directions, index, strength, alpha, steps, device, outdir,
          **which):
     """Move samples along a direction: one picture and one latent file per step, and a grid of all.
 
@@ -52,7 +52,7 @@ def edit(network, noise_mode, repo, trust_pickle, directions, index, strength, a
     direction_set = DirectionSet.load(directions)
     if index > len(direction_set):
         raise click.BadParameter(f'{directions} has directions 1 to {len(direction_set)}', param_hint='--index')
-    hook = open_network(network, device, repo, trust_pickle, noise_mode)
+    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
     space = direction_set.check_fits(hook)
     samples = sampling.make_samples(hook, **which)
     sampling.refuse_truncation(which['projected_w'])

@@ -9,7 +9,7 @@ import click
 import torch
 from PIL import Image
 
-from resefa_plugin import Factorizer, open_network, parse_region, pictures
+from resefa_plugin import Factorizer, parse_region, pictures
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.callbacks import DirectionsWriter, PictureWriter, ProgressBar
 from resefa_plugin.editing import render_edits
@@ -37,7 +37,7 @@ from resefa_plugin.scripts import options, sampling
 @options.device_option
 @options.outdir_option
 @options.user_errors
-def factorize(network, noise_mode, repo, trust_pickle, regions, space, layers, num_directions, tau, solver, resolution, other_seeds,
+def factorize(network, function, noise_mode, repo, trust_pickle, regions, space, layers, num_directions, tau, solver, resolution, other_seeds,
               jacobian_dir, preview, device, outdir, **which):
     """Find the directions of a latent space that change a region of a picture and leave the rest alone.
 
@@ -54,13 +54,21 @@ def factorize(network, noise_mode, repo, trust_pickle, regions, space, layers, n
     resefa factorize --network=ffhq.pkl --seeds=0 --region=mouth --outdir=out
 
     \b
+    # Any other network: def my_hook(device) in my_gan.py returns FunctionHook(G, z_dim=128, device=device)
+    resefa factorize --hook=my_gan:my_hook --seeds=0 --region=0.3,0.6,0.4,0.2 --outdir=out
+
+    \b
     # Where is the region? Look before computing anything
     resefa factorize --network=mobilestylegan-ffhq --seeds=0-3 --region=0.3,0.6,0.4,0.2 --preview --outdir=out
     """
     keep_large_blocks()
     if jacobian_dir is not None and noise_mode != 'const':
         raise click.UsageError('--jacobian-dir keeps Jacobians of --noise-mode=const only: leave out one of them')
-    hook = open_network(network, device, repo, trust_pickle, noise_mode)
+    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
+    if jacobian_dir is not None and not hook.sha256:
+        raise click.UsageError(f'--jacobian-dir: {hook.name} has no hash of its weights, by which its Jacobians could be told '
+                               'from others; leave it out, or set sha256 of the GeneratorHook')
+    space = space or ('w' if 'w' in hook.space_names else hook.space_names[0])
     samples = sampling.make_samples(hook, **which)
     partitions = [parse_region(spec, hook.image_shape[1:]) for spec in regions]
     space = space or ('w' if 'w' in hook.space_names else hook.space_names[0])

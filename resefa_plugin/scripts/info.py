@@ -6,15 +6,16 @@ import pathlib
 
 import click
 
-from resefa_plugin import DirectionSet, open_network
+from resefa_plugin import DirectionSet
 from resefa_plugin.scripts import options
 
 
 @click.command()
-@click.argument('name', metavar='NETWORK_OR_FILE')
+@click.argument('name', metavar='[NETWORK_OR_FILE]', required=False)
+@options.function_option
 @options.implementation_options
 @options.user_errors
-def info(name, repo, trust_pickle):
+def info(name, function, repo, trust_pickle):
     """Print what a network or a directions file is.
 
     Examples:
@@ -26,12 +27,15 @@ def info(name, repo, trust_pickle):
     resefa info ffhq.pkl
 
     \b
+    resefa info --hook=my_gan:my_hook
+
+    \b
     resefa info out/seed0000-mouth.npz
     """
-    if pathlib.Path(name).suffix == '.npz':
+    if function is None and pathlib.Path(name or '').suffix == '.npz':
         click.echo(DirectionSet.load(name).describe())
         return
-    hook = open_network(name, repo=repo, trust_pickle=trust_pickle)
+    hook = options.open_generator(name, function, repo=repo, trust_pickle=trust_pickle)
     channels, height, width = hook.image_shape
     click.echo(f'network     {hook.name}')
     click.echo(f'SHA-256     {hook.sha256 or "unknown"}')

@@ -16,6 +16,7 @@ import torch
 from resefa_plugin.directions import package_versions
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.files import replacing
+from resefa_plugin.hooks import open_function, open_network
 from resefa_plugin.hooks.base import GeneratorHook
 
 
@@ -66,8 +67,9 @@ def device_callback(ctx: click.Context, param: click.Parameter, value: str | Non
     return device
 
 
-NETWORK_HELP = ('Network: path or URL of a network file (.pkl) of stylegan2, stylegan2-ada-pytorch or stylegan3, or the '
-                'name of an asset that is fetched on first use (mobilestylegan-ffhq)')
+NETWORK_HELP = ('Network: path or URL of a network file (.pkl of stylegan2, stylegan2-ada-pytorch or stylegan3, .pt of '
+                'stylegan2-pytorch), the name of an asset that is fetched on first use (mobilestylegan-ffhq), or NAME or '
+                'NAME:REST of an installed plugin')
 
 
 def decorated(command, *options):
@@ -89,14 +91,33 @@ def implementation_options(command):
                           'trust'))
 
 
+function_option = click.option(
+    '--hook', 'function', metavar='MODULE:FUNCTION',
+    help='Instead of --network: EXECUTE your function of (device) that returns a GeneratorHook, such as '
+         'FunctionHook(G, z_dim=128, device=device)')
+
+
 def network_options(command):
-    """`--network` and how it is opened: what `open_network` takes."""
+    """`--network` or `--hook` and how it is opened: what `open_generator` takes."""
     return decorated(
         command,
-        click.option('--network', metavar='NETWORK', required=True, help=NETWORK_HELP),
+        click.option('--network', metavar='NETWORK', help=NETWORK_HELP),
+        function_option,
         click.option('--noise-mode', type=click.Choice(['const', 'random', 'none']), default='const', show_default=True,
                      help="Noise of StyleGAN2; 'random' is refused, since its pictures have no derivative"),
         implementation_options)
+
+
+def open_generator(network: str | None, function: str | None, device: torch.device | str = 'cpu',
+                   repo: pathlib.Path | None = None, trust_pickle: bool = False, noise_mode: str = 'const') -> GeneratorHook:
+    """The hook of `--network` or of `--hook`. Raises click.UsageError unless there is exactly one, and ResefaError."""
+    if (network is None) == (function is None):
+        raise click.UsageError('name the generator with --network=NETWORK or with --hook=MODULE:FUNCTION, with one of them')
+    if network is not None:
+        return open_network(network, device, repo, trust_pickle, noise_mode)
+    if repo is not None or trust_pickle or noise_mode != 'const':
+        raise click.UsageError('--repo, --trust-pickle and --noise-mode are for --network: leave them out with --hook')
+    return open_function(function, device)
 
 
 device_option = click.option('--device', metavar='DEVICE', callback=device_callback,
