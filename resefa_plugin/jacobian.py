@@ -251,11 +251,9 @@ class RegionJacobian:
         facts = {'network': self.hook.sha256 or self.hook.name, 'space': self.space.name, 'layers': self.space.layers,
                  'image_shape': self.image_shape, 'psi': self.sample.truncation_psi, 'cutoff': self.sample.truncation_cutoff}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        parts = [self.space.latent(self.sample), self.sample.c]
-        if not self.hook.sha256:  # a name does not tell one function from another, its picture does
-            with torch.no_grad():
-                parts.append(self._images(torch.zeros(self.space.dim, device=self.hook.device)))
-        for part in parts:
+        with torch.no_grad():  # which tells one function from another where there is no hash, and one noise mode from another
+            picture = self._images(torch.zeros(self.space.dim, device=self.hook.device))
+        for part in (self.space.latent(self.sample), self.sample.c, picture):
             if part is not None:
                 digest.update(part.detach().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]

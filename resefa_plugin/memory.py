@@ -38,7 +38,9 @@ def _container_bytes() -> int:
     except (OSError, ValueError):
         return 1 << 62
 
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that an allocation failed."""
-    # CPU allocations fail with a plain RuntimeError; only its text tells.
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+    # Only the text tells: CPU allocations fail with a plain RuntimeError, of another text on each system.
+    texts = ("can't allocate memory", 'not enough memory', 'out of memory')
+    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in texts)

@@ -120,7 +120,6 @@ def test_flags_that_do_not_go_with_it(module):
     assert one in resefa('info', code=2) and one in resefa('info', f'--hook={spec}', 'x.npz', code=2)
     for flag in ('--repo=.', '--trust-pickle', '--noise-mode=none'):
         assert 'leave them out with --hook' in resefa(*factorize, f'--hook={spec}', flag, code=2)
-    assert 'has no hash of its weights' in resefa(*factorize, f'--hook={spec}', '--jacobian-dir=j', code=2)
     assert '--hook=nowhere:f: no module nowhere' in resefa(*factorize, '--hook=nowhere:f', code=1)
 
 

@@ -30,7 +30,7 @@ def blocks(language):
 
 
 def run(line):
-    result = CliRunner().invoke(main, shlex.split(line.replace(DEMO, 'tiny'))[1:])
+    result = CliRunner().invoke(main, shlex.split(line.replace(DEMO, 'tiny'), comments=True)[1:])
     assert result.exit_code == 0, f'{line}\n{result.output}'
 
 
@@ -42,6 +42,10 @@ def folder(tmp_path, monkeypatch):
     mask[40:60, 10:50] = 255
     Image.fromarray(mask).save(tmp_path / 'lips.png')
     forge(tmp_path)[0].rename(tmp_path / 'ffhq.pkl')
+    (tmp_path / 'my_gan.py').write_text(
+        'import torch\nfrom resefa_plugin import FunctionHook\n\n\ndef my_hook(device):\n'
+        '    weight = torch.randn(8, 3 * 16 * 16, generator=torch.Generator().manual_seed(0))\n'
+        '    return FunctionHook(lambda z: torch.tanh(z @ weight).unflatten(1, (3, 16, 16)), z_dim=8, device=device)\n')
     for file in nvlabs.REPOSITORIES[0].files:  # what tells a checkout
         (tmp_path / 'stylegan2-ada-pytorch' / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / 'stylegan2-ada-pytorch' / file).write_text('')

@@ -11,6 +11,7 @@ import torch
 
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.hooks.base import GeneratorHook
+from resefa_plugin.hooks.biggan import open_biggan
 from resefa_plugin.hooks.foreign import open_function, plugin_names, plugin_opener
 from resefa_plugin.hooks.mobile_stylegan import MobileStyleGANHook
 from resefa_plugin.hooks.network_file import open_file
@@ -25,9 +26,16 @@ def _open_demo(rest: str, device: torch.device | str) -> GeneratorHook:
     return MobileStyleGANHook.open(device)
 
 
+def _open_biggan(rest: str, device: torch.device | str, repo: str | os.PathLike | None = None) -> GeneratorHook:
+    if not rest:
+        raise CheckpointError('--network=biggan: name the experiment folder, its weights file, or a pytorch-pretrained-biggan '
+                              'folder, as in biggan:FOLDER')
+    return open_biggan(rest, device, checkout=repo)
+
+
 # NAME of `--network=NAME` or `--network=NAME:REST` -> function of (rest, device) and, by keyword, of those flags of
 # `open_network` that the family takes. A name of ours is not given to a plugin.
-FAMILIES: dict[str, Callable[..., GeneratorHook]] = {mobilestylegan_ffhq.NAME: _open_demo}
+FAMILIES: dict[str, Callable[..., GeneratorHook]] = {mobilestylegan_ffhq.NAME: _open_demo, 'biggan': _open_biggan}
 
 
 def open_network(network: str | os.PathLike, device: torch.device | str = 'cpu', repo: str | os.PathLike | None = None,
@@ -38,8 +46,8 @@ def open_network(network: str | os.PathLike, device: torch.device | str = 'cpu',
     folder, or a folder in its `third_party`) the checkout's generator is built from it, else our own.
 
     Args:
-        network: a name, or `NAME:REST`, of a family of ours (`mobilestylegan-ffhq`, which is fetched on first use) or
-            of an installed plugin (entry point of the group `resefa_plugin.hooks`); or the path or URL of a file:
+        network: a name, or `NAME:REST`, of a family of ours (`mobilestylegan-ffhq`, which is fetched on first use;
+            `biggan:FOLDER`, an experiment of BigGAN-PyTorch or a folder of pytorch-pretrained-biggan) or of an installed plugin (entry point of the group `resefa_plugin.hooks`); or the path or URL of a file:
             .pkl of stylegan2, stylegan2-ada-pytorch or stylegan3, .pt of stylegan2-pytorch.
         device: where it shall be.
         repo: folder of a checkout, which is then used or the reason given why it cannot be.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -96,6 +97,7 @@ class GeneratorHook(abc.ABC):
         sha256: of the weights; empty where there is no file.
         licence: what the user must know about the weights; empty where nothing is known.
         implementation: what computes the pictures: a network of ours, or whose code.
+        notes: what was assumed or corrected when the weights were read.
         image_shape: `(C, H, W)`.
         z_dim: dimensions of z.
         c_dim: dimensions of the label, 0 for unconditional networks.
@@ -108,6 +110,7 @@ class GeneratorHook(abc.ABC):
     sha256: str = ''
     licence: str = ''
     implementation: str = 'our own network'
+    notes: tuple[str, ...] = ()
     image_shape: tuple[int, int, int]
     z_dim: int
     c_dim: int = 0
@@ -119,6 +122,14 @@ class GeneratorHook(abc.ABC):
     def sample(self, seed: int, truncation_psi: float = 1.0, truncation_cutoff: int | None = None,
                c: Tensor | None = None) -> Sample:
         """The sample of a seed, drawn as the host does: `RandomState(seed).randn(1, z_dim)`."""
+
+    def class_vector(self, spec: str) -> Tensor:
+        """The label `[1, c_dim]` that a user means, a class by its number. Raises ResefaError if there is no such class."""
+        if not re.fullmatch(r'\d{1,9}', spec) or int(spec) >= self.c_dim:
+            raise ResefaError(f"{spec} is not a class of {self.name}, which has 0 to {self.c_dim - 1}")
+        c = torch.zeros(1, self.c_dim, device=self.device)
+        c[0, int(spec)] = 1
+        return c
 
     @abc.abstractmethod
     def space(self, name: str, layers: tuple[int, ...] | None = None) -> LatentSpace:

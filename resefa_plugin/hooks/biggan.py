@@ -48,12 +48,14 @@ class BigGANHook(GeneratorHook):
         G: the generator, in eval mode without gradients.
         name: how it is named to the user.
         notes: what was assumed or corrected when it was read.
+        implementation: what computes the pictures, in words.
     """
 
     space_names = tuple(SOURCES)
 
-    def __init__(self, G: LayeredGenerator, name: str = 'biggan', sha256: str = '', notes: tuple[str, ...] = ()):
-        self.G, self.name, self.sha256, self.notes = G, name, sha256, notes
+    def __init__(self, G: LayeredGenerator, name: str = 'biggan', sha256: str = '', notes: tuple[str, ...] = (),
+                 implementation: str = 'our own network'):
+        self.G, self.name, self.sha256, self.notes, self.implementation = G, name, sha256, notes, implementation
         self.image_shape = (3, G.resolution, G.resolution)
         self.z_dim, self.c_dim = G.dim_z, G.n_classes
         weight = next(G.parameters())
@@ -212,12 +214,12 @@ def open_biggan(source: str | os.PathLike, device: torch.device | str = 'cpu',
             raise ResefaError(f'{source}: a folder of pytorch-pretrained-biggan says all about itself: leave out '
                               f'{", ".join(superfluous)}')
         G, sha256 = pretrained_biggan.load(path)
-        return PretrainedBigGANHook(G.to(device), name, sha256)
+        return PretrainedBigGANHook(G.to(device), name, sha256, implementation='pytorch-pretrained-biggan')
     folder = biggan_pytorch.find_checkout(checkout)
     state = read_biggan(path, BN_eps, SN_eps)
     # In the current folder, a checkout is an offer; the official class has no soft labels without G_shared.
     if folder is not None and (checkout is not None or state.config.G_shared):
-        G = biggan_pytorch.load(state, folder)
+        G, implementation = biggan_pytorch.load(state, folder), f'the BigGAN-PyTorch checkout at {folder}'
     else:
-        G = state.build()
-    return BigGANHook(G.to(device), name, state.sha256, state.notes)
+        G, implementation = state.build(), 'our own BigGAN network'
+    return BigGANHook(G.to(device), name, state.sha256, state.notes, implementation)

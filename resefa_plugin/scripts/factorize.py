@@ -65,10 +65,6 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
     if jacobian_dir is not None and noise_mode != 'const':
         raise click.UsageError('--jacobian-dir keeps Jacobians of --noise-mode=const only: leave out one of them')
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
-    if jacobian_dir is not None and not hook.sha256:
-        raise click.UsageError(f'--jacobian-dir: {hook.name} has no hash of its weights, by which its Jacobians could be told '
-                               'from others; leave it out, or set sha256 of the GeneratorHook')
-    space = space or ('w' if 'w' in hook.space_names else hook.space_names[0])
     samples = sampling.make_samples(hook, **which)
     partitions = [parse_region(spec, hook.image_shape[1:]) for spec in regions]
     space = space or ('w' if 'w' in hook.space_names else hook.space_names[0])

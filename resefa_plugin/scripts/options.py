@@ -68,8 +68,8 @@ def device_callback(ctx: click.Context, param: click.Parameter, value: str | Non
 
 
 NETWORK_HELP = ('Network: path or URL of a network file (.pkl of stylegan2, stylegan2-ada-pytorch or stylegan3, .pt of '
-                'stylegan2-pytorch), the name of an asset that is fetched on first use (mobilestylegan-ffhq), or NAME or '
-                'NAME:REST of an installed plugin')
+                'stylegan2-pytorch), the name of an asset that is fetched on first use (mobilestylegan-ffhq), biggan:FOLDER '
+                '(an experiment of BigGAN-PyTorch or a pytorch-pretrained-biggan folder), or NAME or NAME:REST of an installed plugin')
 
 
 def decorated(command, *options):
@@ -114,7 +114,10 @@ def open_generator(network: str | None, function: str | None, device: torch.devi
     if (network is None) == (function is None):
         raise click.UsageError('name the generator with --network=NETWORK or with --hook=MODULE:FUNCTION, with one of them')
     if network is not None:
-        return open_network(network, device, repo, trust_pickle, noise_mode)
+        hook = open_network(network, device, repo, trust_pickle, noise_mode)
+        for note in hook.notes:
+            click.echo(f'note: {note}', err=True)
+        return hook
     if repo is not None or trust_pickle or noise_mode != 'const':
         raise click.UsageError('--repo, --trust-pickle and --noise-mode are for --network: leave them out with --hook')
     return open_function(function, device)
