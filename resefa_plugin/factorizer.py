@@ -176,6 +176,14 @@ class Factorizer:
         return RegionResult(sample, self.space, region, directions, solution.eigenvalues,
                             {'jacobian': seconds, 'solve': solved - start, 'calibrate': calibrated - solved})
 
+    def _extra(self, sample: Sample) -> dict[str, object]:
+        """What computed the pictures, and the weights of the sample's classes by number."""
+        extra: dict[str, object] = {'implementation': self.hook.implementation}
+        if sample.c is not None:
+            weights = sample.c[0].tolist()
+            extra['class'] = {str(number): weight for number, weight in enumerate(weights) if weight}
+        return extra
+
     def _direction_set(self, sample, region, jacobian, solution: RayleighSolution, calibration) -> DirectionSet:
         k = len(calibration.step)
         metadata = DirectionMetadata(
@@ -183,7 +191,7 @@ class Factorizer:
             space=self.space.name, layers=self.space.layers, num_ws=self.hook.num_ws, region=region.name,
             seeds=() if sample.seed is None else (sample.seed,), truncation_psi=sample.truncation_psi,
             truncation_cutoff=sample.truncation_cutoff, resolution=jacobian.resolution, tau=self.tau,
-            ridge=solution.ridge, solver=solution.solver, command=self.command)
+            ridge=solution.ridge, solver=solution.solver, command=self.command, extra=self._extra(sample))
         return DirectionSet(
             directions=solution.directions[:k].astype(np.float32), eigenvalues=solution.eigenvalues[:k],
             residuals=solution.residuals[:k], mask=region.mask, latent=self.space.latent(sample).cpu().numpy(),

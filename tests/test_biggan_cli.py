@@ -37,6 +37,7 @@ def test_factorize_one_class_and_edit_another(folder, tmp_path, space, dim):
     path, = (tmp_path / 'out').glob('*.npz')
     d = DirectionSet.load(path)
     assert d.directions.shape == (2, dim) and d.metadata.network == f'biggan:{folder}' and len(d.metadata.network_sha256) == 64
+    assert d.metadata.extra == {'implementation': 'our own BigGAN network', 'class': {'2': 1.0}}
     assert d.measured_inside[0] > d.measured_outside[0]
     pictures = {}
     for label in ('2', '4', '2:0.5,4:0.5'):
