@@ -42,15 +42,21 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def paired(calls: dict[str, Callable[[], object]], device: torch.device, rounds: int) -> dict[str, list[float]]:
-    """Times several calls in turn, `rounds` times after one round of warm-up, so that a busy moment hits all of them."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
+def paired(calls: dict[str, Callable[[], object]], device: torch.device, rounds: int) -> tuple[dict[str, list[float]], ...]:
+    """Times several calls in turn, `rounds` times after one round of warm-up, so that a busy moment hits all of them.
+
+    Returns: wall-clock seconds, and seconds of processor time, which other programs on the machine disturb less.
+    """
+    wall: dict[str, list[float]] = {name: [] for name in calls}
+    processor: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(rounds + 1):
         for name, call in calls.items():
+            start = time.process_time()
             elapsed = seconds(call, device)
             if round_:
-                times[name].append(elapsed)
-    return times
+                wall[name].append(elapsed)
+                processor[name].append(time.process_time() - start)
+    return wall, processor
 
 
 def median_ratio(numerator: list[float], denominator: list[float]) -> float:

@@ -228,7 +228,9 @@ def test_ctrl_c_leaves_no_broken_file(tmp_path):
         pytest.skip('Windows has no SIGINT to send to one process')
     process = subprocess.Popen([sys.executable, '-m', 'resefa_plugin.scripts.main', 'factorize', f'--network={NETWORK}', '--region=mouth',
                                 '--device=cpu', f'--jacobian-dir={tmp_path}/jacobians', f'--outdir={tmp_path}/out'],
-                               stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                               stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                               # A shell's background jobs, which this test may run in, have SIGINT ignored.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     deadline = time.monotonic() + 300
     while not list(tmp_path.glob('jacobians/.*.part')) and time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read()
