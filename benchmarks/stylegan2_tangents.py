@@ -1,7 +1,6 @@
 """What a tangent in W costs on StyleGAN2, in forwards: our ways, and the official network with and without patches.
 
-`python benchmarks/stylegan2_tangents.py --outdir=out`; the official network takes part if the folder RESEFA_UPSTREAM
-has a checkout `stylegan2-ada-pytorch`. Weights are random and the same in all. Every figure is a median over rounds in
+`python -m benchmarks.stylegan2_tangents [--write]`; the official network takes part if the folder RESEFA_UPSTREAM has a checkout `stylegan2-ada-pytorch`. Weights are random and the same in all. Every figure is a median over rounds in
 which all ways run in turn, each with the batch that was fastest for it while warming up. CPU time is of all threads.
 """
 
@@ -10,10 +9,8 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
-import json
 import os
 import pathlib
-import platform
 import statistics
 import sys
 import time
@@ -24,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jvp, vmap
 
+from benchmarks.common import environment, publish
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.networks.stylegan2 import Generator
 from resefa_plugin.patches import apply_patches
@@ -131,19 +129,18 @@ def main() -> None:
     parser.add_argument('--channel-base', type=int, default=16384, help='channels times resolution')
     parser.add_argument('--device', default='cpu', help='cpu or cuda')
     parser.add_argument('--rounds', type=int, default=5, help='paired runs')
-    parser.add_argument('--outdir', type=pathlib.Path, required=True, help='for stylegan2_tangents.json and .md')
+    parser.add_argument('--write', action='store_true', help='put the result into results/ and README.md')
     options = parser.parse_args()
     keep_large_blocks()
     with torch.no_grad():
         rows = run(options)
-    environment = {'device': torch.cuda.get_device_name() if options.device == 'cuda' else platform.machine(),
-                   'cores': os.cpu_count(), 'threads': torch.get_num_threads(), 'torch': torch.__version__,
-                   'resolution': options.resolution, 'channel_base': options.channel_base, 'rounds': options.rounds}
-    text = ', '.join(f'{key} {value}' for key, value in environment.items()) + '\n\n' + markdown(rows) + '\n'
-    print(text)
-    options.outdir.mkdir(parents=True, exist_ok=True)
-    (options.outdir / 'stylegan2_tangents.md').write_text(text)
-    (options.outdir / 'stylegan2_tangents.json').write_text(json.dumps(dict(environment, rows=rows), indent=1))
+    settings = {'resolution': options.resolution, 'channel_base': options.channel_base, 'rounds': options.rounds}
+    record = {'environment': environment(), **settings, 'rows': rows}
+    facts = {**record['environment'], **settings}
+    table = ', '.join(f'{key} {value}' for key, value in facts.items()) + '\n\n' + markdown(rows) + '\n'
+    print(table)
+    if options.write:
+        publish('stylegan2_tangents', record, table)
 
 
 if __name__ == '__main__':
