@@ -1,7 +1,8 @@
 """What a tangent in W costs on StyleGAN2, in forwards: our ways, and the official network with and without patches.
 
-`python -m benchmarks.stylegan2_tangents [--write]`; the official network takes part if the folder RESEFA_UPSTREAM has a checkout `stylegan2-ada-pytorch`. Weights are random and the same in all. Every figure is a median over rounds in
-which all ways run in turn, each with the batch that was fastest for it while warming up. CPU time is of all threads.
+`python -m benchmarks.stylegan2_tangents [--write]`; the official network takes part if the folder RESEFA_UPSTREAM has
+a checkout `stylegan2-ada-pytorch`. Weights are random and the same in all. Every figure is a median over rounds in which
+all ways run in turn, each with the batch that was fastest for it while warming up. CPU time is of all threads.
 """
 
 from __future__ import annotations
