@@ -52,9 +52,9 @@ class StyleGANHook(StyleBasedHook):
     def _style_dims(self) -> tuple[int, ...]:
         return self.G.synthesis.style_dims
 
-    def sample(self, seed, truncation_psi=1.0, truncation_cutoff=None, c=None):
+    def sample_from_z(self, z, name='proj00', truncation_psi=1.0, truncation_cutoff=None, c=None):
         self.check_label(c)
-        return super().sample(seed, truncation_psi, truncation_cutoff, c)
+        return super().sample_from_z(z, name, truncation_psi, truncation_cutoff, c)
 
     def check_label(self, c: Tensor | None) -> None:
         """Raises ResefaError unless c is `[1, c_dim]` for a network with classes and None for one without."""
