@@ -124,7 +124,8 @@ def _floats(key: str, value: object) -> Tensor:
         raise DirectionsError(f"'{key}' is {came}: expected floating-point latents")
     value = value.detach().float()
     if not 1 <= value.ndim <= 3 or not value.numel() or not value.isfinite().all():
-        raise DirectionsError(f"'{key}' of shape {list(value.shape)} is no latent: expected finite numbers, 1 to 3 axes")
+        raise DirectionsError(f"'{key}' of shape {list(value.shape)} is no latent: expected finite numbers with 1 to 3 "
+                              'axes')
     return value
 
 

@@ -38,8 +38,8 @@ def numbers(*shape):
     return np.random.RandomState(0).randn(*shape)
 
 
-@pytest.mark.parametrize('name, key', [('a.npz', 'w'), ('a.pt', 'w'), ('a.npy', None), ('a.pt', None), ('a.pth', 'latent'),
-                                       ('a.npz', 'latent_code')])
+@pytest.mark.parametrize('name, key', [('a.npz', 'w'), ('a.pt', 'w'), ('a.npy', None), ('a.pt', None),
+                                       ('a.pth', 'latent'), ('a.npz', 'latent_code')])
 @pytest.mark.parametrize('shape', [(2, 8, 4), (1, 8, 4), (8, 4), (3, 1, 4), (1, 4), (4,)])
 def test_w(tmp_path, name, key, shape):
     array = numbers(*shape)
@@ -87,7 +87,8 @@ def test_the_projector_of_stylegan2_pytorch(tmp_path):
     (dict(latent=np.zeros(4), latent_in=np.zeros(4)), "no array 'w' or 'z' among latent, latent_in"),
     (dict(w=numbers(1, 2, 3, 4)), r"'w' of shape \[1, 2, 3, 4\] is no latent"),
     (dict(w=np.zeros((1, 8, 4), int)), r"'w' is int64 \[1, 8, 4\]: expected floating-point"),
-    (dict(w=np.full((1, 8, 4), np.inf)), 'expected finite numbers'), (dict(w=np.full((1, 8, 4), 1e300)), 'finite numbers'),
+    (dict(w=np.full((1, 8, 4), np.inf)), 'expected finite numbers'),
+    (dict(w=np.full((1, 8, 4), 1e300)), 'expected finite numbers'),
     (dict(w=np.zeros((0, 8, 4))), 'is no latent'), (dict(w=np.array([{}], object)), 'Python objects'),
     (dict(w=numbers(1, 18, 4)), r'\[1, 18, 4\] do not fit tiny: expected w\+ \[1, 8, 4\] or w \[1, 4\]'),
     (dict(w=numbers(1, 8, 5)), 'do not fit tiny'), (dict(w=numbers(5)), 'do not fit tiny'),
