@@ -74,7 +74,8 @@ def test_a_plain_machine(tmp_path):
     out = run()
     assert 'Nothing prevents use.' in out and '->' not in out
     for text in (f'torch {torch.__version__}', 'C++            /tools/c++', 'nvcc           /tools/nvcc',
-                 'mobilestylegan-ffhq is fetched', f'cache          {tmp_path}/cache/deeper\n', 'none in the current folder'):
+                 'mobilestylegan-ffhq is fetched', f'cache          {tmp_path}/cache/deeper\n',
+                 'none in the current folder'):
         assert text in out
     assert not (tmp_path / 'cache').exists()
 
@@ -149,7 +150,8 @@ def test_a_checkout_that_cannot_be_imported(sg3):
 def test_a_checkout_whose_generator_is_another(sg3):
     (sg3 / 'training' / 'networks_stylegan2.py').write_text('Generator = dict\n')
     finding = findings(repo=sg3)['stylegan2']
-    assert finding.prevents and 'does not make a generator: ' in finding.text and 'repair the checkout' in finding.remedy
+    assert finding.prevents and 'does not make a generator: ' in finding.text
+    assert 'repair the checkout' in finding.remedy
 
 
 def test_plugins(monkeypatch, sg3):

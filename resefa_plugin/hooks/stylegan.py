@@ -48,6 +48,9 @@ class StyleGANHook(StyleBasedHook):
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = G.z_dim, G.c_dim, G.w_dim, G.num_ws
         self.style_dims = self._style_dims()
         self.device = next(G.parameters()).device
+        w_avg = getattr(G.mapping, 'w_avg', None)
+        if self.c_dim and w_avg is not None and w_avg.ndim == 1:
+            self.notes = ('truncation goes to the mean of all classes: this network has no mean of each class',)
 
     def _style_dims(self) -> tuple[int, ...]:
         return self.G.synthesis.style_dims
