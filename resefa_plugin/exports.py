@@ -7,14 +7,11 @@ file would apply it in the space that was factorized.
 from __future__ import annotations
 
 import os
-import pathlib
-import zipfile
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
-from resefa_plugin.arrays import read_array, read_member, reading
 from resefa_plugin.directions import DirectionSet
 from resefa_plugin.errors import DirectionsError
 from resefa_plugin.files import replacing
@@ -112,33 +109,6 @@ EXPORTS: dict[str, Callable[..., None]] = {
     'e4e-pca': export_e4e_pca,
     'projected-w': export_projected_w,
 }
-
-
-def read_ws(path: str | os.PathLike) -> np.ndarray:
-    """Reads latents of a projector as data: key `w` of an `.npz` (the host's projected_w.npz), or a `.npy`.
-
-    Returns: `[N, num_ws, w_dim]` float32; what has fewer axes is taken as one sample, `[num_ws, w_dim]` or `[1, w_dim]`.
-
-    Raises:
-        DirectionsError: a file that cannot be read, has no `w`, or has values that are no latents.
-    """
-    path = pathlib.Path(path)
-    with reading(path):
-        with open(path, 'rb') as file:
-            if file.read(6) == b'\x93NUMPY':
-                file.seek(0)
-                ws = read_array(file, path.stat().st_size)
-            else:
-                with zipfile.ZipFile(path) as archive:
-                    names = [name.removesuffix('.npy') for name in archive.namelist()]
-                    if 'w' not in names:
-                        raise DirectionsError(f"no array 'w' among {', '.join(names[:20]) or 'none'}: expected a projected_w.npz")
-                    ws = read_member(archive, 'w')
-        if ws.dtype.kind != 'f' or not 1 <= ws.ndim <= 3 or not ws.size or not np.isfinite(ws).all():
-            raise DirectionsError(f'{ws.dtype} of shape {list(ws.shape)} is no w: expected finite numbers [N, num_ws, w_dim]')
-    while ws.ndim < 3:
-        ws = ws[None]
-    return ws.astype(np.float32)
 
 
 def _one(directions: DirectionSet, index: int) -> np.ndarray:

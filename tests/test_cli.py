@@ -191,10 +191,10 @@ def test_other_errors(tiny, tmp_path):
     (tmp_path / 'bad.npz').write_bytes(path.read_bytes()[:500])
     assert 'cannot be read' in invoke('edit', '--network=tiny', f'--directions={tmp_path}/bad.npz', out, code=1)
     assert 'cannot be read' in invoke('info', tmp_path / 'bad.npz', code=1)
-    np.savez(tmp_path / 'latents.npz', z=np.zeros((1, 4)))
-    assert "no array 'w' among z" in invoke('edit', '--network=tiny', f'--directions={path}', f'--projected-w={tmp_path}/latents.npz', out, code=1)
+    np.savez(tmp_path / 'latents.npz', q=np.zeros((1, 4)))
+    assert "no array 'w' or 'z' among q" in invoke('edit', '--network=tiny', f'--directions={path}', f'--projected-w={tmp_path}/latents.npz', out, code=1)
     np.save(tmp_path / 'w.npy', np.zeros((1, 18, 512), np.float32))
-    assert 'expected [1, 8, 4]' in invoke('edit', '--network=tiny', f'--directions={path}', f'--projected-w={tmp_path}/w.npy', out, code=1)
+    assert 'expected w+ [1, 8, 4] or w [1, 4]' in invoke('edit', '--network=tiny', f'--directions={path}', f'--projected-w={tmp_path}/w.npy', out, code=1)
     (tmp_path / 'file').write_text('x')
     assert "'--outdir'" in invoke('edit', '--network=tiny', f'--directions={path}', f'--outdir={tmp_path}/file', code=2)
     assert '--outdir=' in invoke('edit', '--network=tiny', f'--directions={path}', f'--outdir={tmp_path}/file/x', code=1)
@@ -207,7 +207,7 @@ def test_directions_do_not_fit_another_network(tiny, tmp_path, monkeypatch):
     output = invoke('edit', '--network=toy', f'--directions={tmp_path}/seed0000-box.npz', f'--outdir={tmp_path}/o', code=1)
     assert "the directions are for space 'w' of tiny" in output.replace('\n', ' ')
     from tests.toys import TanhToy
-    monkeypatch.setitem(hooks.ASSETS, 'toy', lambda device: TanhToy().hook())
+    monkeypatch.setitem(hooks.FAMILIES, 'toy', lambda rest, device: TanhToy().hook())
     output = invoke('factorize', '--network=toy', '--projected-w=x.npz', '--region=center:0.5', f'--outdir={tmp_path}/o', code=2)
     assert '--projected-w: tanh-toy has no w' in output
 

@@ -10,7 +10,7 @@ import torch
 
 from resefa_plugin.directions import DirectionMetadata, DirectionSet
 from resefa_plugin.errors import DirectionsError, ResefaError
-from resefa_plugin.exports import EXPORTS, read_ws, save_projected_w
+from resefa_plugin.exports import EXPORTS, save_projected_w
 
 K, W_DIM, NUM_WS = 3, 512, 18
 # One rounding of float32.
@@ -213,33 +213,7 @@ def test_projected_w_errors(tmp_path, ws, match):
 def test_export_projected_w(tmp_path, space, layers, rows):
     directions = make_set(space, layers, W_DIM * (len(rows) if space == 'w+' else 1))
     EXPORTS['projected-w'](directions, tmp_path / 'a.npz', 1, strength=-2)
-    moved = read_ws(tmp_path / 'a.npz') - directions.latent
+    moved = np.load(tmp_path / 'a.npz')['w'] - directions.latent
     expected = np.zeros((1, NUM_WS, W_DIM))
     expected[0, list(rows)] = -2 * directions.step[1] * directions.directions[1].reshape(-1, W_DIM)
     assert np.allclose(moved, expected, atol=FLOAT32)
-
-
-# --- Reading ----------------------------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize('shape', [(2, 18, 4), (1, 18, 4), (18, 4), (1, 4), (4,)])
-def test_read_ws(tmp_path, shape):
-    ws = np.random.RandomState(0).randn(*shape)
-    np.save(tmp_path / 'a.npy', ws)
-    np.savez(tmp_path / 'a.npz', w=ws, other=np.zeros(2))
-    for name in ('a.npy', 'a.npz'):
-        read = read_ws(tmp_path / name)
-        assert read.dtype == np.float32 and read.shape == (1,) * (3 - len(shape)) + shape
-        assert np.array_equal(read.reshape(shape), ws.astype(np.float32))
-
-
-@pytest.mark.parametrize('write, match', [
-    (lambda p: np.savez(p, z=np.zeros(3), q=np.zeros(3)), r"no array 'w' among z, q: expected a projected_w.npz"),
-    (lambda p: np.savez(p, w=np.zeros((1, 2, 3, 4))), r'float64 of shape \[1, 2, 3, 4\] is no w'),
-    (lambda p: np.savez(p, w=np.zeros((1, 18, 4), int)), 'int64 of shape'),
-    (lambda p: np.savez(p, w=np.full((1, 18, 4), np.inf)), 'is no w: expected finite numbers'),
-    (lambda p: np.savez(p, w=np.array([{}], object)), 'Python objects'),
-    (lambda p: p.write_bytes(b'no archive'), 'cannot be read'), (lambda p: None, 'a.npz does not exist')])
-def test_read_ws_refuses(tmp_path, write, match):
-    write(tmp_path / 'a.npz')
-    with pytest.raises(DirectionsError, match=match):
-        read_ws(tmp_path / 'a.npz')

@@ -69,3 +69,47 @@ def test_folders_that_are_no_checkouts(tmp_path, checkout):
     for folder in (tmp_path, checkout, tmp_path / 'absent'):
         assert 'is no checkout of stylegan2-ada-pytorch or stylegan3; expected dnnlib/util.py' in run(folder, code=1)
         assert not list(folder.glob('factorize.py'))
+
+
+@pytest.mark.parametrize('content', [b'print("mine")\n', b'', b'\xff\xfe'])
+def test_force_sets_aside_and_uninstall_puts_back(checkout, content):
+    (checkout / 'edit.py').write_bytes(content)
+    before = hashes(checkout)
+    assert 'Add --force' in run(checkout, code=1)
+    assert 'set aside' in run('--force', checkout)
+    assert (checkout / 'edit.py').read_text().startswith(MARK)
+    assert (checkout / 'edit.py.before-resefa').read_bytes() == content
+    installed = hashes(checkout)
+    run('--force', checkout)
+    assert hashes(checkout) == installed
+    assert 'put back' in run('--uninstall', checkout)
+    assert hashes(checkout) == before
+
+
+def test_force_keeps_a_folder_and_a_link(checkout):
+    (checkout / 'export.py').mkdir()
+    (checkout / 'info.py').symlink_to('nowhere')
+    run('--force', checkout)
+    assert (checkout / 'export.py').is_file() and not (checkout / 'info.py').is_symlink()
+    run('--uninstall', checkout)
+    assert (checkout / 'export.py').is_dir() and (checkout / 'info.py').is_symlink()
+
+
+def test_force_never_loses_what_was_set_aside(checkout):
+    (checkout / 'edit.py').write_text('first')
+    run('--force', checkout)
+    (checkout / 'edit.py').write_text('second')
+    before = hashes(checkout)
+    assert 'has edit.py.before-resefa, where --force would set edit.py aside; nothing' in run('--force', checkout, code=1)
+    assert hashes(checkout) == before
+    assert 'edit.py.before-resefa stays' in run('--uninstall', checkout)
+    assert (checkout / 'edit.py').read_text() == 'second' and (checkout / 'edit.py.before-resefa').read_text() == 'first'
+    (checkout / 'edit.py').unlink()
+    run('--uninstall', checkout)
+    assert (checkout / 'edit.py').read_text() == 'first'
+
+
+def test_force_is_not_for_uninstalling(checkout):
+    before = hashes(checkout)
+    assert '--force is for installing' in run('--force', '--uninstall', checkout, code=2)
+    assert hashes(checkout) == before

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from resefa_plugin.scripts.main import main
-from resefa_plugin.third_party import nvlabs
 from tests.network_files import forge
+from tests.test_nvlabs_checkout import write_checkout
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -46,9 +46,7 @@ def folder(tmp_path, monkeypatch):
         'import torch\nfrom resefa_plugin import FunctionHook\n\n\ndef my_hook(device):\n'
         '    weight = torch.randn(8, 3 * 16 * 16, generator=torch.Generator().manual_seed(0))\n'
         '    return FunctionHook(lambda z: torch.tanh(z @ weight).unflatten(1, (3, 16, 16)), z_dim=8, device=device)\n')
-    for file in nvlabs.REPOSITORIES[0].files:  # what tells a checkout
-        (tmp_path / 'stylegan2-ada-pytorch' / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / 'stylegan2-ada-pytorch' / file).write_text('')
+    write_checkout(tmp_path / 'stylegan2-ada-pytorch', 'stylegan2-ada-pytorch')
     monkeypatch.chdir(tmp_path)
 
 

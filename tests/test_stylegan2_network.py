@@ -284,7 +284,7 @@ def test_strict_load_names_what_does_not_fit():
     (dict(activation='swish'), "activation 'swish' is not one of linear, relu, lrelu"),
     (dict(kernel_size=2), 'kernel_size: expected an odd number, got 2'),
     (dict(blur=1, up=2), 'synthesis_kwargs: blur, up is not one of activation, .*channel_max'),
-    (dict(mapping_kwargs={'depth': 1}), 'mapping_kwargs: depth is not one of activation, embed_features'),
+    (dict(mapping_kwargs={'depth': 1}), 'mapping_kwargs: depth is not one of activation, class_w_avg, embed_features'),
     (dict(mapping_kwargs={'num_layers': 0}), 'num_layers: expected an integer of at least 1'),
 ])
 def test_init_arguments_out_of_range_are_named(kwargs, message):

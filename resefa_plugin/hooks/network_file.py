@@ -29,12 +29,15 @@ def open_file(name: str, device: torch.device | str = 'cpu', repo: str | os.Path
         return _trusted(name, device, checkouts, noise_mode)
     file = read_rosinality(name) if is_torch_file else read_generator(name)
     arguments = generator_arguments(file)
-    checkout = nvlabs.choose_checkout(checkouts, file.family, arguments.writer)
+    # The official mapping networks have one mean of W: without --repo a file with more is for our own.
+    unfit = repo is None and _has_class_means(file)
+    checkout = None if unfit else nvlabs.choose_checkout(checkouts, file.family, arguments.writer)
     if checkout is None:
         if repo is not None:
             raise CheckpointError(f'{name} is a {file.family} network, which the {checkouts[0]} does not have; leave '
                                   'out --repo to use our own')
-        why = f'the {checkouts[0]} has no {file.family}' if checkouts else 'no checkout found'
+        lacks = 'mean of W per class' if unfit else file.family
+        why = f'the {checkouts[0]} has no {lacks}' if checkouts else 'no checkout found'
         return StyleGANHook(_own(file, arguments).to(device), name, noise_mode, sha256=file.sha256,
                             implementation=f'our own {file.family} network ({why})')
     return OfficialStyleGANHook(
@@ -42,12 +45,19 @@ def open_file(name: str, device: torch.device | str = 'cpu', repo: str | os.Path
         licence=nvlabs.LICENCE, implementation=f'{checkout.repository.homes[file.family]} of the {checkout}')
 
 
+def _has_class_means(file: GeneratorFile) -> bool:
+    """Whether it has a mean of W for each class, `[c_dim, w_dim]`, as StyleGAN-XL has."""
+    w_avg = file.state_dict.get('mapping.w_avg')
+    return w_avg is not None and w_avg.ndim == 2
+
+
 def _own(file: GeneratorFile, arguments: GeneratorArguments) -> torch.nn.Module:
     synthesis = arguments.synthesis_kwargs
     if file.family == 'stylegan2':
         synthesis = {'synthesis_kwargs': synthesis}
+    mapping = {**arguments.mapping_kwargs, 'class_w_avg': True} if _has_class_means(file) else arguments.mapping_kwargs
     make = {'stylegan2': stylegan2.Generator, 'stylegan3': stylegan3.Generator}[file.family]
-    return build_generator(file, lambda: make(**arguments.sizes, mapping_kwargs=arguments.mapping_kwargs, **synthesis),
+    return build_generator(file, lambda: make(**arguments.sizes, mapping_kwargs=mapping, **synthesis),
                            f'our own {file.family} network')
 
 

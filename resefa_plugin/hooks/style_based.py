@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -42,9 +43,16 @@ class StyleBasedHook(GeneratorHook):
 
     def sample(self, seed, truncation_psi=1.0, truncation_cutoff=None, c=None):
         z = seed_z(seed, self.z_dim, self.device)
+        sample = self.sample_from_z(z, f'seed{seed:04d}', truncation_psi, truncation_cutoff, c)
+        return dataclasses.replace(sample, seed=seed)
+
+    def sample_from_z(self, z: Tensor, name: str = 'proj00', truncation_psi: float = 1.0,
+                      truncation_cutoff: int | None = None, c: Tensor | None = None) -> Sample:
+        """A sample from z `[1, z_dim]`, through the mapping network."""
+        z = z.to(self.device, torch.float32)
         with torch.no_grad():
             ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
-        return Sample(f'seed{seed:04d}', {'z': z, 'ws': ws}, c, truncation_psi, truncation_cutoff, seed)
+        return Sample(name, {'z': z, 'ws': ws}, c, truncation_psi, truncation_cutoff)
 
     def sample_from_ws(self, ws: Tensor, name: str = 'proj00') -> Sample:
         """A sample from latents that a projector found.

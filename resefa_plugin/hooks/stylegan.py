@@ -48,13 +48,16 @@ class StyleGANHook(StyleBasedHook):
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = G.z_dim, G.c_dim, G.w_dim, G.num_ws
         self.style_dims = self._style_dims()
         self.device = next(G.parameters()).device
+        w_avg = getattr(G.mapping, 'w_avg', None)
+        if self.c_dim and w_avg is not None and w_avg.ndim == 1:
+            self.notes = ('truncation goes to the mean of all classes: this network has no mean of each class',)
 
     def _style_dims(self) -> tuple[int, ...]:
         return self.G.synthesis.style_dims
 
-    def sample(self, seed, truncation_psi=1.0, truncation_cutoff=None, c=None):
+    def sample_from_z(self, z, name='proj00', truncation_psi=1.0, truncation_cutoff=None, c=None):
         self.check_label(c)
-        return super().sample(seed, truncation_psi, truncation_cutoff, c)
+        return super().sample_from_z(z, name, truncation_psi, truncation_cutoff, c)
 
     def check_label(self, c: Tensor | None) -> None:
         """Raises ResefaError unless c is `[1, c_dim]` for a network with classes and None for one without."""

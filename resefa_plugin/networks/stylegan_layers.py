@@ -166,11 +166,13 @@ class MappingNetwork(nn.Module):
     Args:
         w_avg_beta: None says that the file has no average of W; its value matters in training only.
         num_ws: how many copies of w the synthesis network takes.
+        class_w_avg: whether the average of W is one per class, `w_avg [c_dim, w_dim]`, as in StyleGAN-XL.
     """
 
     def __init__(self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, num_layers: int = 8,
                  embed_features: int | None = None, layer_features: int | None = None, activation: str = 'lrelu',
-                 lr_multiplier: float = 0.01, w_avg_beta: float | None = 0.995):
+                 lr_multiplier: float = 0.01, w_avg_beta: float | None = 0.995,
+                 class_w_avg: bool = False):
         super().__init__()
         positive(w_dim=w_dim, num_layers=num_layers)
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
@@ -184,11 +186,17 @@ class MappingNetwork(nn.Module):
         self.num_layers = num_layers
         for idx, (fan_in, fan_out) in enumerate(zip(features, features[1:])):
             setattr(self, f'fc{idx}', FullyConnectedLayer(fan_in, fan_out, activation, lr_multiplier))
-        self.register_buffer('w_avg', None if w_avg_beta is None else torch.zeros(w_dim))
+        if class_w_avg and (c_dim < 1 or w_avg_beta is None):
+            raise CheckpointError('class_w_avg: expected a network with classes and an average of W, got c_dim '
+                                  f'{c_dim} and w_avg_beta {w_avg_beta}')
+        shape = (c_dim, w_dim) if class_w_avg else (w_dim,)
+        self.register_buffer('w_avg', None if w_avg_beta is None else torch.zeros(shape))
 
     def forward(self, z: Tensor, c: Tensor | None, truncation_psi: float = 1,
                 truncation_cutoff: int | None = None) -> Tensor:
         """Maps latents to `ws`, `w_avg + truncation_psi * (w - w_avg)` in the first `truncation_cutoff` layers.
+
+        Where there is an average per class it is `c @ w_avg`: the class's own, and for a mix of classes theirs mixed.
 
         Args:
             z: `[N, z_dim]`.
@@ -216,7 +224,10 @@ class MappingNetwork(nn.Module):
             return ws
         if self.w_avg is None:
             raise ResefaError(f'truncation_psi {truncation_psi}: the network has no average of W to truncate to; use 1')
-        truncated = self.w_avg.lerp(ws, truncation_psi)
+        w_avg = self.w_avg
+        if w_avg.ndim == 2:
+            w_avg = (c.to(x.dtype) @ w_avg).unsqueeze(1)  # [c_dim, w_dim] -> [N, 1, w_dim]
+        truncated = w_avg.lerp(ws, truncation_psi)
         if truncation_cutoff is None:
             return truncated
         return torch.cat([truncated[:, :truncation_cutoff], ws[:, truncation_cutoff:]], dim=1)

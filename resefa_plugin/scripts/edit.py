@@ -34,8 +34,8 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
          **which):
     """Move samples along a direction: one picture and one latent file per step, and a grid of all.
 
-    The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz (key w, as projected_w.npz;
-    in StyleSpace key s).
+    The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz (key w, as projected_w.npz,
+    and key z beside it in space z; in StyleSpace key s). --projected-w takes them again, except for s.
 
     Examples:
 
@@ -55,7 +55,7 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
     space = direction_set.check_fits(hook)
     samples = sampling.make_samples(hook, **which)
-    sampling.refuse_truncation(which['projected_w'])
+    sampling.refuse_truncation(samples)
     options.write_options(outdir, hook, click.get_current_context().params)
 
     strengths = np.linspace(*strength, steps) if steps > 1 else np.array([strength[1]])

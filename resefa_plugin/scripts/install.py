@@ -12,8 +12,9 @@ from resefa_plugin.scripts import options
 from resefa_plugin.third_party.nvlabs import LICENCE, require_checkout
 
 COMMANDS = ('factorize', 'edit', 'export', 'info')
-# The first line of each file of ours: what has it may be replaced and removed, what has not is never touched.
+# The first line of each file of ours: what has it may be replaced and removed, what has not is never deleted.
 MARK = '# Written by "resefa install", removed by "resefa install --uninstall"; changes here are lost.'
+BACKUP_SUFFIX = '.before-resefa'
 
 
 def script_text(command: str) -> str:
@@ -24,13 +25,15 @@ def script_text(command: str) -> str:
 
 @click.command()
 @click.argument('path', metavar='CHECKOUT', type=click.Path(path_type=pathlib.Path))
-@click.option('--uninstall', is_flag=True, help='Remove the scripts again')
+@click.option('--uninstall', is_flag=True, help='Remove the scripts again, and put back what --force set aside')
+@click.option('--force', is_flag=True,
+              help=f'Set a file of the same name aside, as NAME{BACKUP_SUFFIX}, instead of stopping')
 @options.user_errors
-def install(path, uninstall):
+def install(path, uninstall, force):
     """Put the commands into an official StyleGAN checkout, beside its own scripts.
 
     Writes factorize.py, edit.py, export.py and info.py. No file of the checkout is changed, and no file is replaced
-    that this command has not written.
+    that this command has not written; with --force it is renamed, and --uninstall gives it its name again.
 
     Examples:
 
@@ -40,24 +43,70 @@ def install(path, uninstall):
     \b
     resefa install --uninstall stylegan2-ada-pytorch
     """
+    if uninstall and force:
+        raise click.UsageError('--force is for installing: --uninstall never removes what resefa has not written')
     checkout = require_checkout(path, 'install')
     scripts = {command: checkout.path / f'{command}.py' for command in COMMANDS}
-    foreign = [script.name for script in scripts.values() if script.exists() and not _is_ours(script)]
     if uninstall:
         for script in scripts.values():
-            if script.exists() and script.name not in foreign:
-                script.unlink()
-                click.echo(f'removed {script}')
+            _uninstall(script)
         return
-    if foreign:
-        raise ResefaError(f'{checkout.path} has {", ".join(foreign)}, which this command has not written; nothing was '
-                          'changed. Move it away, or use the resefa command in that folder instead')
+    foreign = [script for script in scripts.values() if _exists(script) and not _is_ours(script)]
+    if foreign and not force:
+        raise ResefaError(f'{checkout.path} has {_names(foreign)}, which this command has not written; nothing was '
+                          'changed. Add --force to set it aside until --uninstall, or use the resefa command in that '
+                          'folder instead')
+    taken = [_backup(script) for script in foreign if _exists(_backup(script))]
+    if taken:
+        raise ResefaError(f'{checkout.path} has {_names(taken)}, where --force would set {_names(foreign)} aside; '
+                          'nothing was changed. Rename or remove one of the two')
+    for script in foreign:
+        _rename(script, _backup(script))
+        click.echo(f'set aside {_backup(script)}')
     for command, script in scripts.items():
         with replacing(script) as part:
             part.write_text(script_text(command), encoding='utf-8')
         click.echo(f'wrote {script}')
     click.echo(f'\nNote: {LICENCE}.\n\nNext:\n  cd {checkout.path}\n'
                '  python factorize.py --network=their.pkl --seeds=0 --region=mouth --outdir=out')
+
+
+def _uninstall(script: pathlib.Path) -> None:
+    if _is_ours(script):
+        try:
+            script.unlink()
+        except OSError as error:
+            raise ResefaError(f'{script} cannot be removed: {error.strerror or error}') from error
+        click.echo(f'removed {script}')
+    backup = _backup(script)
+    if not _exists(backup):
+        return
+    if _exists(script):
+        click.echo(f'note: {backup} stays, as there is a {script.name} that this command has not written', err=True)
+        return
+    _rename(backup, script)
+    click.echo(f'put back {script}')
+
+
+def _backup(script: pathlib.Path) -> pathlib.Path:
+    return script.with_name(script.name + BACKUP_SUFFIX)
+
+
+def _rename(source: pathlib.Path, target: pathlib.Path) -> None:
+    try:
+        source.rename(target)
+    except OSError as error:
+        raise ResefaError(f'{source} cannot be renamed to {target.name}: {error.strerror or error}. Check that the '
+                          'folder can be written') from error
+
+
+def _exists(path: pathlib.Path) -> bool:
+    """Also true of a link to nowhere, which is in the way as well."""
+    return path.exists() or path.is_symlink()
+
+
+def _names(paths: list[pathlib.Path]) -> str:
+    return ', '.join(path.name for path in paths)
 
 
 def _is_ours(script: pathlib.Path) -> bool:

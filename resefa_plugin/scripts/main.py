@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 import resefa_plugin
+from resefa_plugin.scripts.doctor import doctor
 from resefa_plugin.scripts.edit import edit
 from resefa_plugin.scripts.export import export
 from resefa_plugin.scripts.factorize import factorize
@@ -18,7 +19,7 @@ def main():
     """Find directions of a GAN's latent space that change one region of a picture and leave the rest alone."""
 
 
-for command in (factorize, edit, export, info, install):
+for command in (factorize, edit, export, info, install, doctor):
     main.add_command(command)
 
 

@@ -9,10 +9,13 @@ import click
 import torch
 
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.exports import read_ws
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
+from resefa_plugin.latent_files import FileLatent, read_latents
 from resefa_plugin.scripts import options
+
+# Float32 rounding of a mapping network on another device, relative to its largest output.
+SAME_W = 1e-3
 
 
 def samples_options(command):
@@ -23,7 +26,7 @@ def samples_options(command):
                      help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
         click.option('--projected-w', '--projected_w', metavar='FILE',
                      type=click.Path(dir_okay=False, path_type=pathlib.Path),
-                     help="Latents of a projector instead of seeds: projected_w.npz, or .npy"),
+                     help='Latents of a projector, or of edit, instead of seeds: .npz (key w, or z), .npy or .pt'),
         click.option('--class', 'label', metavar='CLASS',
                      help="Class of a conditional network: a number; for BigGAN also an ImageNet name, or a mix like 12:0.5,207:0.5"),
         click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=float, default=1, show_default=True,
@@ -44,8 +47,29 @@ def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: path
         raise click.UsageError('--seeds and --projected-w exclude each other')
     if not isinstance(hook, StyleBasedHook):
         raise click.UsageError(f'--projected-w: {hook.name} has no w')
-    return [dataclasses.replace(hook.sample_from_ws(torch.from_numpy(ws[None]), f'proj{i:02d}'), c=c)
-            for i, ws in enumerate(read_ws(projected_w))]
+    return [_sample(hook, latent, f'proj{i:02d}', c, truncation_psi, truncation_cutoff)
+            for i, latent in enumerate(read_latents(projected_w, hook))]
+
+
+def _sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: torch.Tensor | None,
+            truncation_psi: float, truncation_cutoff: int | None) -> Sample:
+    """The sample of a latent in a file; says which space it was taken for."""
+    if latent.ws is None:
+        click.echo(f'{name}: {latent}, mapped to w with truncation {truncation_psi:g}', err=True)
+        return hook.sample_from_z(latent.z, name, truncation_psi, truncation_cutoff, c)
+    sample = dataclasses.replace(hook.sample_from_ws(latent.ws, name), c=c)
+    if latent.z is None:
+        click.echo(f'{name}: {latent}', err=True)
+        return sample
+    if not hook.c_dim or c is not None:
+        mapped = hook.sample_from_z(latent.z, name, truncation_psi, truncation_cutoff, c)
+        ws = sample.latents['ws']
+        if torch.allclose(mapped.latents['ws'], ws, rtol=0, atol=SAME_W * float(ws.abs().max())):
+            click.echo(f'{name}: {latent}, and the z that they are mapped from', err=True)
+            return dataclasses.replace(mapped, latents={'z': mapped.latents['z'], 'ws': ws})
+    click.echo(f'{name}: {latent}; the z beside them is left aside, as it is not mapped to them with this class and '
+               'truncation', err=True)
+    return sample
 
 
 def make_label(hook: GeneratorHook, spec: str | None) -> torch.Tensor | None:
@@ -61,8 +85,9 @@ def make_label(hook: GeneratorHook, spec: str | None) -> torch.Tensor | None:
         raise click.BadParameter(str(error), param_hint='--class') from error
 
 
-def refuse_truncation(projected_w: pathlib.Path | None) -> None:
-    """Raises click.UsageError for --trunc with --projected-w in a command that has no other samples to truncate."""
+def refuse_truncation(samples: list[Sample]) -> None:
+    """Raises click.UsageError for --trunc where no sample has a z that it could truncate."""
     source = click.get_current_context().get_parameter_source('truncation_psi')
-    if projected_w is not None and source is not click.core.ParameterSource.DEFAULT:
-        raise click.UsageError('--trunc is for --seeds; latents of --projected-w are taken as they are')
+    if source is not click.core.ParameterSource.DEFAULT and all('ws' in sample.latents and 'z' not in sample.latents
+                                                                for sample in samples):
+        raise click.UsageError('--trunc is for --seeds and for z; w and w+ of --projected-w are taken as they are')
