@@ -1,4 +1,4 @@
-"""Files that are complete or not there."""
+"""Files that are complete or not there, and the folder of those that are fetched."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import secrets
+import sys
 from collections.abc import Iterator
 
 from resefa_plugin.errors import ResefaError
@@ -29,3 +30,16 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def cache_dir() -> pathlib.Path:
+    """The folder of fetched files: the environment's RESEFA_CACHE, else `resefa_plugin` in the user's cache folder."""
+    if os.environ.get('RESEFA_CACHE'):
+        return pathlib.Path(os.environ['RESEFA_CACHE']).expanduser()
+    if sys.platform == 'win32':
+        base = os.environ.get('LOCALAPPDATA', '~/AppData/Local')
+    elif sys.platform == 'darwin':
+        base = '~/Library/Caches'
+    else:
+        base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+    return pathlib.Path(base).expanduser() / 'resefa_plugin'

@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+from resefa_plugin import files
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.third_party import assets
 from resefa_plugin.third_party.mobilestylegan_ffhq import ASSET
@@ -93,8 +94,8 @@ def test_cache_folder(monkeypatch, platform, environment, expected):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(assets.sys, 'platform', platform)
-    assert assets.cache_dir() == pathlib.Path(expected)
+    monkeypatch.setattr(files.sys, 'platform', platform)
+    assert files.cache_dir() == pathlib.Path(expected)
 
 
 def test_the_demo_generators_pins():

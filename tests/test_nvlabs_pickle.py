@@ -356,11 +356,13 @@ def test_other_schemes_are_refused(url, tmp_path):
 
 
 def test_the_default_cache_is_the_users(monkeypatch, tmp_path):
-    monkeypatch.delenv('RESEFA_CACHE', raising=False)
-    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
-    assert network_source.cache_folder() == tmp_path / 'resefa'
-    monkeypatch.delenv('XDG_CACHE_HOME')
-    assert network_source.cache_folder().parts[-2:] == ('.cache', 'resefa')
+    monkeypatch.setenv('RESEFA_CACHE', str(tmp_path))
+    folders = []
+    monkeypatch.setattr(network_source, '_fetch', lambda url, folder, max_bytes: folders.append(folder) or tmp_path / 'none')
+    for cache_dir in (None, tmp_path / 'other'):
+        with pytest.raises(CheckpointError):
+            network_source.read_source('https://127.0.0.1/x.pkl', cache_dir)
+    assert folders == [tmp_path, tmp_path / 'other']
 
 
 # Against the official code.

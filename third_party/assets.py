@@ -14,19 +14,7 @@ from dataclasses import dataclass
 import click
 
 from resefa_plugin.errors import CheckpointError
-
-
-def cache_dir() -> pathlib.Path:
-    """The folder of fetched files: the environment's RESEFA_CACHE, else `resefa_plugin` in the user's cache folder."""
-    if os.environ.get('RESEFA_CACHE'):
-        return pathlib.Path(os.environ['RESEFA_CACHE']).expanduser()
-    if sys.platform == 'win32':
-        base = os.environ.get('LOCALAPPDATA', '~/AppData/Local')
-    elif sys.platform == 'darwin':
-        base = '~/Library/Caches'
-    else:
-        base = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    return pathlib.Path(base).expanduser() / 'resefa_plugin'
+from resefa_plugin.files import cache_dir
 
 
 @dataclass(frozen=True)

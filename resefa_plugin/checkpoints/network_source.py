@@ -13,6 +13,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from resefa_plugin import files
 from resefa_plugin.errors import CheckpointError
 
 # The largest official file has 360 MB.
@@ -36,22 +37,13 @@ class NetworkSource:
     sha256: str
 
 
-def cache_folder(cache_dir: str | os.PathLike | None = None) -> Path:
-    """The folder for fetched files: the argument, else `RESEFA_CACHE`, else `resefa` in the user's cache."""
-    if cache_dir is not None:
-        return Path(cache_dir)
-    if os.environ.get('RESEFA_CACHE'):
-        return Path(os.environ['RESEFA_CACHE'])
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'resefa'
-
-
 def read_source(source: str | os.PathLike | bytes, cache_dir: str | os.PathLike | None = None,
                 max_bytes: int = MAX_FILE_BYTES) -> NetworkSource:
     """Reads a network file into memory.
 
     Args:
         source: path, `http://` or `https://` URL, or the bytes themselves.
-        cache_dir: folder for fetched files, see `cache_folder`.
+        cache_dir: folder for fetched files, None for `files.cache_dir()`.
         max_bytes: larger files are refused before they are read.
 
     Raises:
@@ -62,7 +54,7 @@ def read_source(source: str | os.PathLike | bytes, cache_dir: str | os.PathLike 
     name = os.fspath(source)
     path = Path(name)
     if isinstance(source, str) and '://' in source:
-        path = _fetch(source, cache_folder(cache_dir), max_bytes)
+        path = _fetch(source, Path(cache_dir) if cache_dir is not None else files.cache_dir(), max_bytes)
     data = _read(path, name, max_bytes)
     return NetworkSource(name, data, hashlib.sha256(data).hexdigest())
 

@@ -81,7 +81,7 @@ def read_network_pickle(source: str | os.PathLike | bytes, cache_dir: str | os.P
 
     Args:
         source: path, `http(s)://` URL, or the bytes of the file.
-        cache_dir: folder for fetched files, see `network_source.cache_folder`.
+        cache_dir: folder for fetched files, None for `files.cache_dir()`.
         select: which of the entries' names are wanted; the others are not decoded. None: all.
 
     Raises:

@@ -64,7 +64,7 @@ def read_torch_file(source: str | os.PathLike | bytes, cache_dir: str | os.PathL
 
     Args:
         source: path, URL, or the bytes of the file.
-        cache_dir: folder for fetched files, see `network_source.cache_folder`.
+        cache_dir: folder for fetched files, None for `files.cache_dir()`.
 
     Returns: plain data: containers, numbers, text, and tensors, which own their memory and are contiguous.
 
