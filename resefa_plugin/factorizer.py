@@ -194,7 +194,7 @@ class Factorizer:
             ridge=solution.ridge, solver=solution.solver, command=self.command, extra=self._extra(sample))
         return DirectionSet(
             directions=solution.directions[:k].astype(np.float32), eigenvalues=solution.eigenvalues[:k],
-            residuals=solution.residuals[:k], mask=region.mask, latent=self.space.latent(sample).cpu().numpy(),
+            residuals=solution.residuals[:k], mask=region.mask, latent=self.space.latent(sample).float().cpu().numpy(),
             step=calibration.step, predicted_inside=calibration.predicted_inside,
             predicted_outside=calibration.predicted_outside, measured_inside=calibration.measured_inside,
             measured_outside=calibration.measured_outside, metadata=metadata)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from resefa_plugin import DirectionSet
 from resefa_plugin.scripts.main import main
-from tests.biggan_toys import official_state
+from tests.biggan_toys import experiment, official_state
 
 
 @pytest.fixture
@@ -63,6 +63,21 @@ def test_default_space_presets_and_record(folder, tmp_path):
 def test_errors(folder, tmp_path, arguments, message):
     result = CliRunner().invoke(main, ['factorize', f'--network=biggan:{folder}', '--region=center:0.5', f'--outdir={tmp_path}/o', *arguments])
     assert result.exit_code != 0 and message in result.output.replace('\n', ' '), result.output
+
+
+def test_double_precision_weights(tmp_path):
+    folder = experiment(tmp_path / 'double', 'hier')
+    invoke('factorize', f'--network=biggan:{folder}', '--class=2', '--region=center0', '--num-directions=1', '--other-seeds=1', f'--outdir={tmp_path}/out')
+    assert len(DirectionSet.load(tmp_path / 'out' / 'seed0000-center0.npz')) == 1
+
+
+def test_tables_of_absurdly_many_classes_are_refused(tmp_path):
+    """A few bytes that say 15 million classes would become an identity matrix of 900 TB."""
+    state = official_state('flat')
+    del state['shared.weight']
+    state['blocks.0.0.bn1.gain.weight'] = torch.zeros(1).expand(15_000_000, 1)
+    torch.save(state, tmp_path / 'G_ema.pth')
+    assert '15000000 classes in tables of their own' in invoke('info', f'biggan:{tmp_path}', code=1)
 
 
 def test_missing_folder(tmp_path):

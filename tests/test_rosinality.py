@@ -276,3 +276,9 @@ def test_pictures_are_those_of_the_real_class(tmp_path):
     assert hook.num_ws == found['ws'].shape[1] and relative(ws[:, 0], found['w'].double()) < ROUNDING
     assert relative(hook.synthesis(ws, None), found['picture'].double()) < ROUNDING
     assert relative(hook.synthesis(found['ws'], None), found['of_ws'].double()) < ROUNDING
+
+
+def test_keys_that_are_no_names(tmp_path):
+    torch.save({'g_ema': {3: torch.zeros(1)}}, tmp_path / 'x.pt')
+    with pytest.raises(CheckpointError, match='no generator: expected a checkpoint of stylegan2-pytorch'):
+        read_rosinality(tmp_path / 'x.pt')

@@ -101,7 +101,7 @@ def load(folder: Path) -> tuple[PretrainedBigGAN, str]:
         from pytorch_pretrained_biggan.model import GenBlock
     except ImportError as error:
         raise CheckpointError(f"{folder}: needs the package pytorch-pretrained-biggan ({error}): pip install "
-                              "'resefa_plugin[biggan]'") from error
+                              'pytorch-pretrained-biggan==0.1.1') from error
     path = folder / WEIGHTS
     weights = read_source(path)
     try:

@@ -27,6 +27,7 @@ from resefa_plugin.networks.biggan import BOTTOM_WIDTH, BigGANConfig, Generator
 # The defaults of the official train.py. TF-Hub conversions of BigGAN-PyTorch have 1e-4 and 1e-4.
 DEFAULT_BN_EPS = 1e-5
 DEFAULT_SN_EPS = 1e-8
+MAX_TABLE_CLASSES = 10_000  # of a generator without shared embedding, whose classes become the rows of an identity
 STAGES = range(3, 8)  # doublings: 32 to 512 pixels
 
 State = dict[str, Tensor]
@@ -194,6 +195,9 @@ def infer_config(state: State, BN_eps: float) -> BigGANConfig:
         raise CheckpointError('shared.weight is missing: BigGAN-deep runs with G_shared only')
     gain = _dims(state, 'blocks.0.0.bn1.gain.weight', 2)
     n_classes, shared_dim = _dims(state, 'shared.weight', 2) if G_shared else (gain[0], gain[0])
+    if not G_shared and n_classes > MAX_TABLE_CLASSES:
+        raise CheckpointError(f'{n_classes} classes in tables of their own: expected at most {MAX_TABLE_CLASSES}; the file is damaged '
+                              'or forged')
     of_z = gain[1] - shared_dim if G_shared else 0  # what a block sees of z
     if depth:
         dim_z, first = of_z, shared_dim + of_z

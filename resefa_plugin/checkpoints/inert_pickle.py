@@ -149,7 +149,8 @@ class _Machine:
 
     def run(self) -> object:
         if self.unsigned(1) != 0x80 or self.unsigned(1) not in (2, 3, 4, 5):
-            raise CheckpointError(f'not a pickle of protocol 2 to 5 at byte {self.position}')
+            raise CheckpointError(f'not a pickle of protocol 2 to 5 at byte {self.position}; '
+                                  'files of torch.save are read by the ending .pt, BigGAN weights as biggan:FILE')
         while True:
             start = self.position
             code = self.unsigned(1)

@@ -63,7 +63,8 @@ def _read(path: Path, name: str, max_bytes: int) -> bytes:
     try:
         # A pipe or a device has no end that one could wait for.
         if not path.is_file():
-            raise CheckpointError(f'{name}: not a file; expected the path or URL of a network file')
+            raise CheckpointError(f'{name}: not a file; expected the path or URL of a network file, '
+                                  'or biggan:FOLDER for a BigGAN folder')
         if path.stat().st_size > max_bytes:
             raise CheckpointError(f'{name}: larger than {max_bytes} bytes, the limit for network files')
         with open(path, 'rb') as stream:

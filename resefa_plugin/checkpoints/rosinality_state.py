@@ -48,7 +48,7 @@ def read_rosinality(path: str | os.PathLike, cache_dir: str | os.PathLike | None
     name = os.fspath(path)
     root = read_torch_file(path, cache_dir)
     source = root.get(ENTRY) if isinstance(root, dict) else None
-    if not isinstance(source, dict):
+    if not isinstance(source, dict) or not all(isinstance(key, str) for key in source):
         raise CheckpointError(f'{name}: no generator: expected a checkpoint of stylegan2-pytorch with the entry '
                               f'{ENTRY}')
     converter = _Converter(name, source)

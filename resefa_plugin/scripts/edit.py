@@ -34,8 +34,8 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
          **which):
     """Move samples along a direction: one picture and one latent file per step, and a grid of all.
 
-    The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz (key w, as projected_w.npz,
-    and key z beside it in space z; in StyleSpace key s). --projected-w takes them again, except for s.
+    The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz: key w,
+    as in projected_w.npz; where there is no w, what the space has (z, class, cond, s). --projected-w takes them again, except for s.
 
     Examples:
 

@@ -9,6 +9,7 @@ import pathlib
 import re
 import shlex
 import sys
+import warnings
 
 import click
 import torch
@@ -130,14 +131,20 @@ outdir_option = click.option('--outdir', metavar='DIR', required=True, type=clic
 
 
 def user_errors(command):
-    """Turns a ResefaError into a click error, so that the user sees one sentence and not a traceback."""
+    """Turns a ResefaError into a click error and warnings into lines: one sentence, no traceback, no line of code."""
     @functools.wraps(command)
     def wrapped(*args, **kwargs):
-        try:
-            return command(*args, **kwargs)
-        except ResefaError as error:
-            raise click.ClickException(str(error)) from error
+        with warnings.catch_warnings():
+            warnings.showwarning = _say
+            try:
+                return command(*args, **kwargs)
+            except ResefaError as error:
+                raise click.ClickException(str(error)) from error
     return wrapped
+
+
+def _say(message: Warning | str, *where) -> None:
+    click.echo(f'warn: {message}', err=True)
 
 
 def command_line() -> str:
