@@ -203,3 +203,10 @@ def test_matrix_that_does_not_fit_is_refused_before_it_is_computed(monkeypatch):
     monkeypatch.setattr('resefa_plugin.jacobian.available_bytes', lambda device: 4607)
     with pytest.raises(ResefaError, match="Jacobian of space 'z' needs 0.0 GB .* --layers, a smaller --resolution, .* --jacobian-dir"):
         make(TanhToy(), chunk_size=1)[0].compute()  # 6 * 3 * 8 * 8 * 4 = 4608 bytes
+
+
+def test_a_linearization_is_not_blamed_for_a_dead_generator():
+    hook = FunctionHook(lambda z: torch.zeros(len(z), 1, 8, 8) + 0 * z[:, :1, None, None], 3)
+    space = hook.space('z')
+    space.linearize = lambda sample, resolution: (lambda V: torch.zeros(len(V), 1, 8, 8))
+    assert not RegionJacobian(hook, space, hook.sample(0)).jvp(torch.ones(1, 3)).any()
