@@ -73,8 +73,7 @@ def test_double_precision_weights(tmp_path):
 
 def test_tables_of_absurdly_many_classes_are_refused(tmp_path):
     """A few bytes that say 15 million classes would become an identity matrix of 900 TB."""
-    state = official_state('flat')
-    del state['shared.weight']
+    state = {key: value for key, value in official_state('flat').items() if not key.endswith(('.u0', '.sv0')) and key != 'shared.weight'}
     state['blocks.0.0.bn1.gain.weight'] = torch.zeros(1).expand(15_000_000, 1)
     torch.save(state, tmp_path / 'G_ema.pth')
     assert '15000000 classes in tables of their own' in invoke('info', f'biggan:{tmp_path}', code=1)
