@@ -38,8 +38,8 @@ def findings(**arguments):
 @pytest.fixture(autouse=True)
 def machine(tmp_path, monkeypatch):
     """A machine with no GPU, all tools, an empty cache, and an empty current folder."""
-    (tmp_path / 'work').mkdir()
-    monkeypatch.chdir(tmp_path / 'work')
+    (tmp_path / 'desk').mkdir()
+    monkeypatch.chdir(tmp_path / 'desk')
     monkeypatch.setenv('RESEFA_CACHE', str(tmp_path / 'cache' / 'deeper'))
     monkeypatch.delenv('CXX', raising=False)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
@@ -119,9 +119,9 @@ def test_packages(monkeypatch):
 
 
 def test_checkouts_that_are_found(tmp_path, monkeypatch, sg3):
-    write_checkout(tmp_path / 'work' / 'third_party' / 'ada', 'stylegan2-ada-pytorch')
+    write_checkout(tmp_path / 'desk' / 'third_party' / 'ada', 'stylegan2-ada-pytorch')
     out = run()
-    assert f'stylegan2-ada-pytorch checkout at {tmp_path}/work/third_party/ada, unknown commit' in out
+    assert f'stylegan2-ada-pytorch checkout at {tmp_path}/desk/third_party/ada, unknown commit' in out
     assert 'none: its networks are not made of the official modules' in out
     monkeypatch.setattr(importlib.util, 'find_spec', lambda name, find=importlib.util.find_spec:
                         None if name == 'pkg_resources' else find(name))
