@@ -160,7 +160,7 @@ def test_without_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'pytorch_pretrained_biggan', None)
     for name in ('config.json', 'pytorch_model.bin'):
         (tmp_path / name).write_bytes(b'{}')
-    with pytest.raises(CheckpointError, match=r"pip install 'resefa_plugin\[biggan\]'"):
+    with pytest.raises(CheckpointError, match='pip install pytorch-pretrained-biggan==0.1.1'):
         open_biggan(tmp_path)
 
 
