@@ -283,5 +283,14 @@ def test_usage_errors_of_the_commands(tmp_path):
     assert '3 is not a class of' in invoke(*common, conditional, '--class=3', code=2)
     assert f'warn: --class=1 is ignored: {plain} is unconditional' in invoke(*common, plain, '--class=1')
     assert 'noise-mode=random: expected const or none' in invoke(*common, plain, '--noise-mode=random', code=1)
-    assert '--jacobian-dir keeps' in invoke(*common, plain, '--noise-mode=none', '--jacobian-dir', tmp_path, code=2)
     assert '--trust-pickle needs the checkout' in invoke(*common, plain, '--trust-pickle', code=1)
+
+
+def test_kept_jacobians_of_two_noise_modes_are_two(tmp_path):
+    """One file, one hash, two functions."""
+    path, _ = forge(tmp_path)
+    names = set()
+    for mode in ('const', 'none', 'const'):
+        hook = open_network(path, noise_mode=mode)
+        names.add(RegionJacobian(hook, hook.space('w'), hook.sample(0)).fingerprint())
+    assert len(names) == 2

@@ -62,8 +62,6 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
     resefa factorize --network=mobilestylegan-ffhq --seeds=0-3 --region=0.3,0.6,0.4,0.2 --preview --outdir=out
     """
     keep_large_blocks()
-    if jacobian_dir is not None and noise_mode != 'const':
-        raise click.UsageError('--jacobian-dir keeps Jacobians of --noise-mode=const only: leave out one of them')
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
     samples = sampling.make_samples(hook, **which)
     partitions = [parse_region(spec, hook.image_shape[1:]) for spec in regions]
