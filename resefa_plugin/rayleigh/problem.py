@@ -10,6 +10,7 @@ import scipy.linalg
 import torch
 
 from resefa_plugin.errors import SolverError
+from resefa_plugin.rayleigh.coordinates import Coordinates
 
 # Gram matrices of float32 pictures are symmetric and semi-definite to about 1e-7 of their largest entry; these leave
 # room for that and still catch a matrix that is something else.
@@ -34,8 +35,11 @@ class RayleighProblem:
     ridge: float
 
     @classmethod
-    def checked(cls, A: torch.Tensor | np.ndarray, B: torch.Tensor | np.ndarray, tau: float) -> RayleighProblem:
-        """Converts A and B to float64 and refuses whatever has no answer.
+    def checked(cls, A: torch.Tensor | np.ndarray, B: torch.Tensor | np.ndarray, tau: float, trace: float | None = None,
+                coordinates: Coordinates | None = None) -> RayleighProblem:
+        """Converts A and B to float64, in the given coordinates, and refuses whatever has no answer.
+
+        `trace` takes the place of tr(B) in the ridge.
 
         Raises:
             SolverError: not a matrix of finite real numbers, not square, of different sizes, not symmetric, A or B
@@ -55,7 +59,9 @@ class RayleighProblem:
                               'a = tau tr(B) is zero too. Choose a smaller region')
         _check_semidefinite(A, 'A')
         smallest, largest = _check_semidefinite(B, 'B')
-        ridge = float(tau) * float(np.trace(B))
+        if coordinates is not None:
+            A, B = coordinates.gram(A), coordinates.gram(B)
+        ridge = float(tau) * float(np.trace(B) if trace is None else trace)
         if smallest + ridge <= len(B) * np.finfo(np.float64).eps * (largest + ridge):
             raise SolverError(f'B + a I is singular with tau = {tau:g} (eigenvalues of B from {smallest:.3g} to '
                               f'{largest:.3g}): give a larger tau, such as 1e-3')
