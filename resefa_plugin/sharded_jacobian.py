@@ -7,6 +7,7 @@ import torch
 from resefa_plugin.errors import NonFiniteError, ResefaError
 from resefa_plugin.jacobian import RegionJacobian
 from resefa_plugin.ranks import Ranks
+from resefa_plugin.tile_grams import DirectGrams
 
 
 class ShardedJacobian(RegionJacobian):
@@ -47,5 +48,6 @@ class ShardedJacobian(RegionJacobian):
         return self
 
     def product(self, mask=None):
-        part = None if mask is None else torch.as_tensor(mask).flatten()[self._pixels.start:self._pixels.stop]
-        return self.ranks.sum(self._direct_product(part))
+        own = slice(self._pixels.start, self._pixels.stop)
+        part = None if mask is None else torch.as_tensor(mask).flatten()[own, None].to(self.matrix.device)
+        return self.ranks.sum(DirectGrams(self.matrix.unflatten(1, (self.image_shape[0], -1, 1))).product(part))
