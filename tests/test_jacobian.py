@@ -10,6 +10,7 @@ from resefa_plugin import RegionJacobian, RegionPartition
 from resefa_plugin.errors import NonFiniteError, RegionError, ResefaError, TangentError
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.jacobian import default_resolution
+from resefa_plugin.networks.linearization import Linearization
 from tests.toys import TanhToy
 
 FLOAT32 = 1e-5  # relative: a few float32 roundings against an oracle in float64
@@ -173,9 +174,9 @@ def test_a_wrong_linearization_is_refused():
     space = hook.space('z')
     jacobian = RegionJacobian(hook, space, hook.sample(0))
     exact = jacobian._forward_mode
-    space.linearize = lambda sample, resolution: exact
+    space.linearize = lambda sample, resolution: Linearization(exact)
     assert torch.equal(RegionJacobian(hook, space, hook.sample(0)).compute().matrix, jacobian.compute().matrix)
-    space.linearize = lambda sample, resolution: (lambda V: 1.05 * exact(V))
+    space.linearize = lambda sample, resolution: Linearization(lambda V: 1.05 * exact(V))
     with pytest.raises(TangentError, match='linearization is off by 0.05 from forward-mode AD'):
         RegionJacobian(hook, space, hook.sample(0)).compute()
 
@@ -208,5 +209,5 @@ def test_matrix_that_does_not_fit_is_refused_before_it_is_computed(monkeypatch):
 def test_a_linearization_is_not_blamed_for_a_dead_generator():
     hook = FunctionHook(lambda z: torch.zeros(len(z), 1, 8, 8) + 0 * z[:, :1, None, None], 3)
     space = hook.space('z')
-    space.linearize = lambda sample, resolution: (lambda V: torch.zeros(len(V), 1, 8, 8))
+    space.linearize = lambda sample, resolution: Linearization(lambda V: torch.zeros(len(V), 1, 8, 8))
     assert not RegionJacobian(hook, space, hook.sample(0)).jvp(torch.ones(1, 3)).any()

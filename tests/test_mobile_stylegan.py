@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from resefa_plugin import RegionJacobian
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.networks.mobile_stylegan import SynthesisNetwork, inverse_haar
+from resefa_plugin.networks.haar import haar_doubled, inverse_haar, inverse_haar_doubled
+from resefa_plugin.networks.mobile_stylegan import SynthesisNetwork
 from resefa_plugin.probe import probe
 
 pytestmark = pytest.mark.network

@@ -71,5 +71,5 @@ class WrongBackward(torch.autograd.Function):
 
 
 def test_forward_and_reverse_disagree():
-    with pytest.raises(TangentError, match=r'forward mode and reverse mode disagree, <u, J t> = .* but <J\^T u, t>'):
+    with pytest.raises(TangentError, match=r'forward mode and reverse mode disagree, <u, J v> = .* but <J\^T u, v>'):
         check(lambda z: toy(WrongBackward.apply(z)))
