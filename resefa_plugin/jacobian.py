@@ -214,6 +214,11 @@ class RegionJacobian:
         return matrix
 
     @property
+    def computed(self) -> bool:
+        """Whether `compute` is done."""
+        return self._matrix is not None
+
+    @property
     def matrix(self) -> Tensor:
         """The columns of J as rows, `[d, C * h * w]` float32. Raises ResefaError before `compute`."""
         if self._matrix is None:

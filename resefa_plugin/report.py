@@ -47,6 +47,27 @@ class DirectionRow:
 
 
 @dataclass(frozen=True)
+class BackgroundRow:
+    """One direction, along the straight line and with the background kept. MSE on the [-1, 1] scale, of the edited pictures.
+
+    Attributes:
+        index: 1 for the first.
+        strengths: that are compared, 0 left out.
+        straight_inside, straight_outside: one for each strength, without correction.
+        kept_inside, kept_outside: one for each strength, with it.
+        sheet: pictures over strengths, without and with correction.
+    """
+
+    index: int
+    strengths: Sequence[float]
+    straight_inside: Sequence[float]
+    straight_outside: Sequence[float]
+    kept_inside: Sequence[float]
+    kept_outside: Sequence[float]
+    sheet: Image.Image
+
+
+@dataclass(frozen=True)
 class RegionSection:
     """One region: what it is, and what its directions do.
 
@@ -61,6 +82,7 @@ class RegionSection:
         sheet: all directions over strengths.
         other_seeds_sheet: direction 1 on other samples.
         notes: sentences about this region, e.g. a failed convergence.
+        background: the directions with their background kept, if that was asked for.
     """
 
     name: str
@@ -73,6 +95,7 @@ class RegionSection:
     sheet: Image.Image
     other_seeds_sheet: Image.Image | None = None
     notes: Sequence[str] = ()
+    background: Sequence[BackgroundRow] = ()
 
 
 @dataclass(frozen=True)
@@ -181,6 +204,12 @@ def _region(number: int, title: str, kind: str, region: RegionSection, sample: s
     if region.other_seeds_sheet:
         parts += ['<h3>Direction 1 on other seeds</h3>',
                   _wide(region.other_seeds_sheet, f'Direction 1 of {name} on other seeds, over strengths')]
+    if region.background:
+        parts += ['<h3>With the background kept</h3>',
+                  '<p class="quiet">Root mean square in grey levels of 255: along the straight line, and with corrections that keep'
+                  ' everything outside the region still.</p>', _background_table(region.background),
+                  *(_wide(row.sheet, f'Direction {row.index} of {name} on {sample}, straight and with the background kept')
+                    for row in region.background)]
     parts += ['<details><summary>All directions on one sheet</summary>',
               _wide(region.sheet, f'All directions of {name} on {sample}, over strengths'), '</details></section>']
     return '\n'.join(parts)
@@ -218,6 +247,20 @@ def _table(region: RegionSection) -> str:
         lines += [f'<td role="cell" class="{kind}" data-head="{head}">{cell}</td>'
                   for kind, head, cell in zip(kinds, heads[1:], cells)]
         lines.append('</tr>')
+    return ''.join(lines) + '</tbody></table>'
+
+
+def _background_table(rows: Sequence[BackgroundRow]) -> str:
+    heads = ('Direction', 'Strength', 'Inside, straight', 'Inside, kept', 'Outside, straight', 'Outside, kept')
+    lines = ['<table role="table"><thead role="rowgroup"><tr role="row">',
+             *(f'<th role="columnheader" scope="col">{head}</th>' for head in heads), '</tr></thead><tbody role="rowgroup">']
+    for row in rows:
+        changes = zip(row.straight_inside, row.kept_inside, row.straight_outside, row.kept_outside)
+        for strength, levels in zip(row.strengths, changes):
+            cells = (significant(strength), *(_levels(mse) for mse in levels))
+            lines += [f'<tr role="row"><th role="rowheader" scope="row"><span class="word">Direction </span>{row.index}</th>',
+                      *(f'<td role="cell" class="short" data-head="{head}">{cell}</td>' for head, cell in zip(heads[1:], cells)),
+                      '</tr>']
     return ''.join(lines) + '</tbody></table>'
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from resefa_plugin import Factorizer, parse_region, pictures
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.callbacks import DirectionsWriter, PictureWriter, ProgressBar
+from resefa_plugin.comparison import BackgroundComparison
 from resefa_plugin.editing import render_edits
 from resefa_plugin.rayleigh import SOLVERS
 from resefa_plugin.regions import REGION_HELP
@@ -33,12 +34,13 @@ from resefa_plugin.scripts import options, sampling
 @click.option('--other-seeds', metavar='RANGE', callback=options.seeds_callback, help='Seeds to try direction 1 on  [default: three]')
 @click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
               help='Keep Jacobians there; a second region of the same sample is then a matter of seconds')
+@options.keep_background_option
 @click.option('--preview', is_flag=True, help='Only write the samples with the regions drawn on them')
 @options.device_option
 @options.outdir_option
 @options.user_errors
 def factorize(network, function, noise_mode, repo, trust_pickle, regions, space, layers, num_directions, tau, solver, resolution, other_seeds,
-              jacobian_dir, preview, device, outdir, **which):
+              jacobian_dir, keep_background, preview, device, outdir, **which):
     """Find the directions of a latent space that change a region of a picture and leave the rest alone.
 
     Writes a directions file per sample and region, pictures, and report.html, which shows them all.
@@ -76,7 +78,10 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
         taken = {sample.seed for sample in samples}
         other_seeds = [] if hook.c_dim and samples[0].c is None else islice((s for s in count() if s not in taken), 3)
     others = [hook.sample(seed, which['truncation_psi'], which['truncation_cutoff'], samples[0].c) for seed in other_seeds]
-    factorizer.callbacks += [ProgressBar(), DirectionsWriter(outdir), PictureWriter(outdir, record, others)]
+    comparison = BackgroundComparison(outdir, keep_background) if keep_background else None
+    factorizer.callbacks += [ProgressBar(), DirectionsWriter(outdir)]
+    factorizer.callbacks += [PictureWriter(outdir, record, others)] if comparison is None else [
+        comparison, PictureWriter(outdir, record, others, comparison.rows)]
     for result in factorizer.run(samples, partitions):
         click.echo(f'{outdir / result.name}.npz')
     click.echo(outdir / 'report.html')
