@@ -40,7 +40,8 @@ class KeptPath:
         offsets: `[N, d]` float32, of the sample's latent.
         inside, outside: `[N]` float64, change in and out of the region.
         straight_inside, straight_outside: `[N]` float64, the same along the straight line, uncorrected.
-        pictures: how many pictures were rendered, products with J and J^T that the sample's model took apart.
+        pictures: how many pictures were rendered.
+        products: how many products J v and J^T u a Krylov basis took, 0 where the model was given.
     """
 
     offsets: Tensor
@@ -49,6 +50,7 @@ class KeptPath:
     straight_inside: np.ndarray
     straight_outside: np.ndarray
     pictures: int
+    products: int
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,12 @@ class BackgroundKeeper:
             raise ResefaError(f'strengths are {strengths}, expected at least one, finite numbers all')
         rendered = self._rendered
         straight = {s: self._point(s * direction) for s in {*strengths, 0.0}}
-        kept = {0.0: straight[0.0]}
+        kept, products = {0.0: straight[0.0]}, 0
         sides = [sorted({s for s in strengths if s * sign > 0}, key=abs) for sign in (1, -1)]
         if any(sides):
             model = self.model or TangentModel.krylov(self.jacobian, self.partition, direction,
                                                       torch.stack([straight[side[-1]].change for side in sides if side]), BLOCKS)
+            products = 0 if self.model else model.products
             solve = self._solver(model, direction)
             for side in sides:
                 self._walk(direction, model, solve, [(s, straight[s]) for s in side], kept, progress)
@@ -149,7 +152,7 @@ class BackgroundKeeper:
         return KeptPath(
             torch.from_numpy(np.stack([p.offset for p in points]).astype(np.float32)),
             *(np.array([getattr(p, side) for p in which]) for which in (points, lines) for side in ('inside', 'outside')),
-            pictures=self._rendered - rendered)
+            pictures=self._rendered - rendered, products=products)
 
     def _walk(self, direction: np.ndarray, model: TangentModel, solve: _Solve, stops: Sequence[tuple[float, _Point]],
               kept: dict[float, _Point], progress: Callable[[], None]) -> None:

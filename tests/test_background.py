@@ -150,6 +150,40 @@ def test_krylov_basis_ends_where_nothing_is_new():
     assert len(model.basis) == 2 and model.products < 10
 
 
+def test_corrections_end_where_only_undoing_the_edit_would_help():
+    """The fixed point: J_b^T r_b is parallel to A n (a Lagrange multiplier), all else of it is gone."""
+    hook, sample, jacobian, direction = tanh_case()
+    path = keeper(hook, sample, model=TangentModel.of_jacobian(jacobian), corrections=30).path(direction, [0.2])
+    offsets = torch.stack([torch.zeros(12), 0.2 * torch.from_numpy(direction).float(), path.offsets[0]])
+    pictures = render_edits(hook.space('z'), sample, offsets)
+    residuals = (pictures[1:] - pictures[0]) * torch.tensor(~LEFT.mask)
+    gradients = jacobian.vjp(residuals).double().numpy()
+    a = jacobian.gram(LEFT)[0].numpy() @ direction
+    across = [np.linalg.norm(g - a * (a @ g) / (a @ a)) for g in gradients]
+    assert across[1] < 0.02 * across[0]
+
+
+def test_krylov_basis_spans_the_powers_of_B():
+    hook = TanhToy(z_dim=40).hook()
+    sample = hook.sample(0)
+    jacobian = computed(hook, sample)
+    A, B = (M.numpy() for M in jacobian.gram(LEFT))
+    direction, change = np.eye(40)[0], torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    basis = TangentModel.krylov(jacobian, LEFT, direction, change, blocks=3).basis
+    assert len(basis) == 7  # n, and three blocks of two
+    g = jacobian.vjp(change * torch.tensor(~LEFT.mask))[0].double().numpy()
+    BP = B @ (np.eye(40) - np.outer(direction, direction))  # n, which is in the basis, is not multiplied again
+    for start in (A @ direction, g):
+        for vector in (direction, start, BP @ start, BP @ BP @ start):
+            assert np.linalg.norm(vector - vector @ basis.T @ basis) < 1e-3 * np.linalg.norm(vector)
+
+
+def test_a_strength_starts_from_the_correction_of_the_last():
+    sample = at(CIRCLE, 1.0, 0.0)
+    alone, walked = (keeper(CIRCLE, sample, corrections=1).path(np.array([0.0, 0.2]), strengths) for strengths in ([2], [1, 2]))
+    assert walked.outside[-1] < 0.5 * alone.outside[-1]
+
+
 @pytest.mark.parametrize('known', [True, False])
 def test_more_corrections_leave_less_and_never_lose_the_edit(known):
     hook, sample, jacobian, direction = tanh_case()
