@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from resefa_plugin.tangent_model import TangentModel, moved_space
 
 # eps relative to tr(B). Three corrections cut the out-of-region MSE of the demo generator by 1.1 at 1e-2, 1.8 at 1e-3,
 # 3.9 at 1e-4, 6.1 at 1e-5; 1e-6 gains a tenth more and goes half again as far in the latent space.
-RIDGE = 1e-5
+RIDGE, SMALLEST_RIDGE = 1e-5, 1e-9  # below the smallest, rounding of B decides
 # The root mean square inside the region ends within this of the straight edit's, and is on the way within that: a first step
 # that removes nearly all of a large residual overshoots by a quarter, and the next one mends it.
 SAME_INSIDE, LIKE_INSIDE = 0.05, 0.5
@@ -89,7 +90,7 @@ class BackgroundKeeper:
         resolution: longer side of the pictures that are compared; None for min(256, picture).
         model: the sample's derivative: of its kept Jacobian, or of a basis. None finds a Krylov basis for each direction.
         corrections: steps at each strength, at least 1; each costs a picture, more where it is halved.
-        ridge: eps relative to tr(B).
+        ridge: eps relative to tr(B), 1e-9 or more.
         refactorize_every: after so many strengths, take the derivative anew at the point reached and solve for the direction
             again; None never does.
 
@@ -101,8 +102,8 @@ class BackgroundKeeper:
                  refactorize_every: int | None = None):
         if corrections < 1:
             raise ResefaError(f'corrections is {corrections}, expected 1 or more')
-        if not (np.isfinite(ridge) and ridge > 0):
-            raise ResefaError(f'ridge is {ridge}, expected a finite number above 0 (1e-5 is the default)')
+        if not (np.isfinite(ridge) and ridge >= SMALLEST_RIDGE):
+            raise ResefaError(f'ridge is {ridge}, expected a finite number of at least {SMALLEST_RIDGE:g} ({RIDGE:g} is the default)')
         if refactorize_every is not None and refactorize_every < 1:
             raise ResefaError(f'refactorize_every is {refactorize_every}, expected 1 or more, or None')
         self.hook, self.space, self.sample, self.partition, self.model = hook, space, sample, partition, model
@@ -199,17 +200,14 @@ class BackgroundKeeper:
         a = A @ n
         if not n @ a > 0:
             raise self._nothing_to_keep('to first order')
-        values, vectors = np.linalg.eigh(B)
-        values = np.maximum(values, 0) + (self.ridge * np.trace(B) or 1.0)  # B = 0: nothing outside moves, any metric will do
-
-        def inverse(x: np.ndarray) -> np.ndarray:
-            return vectors @ ((vectors.T @ x) / values)
-
-        inverse_a = inverse(a)
+        ridge = self.ridge * np.trace(B) or 1.0  # B = 0: nothing outside moves, any metric will do
+        factor = scipy.linalg.cho_factor(B + ridge * np.eye(len(B)))
+        inverse_a = scipy.linalg.cho_solve(factor, a)
 
         def solve(gradient: np.ndarray, lack: float) -> np.ndarray:
-            multiplier = (lack * (n @ a) + a @ inverse(gradient)) / (a @ inverse_a)
-            return model.offset(multiplier * inverse_a - inverse(gradient))
+            inverse_gradient = scipy.linalg.cho_solve(factor, gradient)
+            multiplier = (lack * (n @ a) + a @ inverse_gradient) / (a @ inverse_a)
+            return model.offset(multiplier * inverse_a - inverse_gradient)
 
         return solve
 

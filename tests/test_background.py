@@ -234,7 +234,7 @@ def test_nothing_to_correct_is_no_error():
 
 @pytest.mark.parametrize('options, message', [
     ({'corrections': 0}, 'corrections is 0, expected 1 or more'),
-    ({'ridge': 0.0}, 'ridge is 0.0, expected a finite number above 0'),
+    ({'ridge': 0.0}, 'ridge is 0.0, expected a finite number of at least 1e-09'),
     ({'ridge': float('nan')}, 'ridge is nan'),
     ({'refactorize_every': 0}, 'refactorize_every is 0, expected 1 or more, or None')])
 def test_options_out_of_range(options, message):
@@ -318,3 +318,15 @@ def test_without_the_flag_nothing_is_compared(tiny, tmp_path):
 def test_flag_out_of_range(tiny, tmp_path, value):
     assert '--keep-background' in invoke('factorize', '--network=tiny', '--region=box=2,2,20,20', f'--keep-background={value}',
                                          f'--outdir={tmp_path}', code=2)
+
+
+@pytest.mark.network
+def test_real_generator(demo):
+    """A direction that brightens the mouth, and most of the face with it, of a sample without a Jacobian."""
+    region, sample = parse_region('mouth', demo.image_shape[1:]), demo.sample(0, 0.7)
+    mask = torch.tensor(region.at(64, 64))
+    jacobian = RegionJacobian(demo, demo.space('w'), sample, 64)
+    gradient = jacobian.vjp(mask.expand(1, 3, 64, 64).float())[0].double()
+    path = keeper(demo, sample, region, 'w', resolution=64, corrections=2).path(0.3 * gradient / gradient.norm(), [1])
+    assert path.outside[0] < 0.5 * path.straight_outside[0]  # measured 0.05
+    assert abs(np.sqrt(path.inside[0] / path.straight_inside[0]) - 1) <= SAME_INSIDE
