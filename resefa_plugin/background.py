@@ -1,4 +1,4 @@
-"""Edits that keep the background: Eq. 2 holds to first order along a straight line, so the line is bent until it holds."""
+"""Edits that keep the background: Eq. 2 holds to first order along a straight line, so the line is bent to fit."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from resefa_plugin.tangent_model import TangentModel, moved_space
 # eps relative to tr(B). Three corrections cut the out-of-region MSE of the demo generator by 1.1 at 1e-2, 1.8 at 1e-3,
 # 3.9 at 1e-4, 6.1 at 1e-5; 1e-6 gains a tenth more and goes half again as far in the latent space.
 RIDGE, SMALLEST_RIDGE = 1e-5, 1e-9  # below the smallest, rounding of B decides
-# The root mean square inside the region ends within this of the straight edit's, and is on the way within that: a first step
-# that removes nearly all of a large residual overshoots by a quarter, and the next one mends it.
+# The root mean square inside the region ends within this of the straight edit's, and is on the way within that: a first
+# step that removes nearly all of a large residual overshoots by a quarter, and the next one mends it.
 SAME_INSIDE, LIKE_INSIDE = 0.05, 0.5
 # A correction that does not help is halved so often before it is given up.
 HALVINGS = 3
 # Corrections beyond those asked for, if the change inside is not yet the straight edit's.
 RESCALINGS = 2
-# Blocks of the Krylov basis of a sample without a Jacobian, each of 2 vectors, or of 3 for strengths of both signs. Measured on
-# the demo generator, another sample's direction: 25 vectors cut the MSE outside by 26 to 46, 64 random ones by 12 to 21.
+# Blocks of the Krylov basis of a sample without a Jacobian, each of 2 vectors, or of 3 for strengths of both signs. Of
+# the demo generator, mouth of another sample: 25 vectors cut the MSE outside by 26 to 46, 64 random ones by 12 to 21.
 BLOCKS = 8
 
 
 @dataclass(frozen=True)
 class KeptPath:
-    """Offsets of N strengths whose background is kept. Mean squared changes are on the [-1, 1] scale, at the Jacobian's resolution.
+    """Offsets of N strengths whose background is kept.
+
+    Mean squared changes are on the [-1, 1] scale, at the Jacobian's resolution.
 
     Attributes:
         offsets: `[N, d]` float32, of the sample's latent.
@@ -75,35 +77,36 @@ _Solve = Callable[[np.ndarray, float], np.ndarray]
 class BackgroundKeeper:
     """Bends the edits of one sample so that the pixels outside the region stay put.
 
-    After the step alpha n, Gauss-Newton steps on the background residual r_b, the difference to the unedited picture outside the region:
+    After the step alpha n, Gauss-Newton steps on the residual r_b, the change of the picture outside the region:
 
         o <- o - (B + eps I)^-1 (J_b^T r_b - l A n),
 
-    where l is such that <A n, step> makes up for what the change inside the region lacks of the straight edit's, so that the
-    wanted change is not undone. J, A and B are those of the unedited sample: taken where the edit has arrived they gained
-    nothing on the demo generator. A step that does not lessen the change outside at equal change inside is halved; an edit whose
-    change inside cannot be kept within 5 % stays straight.
+    where l is such that <A n, step> makes up for what the change inside the region lacks of the straight edit's, so
+    that the wanted change is not undone. J, A and B are those of the unedited sample: taken where the edit has arrived
+    they gained nothing on the demo generator. A step that does not lessen the change outside at equal change inside is
+    halved; an edit whose change inside cannot be kept within 5 % stays straight.
 
     Args:
         hook, space, sample: what is edited.
         partition: the region, and what is to be kept: the rest.
         resolution: longer side of the pictures that are compared; None for min(256, picture).
-        model: the sample's derivative: of its kept Jacobian, or of a basis. None finds a Krylov basis for each direction.
+        model: the sample's derivative, of a kept Jacobian or of a basis; None finds a Krylov basis for each direction.
         corrections: steps at each strength, at least 1; each costs a picture, more where it is halved.
         ridge: eps relative to tr(B), 1e-9 or more.
-        refactorize_every: after so many strengths, take the derivative anew at the point reached and solve for the direction
-            again; None never does.
+        refactorize_every: after so many strengths, take the derivative anew at the point reached and solve for the
+            direction again; None never does.
 
     Raises ResefaError if a number is out of range, RegionError if the region vanishes at the resolution.
     """
 
     def __init__(self, hook: GeneratorHook, space: LatentSpace, sample: Sample, partition: RegionPartition, *,
-                 resolution: int | None = None, model: TangentModel | None = None, corrections: int = 3, ridge: float = RIDGE,
-                 refactorize_every: int | None = None):
+                 resolution: int | None = None, model: TangentModel | None = None, corrections: int = 3,
+                 ridge: float = RIDGE, refactorize_every: int | None = None):
         if corrections < 1:
             raise ResefaError(f'corrections is {corrections}, expected 1 or more')
         if not (np.isfinite(ridge) and ridge >= SMALLEST_RIDGE):
-            raise ResefaError(f'ridge is {ridge}, expected a finite number of at least {SMALLEST_RIDGE:g} ({RIDGE:g} is the default)')
+            raise ResefaError(f'ridge is {ridge}, expected a finite number of at least {SMALLEST_RIDGE:g} '
+                              f'({RIDGE:g} is the default)')
         if refactorize_every is not None and refactorize_every < 1:
             raise ResefaError(f'refactorize_every is {refactorize_every}, expected 1 or more, or None')
         self.hook, self.space, self.sample, self.partition, self.model = hook, space, sample, partition, model
@@ -120,7 +123,8 @@ class BackgroundKeeper:
         partition = RegionPartition(directions.mask, directions.metadata.region)
         return cls(hook, space, sample, partition, resolution=directions.metadata.resolution, corrections=corrections)
 
-    def path(self, offset: Tensor | np.ndarray, strengths: Sequence[float], progress: Callable[[], None] = lambda: None) -> KeptPath:
+    def path(self, offset: Tensor | np.ndarray, strengths: Sequence[float],
+             progress: Callable[[], None] = lambda: None) -> KeptPath:
         """Corrects the edits `strength * offset`, outward from 0 both ways: each starts from the last one's correction.
 
         Args:
@@ -143,8 +147,8 @@ class BackgroundKeeper:
         kept, products = {0.0: straight[0.0]}, 0
         sides = [sorted({s for s in strengths if s * sign > 0}, key=abs) for sign in (1, -1)]
         if any(sides):
-            model = self.model or TangentModel.krylov(self.jacobian, self.partition, direction,
-                                                      torch.stack([straight[side[-1]].change for side in sides if side]), BLOCKS)
+            ends = torch.stack([straight[side[-1]].change for side in sides if side])
+            model = self.model or TangentModel.krylov(self.jacobian, self.partition, direction, ends, BLOCKS)
             products = 0 if self.model else model.products
             solve = self._solver(model, direction)
             for side in sides:
@@ -152,7 +156,8 @@ class BackgroundKeeper:
         points, lines = [kept[s] for s in strengths], [straight[s] for s in strengths]
         return KeptPath(
             torch.from_numpy(np.stack([p.offset for p in points]).astype(np.float32)),
-            *(np.array([getattr(p, side) for p in which]) for which in (points, lines) for side in ('inside', 'outside')),
+            *(np.array([getattr(point, part) for point in which])
+              for which in (points, lines) for part in ('inside', 'outside')),
             pictures=self._rendered - rendered, products=products)
 
     def _walk(self, direction: np.ndarray, model: TangentModel, solve: _Solve, stops: Sequence[tuple[float, _Point]],
@@ -212,10 +217,11 @@ class BackgroundKeeper:
         return solve
 
     def _nothing_to_keep(self, where: str) -> ResefaError:
-        return ResefaError(f"the direction does not change region '{self.partition.name}' of {self.sample.name} {where}, so that there is "
-                           'no change to keep: choose another direction')
+        return ResefaError(f"the direction does not change region '{self.partition.name}' of {self.sample.name} {where}"
+                           ', so that there is no change to keep: choose another direction')
 
-    def _corrected(self, point: _Point, model: TangentModel, solve: _Solve, strength: float, target: float) -> _Point | None:
+    def _corrected(self, point: _Point, model: TangentModel, solve: _Solve, strength: float,
+                   target: float) -> _Point | None:
         """The point after a Gauss-Newton step, halved until it helps; None if it does not."""
         lack = strength * (np.sqrt(target / point.inside) - 1)
         step = solve(model.pull(point.change * ~self._mask), lack)
@@ -229,10 +235,11 @@ class BackgroundKeeper:
         return (candidate.inside > 0 and candidate.deviation(target) <= LIKE_INSIDE
                 and candidate.leak(target) < point.leak(target))
 
-    def _refactorized(self, model: TangentModel, direction: np.ndarray, offset: np.ndarray) -> tuple[TangentModel, np.ndarray]:
-        """The derivative at the point reached on the same basis, and the direction there that continues the old one.
+    def _refactorized(self, model: TangentModel, direction: np.ndarray,
+                      offset: np.ndarray) -> tuple[TangentModel, np.ndarray]:
+        """The derivative at the point reached, on the same basis, and the direction there that continues the old one.
 
-        Of the Ritz vectors of the quotient there, that one whose change inside is most like the direction's, and as large.
+        Of the Ritz vectors of the quotient, that one whose change inside is most like the direction's, and as large.
         """
         space = moved_space(self.space, torch.from_numpy(offset.astype(np.float32)))
         model = model.moved(RegionJacobian(self.hook, space, self.sample, self.jacobian.resolution))
@@ -251,8 +258,8 @@ class BackgroundKeeper:
             offsets = torch.from_numpy(offset.astype(np.float32))[None].to(self.hook.device)
             picture = self.space.images(self.sample, offsets, self.jacobian.resolution)[0].float().cpu()
         if not picture.isfinite().all():
-            raise NonFiniteError(f'{self.hook.name}: a picture of {self.sample.name} contains NaN or infinity while the background is '
-                                 'corrected: choose smaller strengths')
+            raise NonFiniteError(f'{self.hook.name}: a picture of {self.sample.name} contains NaN or infinity while '
+                                 'the background is corrected: choose smaller strengths')
         return picture
 
     def _point(self, offset: np.ndarray) -> _Point:

@@ -17,6 +17,7 @@ from resefa_plugin.callbacks import STRENGTHS
 from resefa_plugin.editing import mean_square, render_edits
 from resefa_plugin.factorizer import Callback
 from resefa_plugin.report import BackgroundRow
+from resefa_plugin.sharded_jacobian import ShardedJacobian
 from resefa_plugin.tangent_model import TangentModel
 
 TILE = 192  # longer side of the pictures of a sheet
@@ -29,7 +30,9 @@ def keep(keeper: BackgroundKeeper, offset: np.ndarray, strengths: Sequence[float
 
 
 class BackgroundComparison(Callback):
-    """Edits along each direction, straight and with the background kept: `seed0000-mouth/direction1-kept.png` and figures.
+    """Edits along each direction, straight and with the background kept.
+
+    Writes `seed0000-mouth/direction1-kept.png`, ...
 
     Args:
         outdir: the folder of the run.
@@ -48,10 +51,13 @@ class BackgroundComparison(Callback):
         self._jacobian = jacobian
 
     def on_region_end(self, factorizer, result):
-        known = self._jacobian is not None and self._jacobian.sample is result.sample and self._jacobian.computed
+        jacobian = self._jacobian  # the last one: of a pool, perhaps of another sample; of several processes, a part
+        known = (jacobian is not None and jacobian.sample is result.sample and jacobian.computed
+                 and not isinstance(jacobian, ShardedJacobian))
         keeper = BackgroundKeeper(
-            factorizer.hook, result.space, result.sample, result.partition, resolution=result.directions.metadata.resolution,
-            model=TangentModel.of_jacobian(self._jacobian) if known else None, corrections=self.corrections)
+            factorizer.hook, result.space, result.sample, result.partition, corrections=self.corrections,
+            model=TangentModel.of_jacobian(jacobian) if known else None,
+            resolution=result.directions.metadata.resolution)
         self.rows[result.name] = [self._row(keeper, result, index) for index in range(len(result.directions))]
 
     def _row(self, keeper, result, index) -> BackgroundRow:
@@ -59,8 +65,8 @@ class BackgroundComparison(Callback):
         kept = keep(keeper, result.directions.offset(index, 1.0), STRENGTHS, title).offsets
         straight = torch.stack([torch.from_numpy(result.directions.offset(index, s)) for s in STRENGTHS])
         edits = [render_edits(result.space, result.sample, offsets) for offsets in (straight, kept)]
-        sheet = pictures.contact_sheet([_tiles(row) for row in edits], ['straight', 'kept'], pictures.strength_captions(STRENGTHS),
-                                       f'{result.partition.name} {index + 1}')
+        sheet = pictures.contact_sheet([_tiles(row) for row in edits], ['straight', 'kept'],
+                                       pictures.strength_captions(STRENGTHS), f'{result.partition.name} {index + 1}')
         pictures.save_png(sheet, self.outdir / result.name / f'direction{index + 1}-kept.png')
         original = edits[0][STRENGTHS.index(0)]
         moved = [i for i, strength in enumerate(STRENGTHS) if strength]

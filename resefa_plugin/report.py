@@ -48,7 +48,7 @@ class DirectionRow:
 
 @dataclass(frozen=True)
 class BackgroundRow:
-    """One direction, along the straight line and with the background kept. MSE on the [-1, 1] scale, of the edited pictures.
+    """One direction, straight and with the background kept. Changes are MSE on the [-1, 1] scale, of the pictures.
 
     Attributes:
         index: 1 for the first.
@@ -206,8 +206,8 @@ def _region(number: int, title: str, kind: str, region: RegionSection, sample: s
                   _wide(region.other_seeds_sheet, f'Direction 1 of {name} on other seeds, over strengths')]
     if region.background:
         parts += ['<h3>With the background kept</h3>',
-                  '<p class="quiet">Root mean square in grey levels of 255: along the straight line, and with corrections that keep'
-                  ' everything outside the region still.</p>', _background_table(region.background),
+                  '<p class="quiet">Root mean square in grey levels of 255: along the straight line, and with'
+                  ' corrections that keep everything outside the region still.</p>', _background_table(region.background),
                   *(_wide(row.sheet, f'Direction {row.index} of {name} on {sample}, straight and with the background kept')
                     for row in region.background)]
     parts += ['<details><summary>All directions on one sheet</summary>',

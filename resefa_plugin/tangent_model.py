@@ -29,8 +29,8 @@ class TangentModel:
         products: how many products J v and J^T u it took, for the record.
     """
 
-    def __init__(self, basis: np.ndarray | None, columns: Tensor, gram: Callable[[RegionPartition], tuple[Tensor, Tensor]],
-                 products: int = 0):
+    def __init__(self, basis: np.ndarray | None, columns: Tensor,
+                 gram: Callable[[RegionPartition], tuple[Tensor, Tensor]], products: int = 0):
         self.basis, self.columns, self._gram, self.products = basis, columns, gram, products
 
     @classmethod
@@ -40,7 +40,7 @@ class TangentModel:
 
     @classmethod
     def of_basis(cls, jacobian: RegionJacobian, vectors: np.ndarray) -> TangentModel:
-        """The span of `vectors [k, d]`, such as the factors of low-rank Gram matrices, or directions of an iterative solver."""
+        """The span of `vectors [k, d]`: the factors of low-rank Gram matrices, or what an iterative solver found."""
         builder = _Builder(jacobian)
         builder.add(np.asarray(vectors, np.float64))
         return builder.model()
@@ -50,7 +50,7 @@ class TangentModel:
                blocks: int) -> TangentModel:
         """A basis from products with J and J^T alone: block Lanczos on B, begun where the correction of an edit begins.
 
-        The first vectors are the direction n, A n, and J_b^T r of the given changes r; a block more is B times the last.
+        First come the direction n, A n, and J_b^T r of the given changes r; each further block is B times the last.
         The solution of (B + e I) x = J_b^T r lies in their span to a tolerance that falls as for conjugate gradients,
         but one basis serves all strengths of the edit, at no further product.
 
