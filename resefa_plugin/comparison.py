@@ -16,7 +16,8 @@ from resefa_plugin.background import BackgroundKeeper, KeptPath
 from resefa_plugin.callbacks import STRENGTHS
 from resefa_plugin.editing import mean_square, render_edits
 from resefa_plugin.factorizer import Callback
-from resefa_plugin.report import BackgroundRow
+from resefa_plugin.pictures import significant
+from resefa_plugin.report import BackgroundRow, grey_levels
 from resefa_plugin.sharded_jacobian import ShardedJacobian
 from resefa_plugin.tangent_model import TangentModel
 
@@ -27,6 +28,12 @@ def keep(keeper: BackgroundKeeper, offset: np.ndarray, strengths: Sequence[float
     """`keeper.path` with a progress bar."""
     with tqdm(total=len({float(s) for s in strengths if s}), desc=title, unit='strength', dynamic_ncols=True) as bar:
         return keeper.path(offset, strengths, bar.update)
+
+
+def outside_summary(path: KeptPath) -> str:
+    """What was gained, as a sentence."""
+    kept, straight = (significant(grey_levels(changes.max())) for changes in (path.outside, path.straight_outside))
+    return f'outside the region the change is at most {kept} grey levels of 255, {straight} without --keep-background'
 
 
 class BackgroundComparison(Callback):

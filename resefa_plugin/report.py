@@ -207,8 +207,9 @@ def _region(number: int, title: str, kind: str, region: RegionSection, sample: s
     if region.background:
         parts += ['<h3>With the background kept</h3>',
                   '<p class="quiet">Root mean square in grey levels of 255: along the straight line, and with'
-                  ' corrections that keep everything outside the region still.</p>', _background_table(region.background),
-                  *(_wide(row.sheet, f'Direction {row.index} of {name} on {sample}, straight and with the background kept')
+                  ' corrections that keep everything outside the region still.</p>',
+                  _background_table(region.background),
+                  *(_wide(row.sheet, f'Direction {row.index} of {name} on {sample}, straight and kept')
                     for row in region.background)]
     parts += ['<details><summary>All directions on one sheet</summary>',
               _wide(region.sheet, f'All directions of {name} on {sample}, over strengths'), '</details></section>']
@@ -258,9 +259,10 @@ def _background_table(rows: Sequence[BackgroundRow]) -> str:
         changes = zip(row.straight_inside, row.kept_inside, row.straight_outside, row.kept_outside)
         for strength, levels in zip(row.strengths, changes):
             cells = (significant(strength), *(_levels(mse) for mse in levels))
-            lines += [f'<tr role="row"><th role="rowheader" scope="row"><span class="word">Direction </span>{row.index}</th>',
-                      *(f'<td role="cell" class="short" data-head="{head}">{cell}</td>' for head, cell in zip(heads[1:], cells)),
-                      '</tr>']
+            lines += ['<tr role="row"><th role="rowheader" scope="row"><span class="word">Direction </span>'
+                      f'{row.index}</th>',
+                      *(f'<td role="cell" class="short" data-head="{head}">{cell}</td>'
+                        for head, cell in zip(heads[1:], cells)), '</tr>']
     return ''.join(lines) + '</tbody></table>'
 
 

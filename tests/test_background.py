@@ -306,8 +306,9 @@ def test_commands(tiny, tmp_path, flag, corrections):
     assert 'With the background kept' in html and (out / 'seed0000-box' / 'direction2-kept.png').exists()
     path = out / 'seed0000-box.npz'
     for name, arguments in (('off', []), ('on', [flag])):
-        invoke('edit', '--network=tiny', '--seeds=5', f'--directions={path}', '--strength=-2,2', '--steps=3',
+        said = invoke('edit', '--network=tiny', '--seeds=5', f'--directions={path}', '--strength=-2,2', '--steps=3',
                *arguments, f'--outdir={tmp_path / name}')
+        assert ('outside the region the change is at most' in said) == (name == 'on')
     directions, hook = DirectionSet.load(path), TinyHook()
     space, sample = directions.check_fits(hook), hook.sample(5)
     keeper = BackgroundKeeper.of_directions(hook, space, sample, directions, corrections)

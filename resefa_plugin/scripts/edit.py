@@ -13,7 +13,7 @@ from tqdm import tqdm
 from resefa_plugin import DirectionSet, pictures
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.background import BackgroundKeeper
-from resefa_plugin.comparison import keep
+from resefa_plugin.comparison import keep, outside_summary
 from resefa_plugin.editing import render_edits
 from resefa_plugin.files import replacing
 from resefa_plugin.scripts import options, sampling
@@ -33,8 +33,8 @@ from resefa_plugin.scripts import options, sampling
 @options.device_option
 @options.outdir_option
 @options.user_errors
-def edit(network, function, noise_mode, repo, trust_pickle, directions, index, strength, alpha, steps, keep_background, device, outdir,
-         **which):
+def edit(network, function, noise_mode, repo, trust_pickle, directions, index, strength, alpha, steps, keep_background,
+         device, outdir, **which):
     """Move samples along a direction: one picture and one latent file per step, and a grid of all.
 
     The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz: key w,
@@ -53,7 +53,8 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
 
     \b
     # The face outside the mouth stays still: a minute or two more per sample
-    resefa edit --network=mobilestylegan-ffhq --seeds=1 --trunc=0.7 --directions=out/seed0000-mouth.npz --keep-background --outdir=still
+    resefa edit --network=mobilestylegan-ffhq --seeds=1 --trunc=0.7 --directions=out/seed0000-mouth.npz --keep-background \\
+        --outdir=still
     """
     keep_large_blocks()
     direction_set = DirectionSet.load(directions)
@@ -75,7 +76,9 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
             offsets = straight
             if keep_background:
                 keeper = BackgroundKeeper.of_directions(hook, space, sample, direction_set, keep_background)
-                offsets = keep(keeper, direction_set.offset(index - 1, 1.0), strengths * factor, f'{sample.name}: background').offsets
+                path = keep(keeper, direction_set.offset(index - 1, 1.0), strengths * factor, f'{sample.name}: background')
+                offsets = path.offsets
+                bar.write(f'{sample.name}: {outside_summary(path)}')
             for name, offset in zip(names, offsets):
                 image = Image.fromarray(pictures.to_uint8(render_edits(space, sample, offset[None]))[0])
                 pictures.save_png(image, outdir / f'{sample.name}-{name}.png')

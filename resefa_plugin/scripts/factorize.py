@@ -78,10 +78,9 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
         taken = {sample.seed for sample in samples}
         other_seeds = [] if hook.c_dim and samples[0].c is None else islice((s for s in count() if s not in taken), 3)
     others = [hook.sample(seed, which['truncation_psi'], which['truncation_cutoff'], samples[0].c) for seed in other_seeds]
-    comparison = BackgroundComparison(outdir, keep_background) if keep_background else None
-    factorizer.callbacks += [ProgressBar(), DirectionsWriter(outdir)]
-    factorizer.callbacks += [PictureWriter(outdir, record, others)] if comparison is None else [
-        comparison, PictureWriter(outdir, record, others, comparison.rows)]
+    kept = [BackgroundComparison(outdir, keep_background)] if keep_background else []
+    writer = PictureWriter(outdir, record, others, *(comparison.rows for comparison in kept))
+    factorizer.callbacks += [ProgressBar(), DirectionsWriter(outdir), *kept, writer]
     for result in factorizer.run(samples, partitions):
         click.echo(f'{outdir / result.name}.npz')
     click.echo(outdir / 'report.html')
