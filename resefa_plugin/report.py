@@ -7,12 +7,13 @@ import io
 import math
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from PIL import Image
 
+from resefa_plugin.agreement import Agreement
 from resefa_plugin.files import replacing
 from resefa_plugin.pictures import GREY_LEVELS, jpeg_bytes, significant, thumbnail
 
@@ -82,6 +83,7 @@ class RegionSection:
         sheet: all directions over strengths.
         other_seeds_sheet: direction 1 on other samples.
         notes: sentences about this region, e.g. a failed convergence.
+        agreement: of directions that were pooled over samples, how well they serve each one.
         background: the directions with their background kept, if that was asked for.
     """
 
@@ -95,6 +97,7 @@ class RegionSection:
     sheet: Image.Image
     other_seeds_sheet: Image.Image | None = None
     notes: Sequence[str] = ()
+    agreement: Sequence[Agreement] = ()
     background: Sequence[BackgroundRow] = ()
 
 
@@ -201,6 +204,8 @@ def _region(number: int, title: str, kind: str, region: RegionSection, sample: s
              ' MSE on the [-1, 1] scale. Bars are measured, the line across is predicted.</p>', _table(region),
              '<h3>Directions</h3>', *(_direction(row, name, sample) for row in region.directions),
              f'<p>Use a direction: <code>{escape(use)}</code></p>']
+    if region.agreement:
+        parts += ['<h3>Agreement over the samples</h3>', _agreement(region.agreement)]
     if region.other_seeds_sheet:
         parts += ['<h3>Direction 1 on other seeds</h3>',
                   _wide(region.other_seeds_sheet, f'Direction 1 of {name} on other seeds, over strengths')]
@@ -251,18 +256,30 @@ def _table(region: RegionSection) -> str:
     return ''.join(lines) + '</tbody></table>'
 
 
+def _agreement(rows: Sequence[Agreement]) -> str:
+    heads = ('Sample', 'Best quotient of its own', 'Attained by pooled direction 1', 'Share', 'Overlap of the subspaces')
+    return _plain_table(heads, ((escape(row.sample), significant(row.own), significant(row.pooled), _percent(row.share),
+                                 _percent(row.overlap)) for row in rows))
+
+
 def _background_table(rows: Sequence[BackgroundRow]) -> str:
     heads = ('Direction', 'Strength', 'Inside, straight', 'Inside, kept', 'Outside, straight', 'Outside, kept')
+    return _plain_table(heads, (
+        (f'<span class="word">Direction </span>{row.index}', significant(strength), *(_levels(mse) for mse in changes))
+        for row in rows for strength, *changes in zip(
+            row.strengths, row.straight_inside, row.kept_inside, row.straight_outside, row.kept_outside)))
+
+
+def _plain_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of HTML cells, the first of each row its head."""
     lines = ['<table role="table"><thead role="rowgroup"><tr role="row">',
-             *(f'<th role="columnheader" scope="col">{head}</th>' for head in heads), '</tr></thead><tbody role="rowgroup">']
-    for row in rows:
-        changes = zip(row.straight_inside, row.kept_inside, row.straight_outside, row.kept_outside)
-        for strength, levels in zip(row.strengths, changes):
-            cells = (significant(strength), *(_levels(mse) for mse in levels))
-            lines += ['<tr role="row"><th role="rowheader" scope="row"><span class="word">Direction </span>'
-                      f'{row.index}</th>',
-                      *(f'<td role="cell" class="short" data-head="{head}">{cell}</td>'
-                        for head, cell in zip(heads[1:], cells)), '</tr>']
+             *(f'<th role="columnheader" scope="col">{head}</th>' for head in heads),
+             '</tr></thead><tbody role="rowgroup">']
+    for first, *cells in rows:
+        lines.append(f'<tr role="row"><th role="rowheader" scope="row">{first}</th>')
+        lines += [f'<td role="cell" class="short" data-head="{head}">{cell}</td>'
+                  for head, cell in zip(heads[1:], cells)]
+        lines.append('</tr>')
     return ''.join(lines) + '</tbody></table>'
 
 
