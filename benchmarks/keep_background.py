@@ -15,7 +15,7 @@ from benchmarks.common import environment, median_ratio, paired, publish
 from resefa_plugin import RegionJacobian, open_network, parse_region, solve_rayleigh
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.background import BackgroundKeeper
-from resefa_plugin.editing import calibrate
+from resefa_plugin.editing import calibrate, slopes
 from resefa_plugin.tangent_model import TangentModel
 
 NETWORK, RESOLUTION, TRUNCATION = 'mobilestylegan-ffhq', 256, 0.7
@@ -42,9 +42,9 @@ def main(device, rounds, jacobian_dir, write):
     rows = []
     for name in REGIONS:
         region = parse_region(name, hook.image_shape[1:])
-        gram = jacobians[0].gram(region)
-        direction = solve_rayleigh(*gram, 1).directions
-        step = calibrate(space, samples[0], region, direction, gram, jacobians[0].image_shape).step[0]
+        direction = solve_rayleigh(*jacobians[0].gram(region), 1).directions
+        predicted = slopes(jacobians[0].jvp(torch.from_numpy(direction)), region)
+        step = calibrate(space, samples[:1], region, direction, predicted).step[0]
         for case, (number, model, corrections) in cases.items():
             keeper = BackgroundKeeper(hook, space, samples[number], region, resolution=RESOLUTION, model=model,
                                       corrections=corrections)
