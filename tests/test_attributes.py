@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from resefa_plugin.attributes import ATTRIBUTES, AttributeChanges, attribute_changes, attribute_scores, best_direction, suggest_labels
+from resefa_plugin.attributes import ATTRIBUTES, AttributeChanges, attribute_changes, attribute_scores, best_direction,
+                                      direction_labels, suggest_labels
 from resefa_plugin.attributes.face_parts import CLASSES, SIDE
-from resefa_plugin.attributes.labels import labels
 from resefa_plugin.errors import MetricError
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.metrics import Networks
@@ -82,7 +82,7 @@ def changes(*directions: dict[str, tuple[float, ...]]) -> AttributeChanges:
     ({'nose_size': (1, 1), 'mouth_width': (-2, -1)}, 'mouth narrows +'),
     ({'lipstick': (9, -9), 'nose_size': (1, 1)}, 'nose grows +')])
 def test_labels(change, label):
-    assert labels(changes(change)) == [label]
+    assert direction_labels(changes(change)) == [label]
 
 
 def test_best_direction():

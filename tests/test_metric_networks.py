@@ -171,9 +171,9 @@ def test_identity_tells_persons_apart(networks, faces):
 def test_lpips_and_features_of_real_pictures(networks, faces):
     region = parse_region('mouth', (512, 512))
     edited = faces[:1].clone()
-    edited[:, :, torch.from_numpy(region.mask)] = 0
+    edited[:, :, torch.tensor(region.mask)] = 0
     lpips = pair_metric('lpips', networks)(Edits(faces[:1], edited, region))
-    assert 0.2 < lpips['lpips_in'] < 1 and lpips['lpips_out'] < 0.02
+    assert 1 > lpips['lpips_in'] > 10 * lpips['lpips_out'] > 0
     fid = set_metric('fid', networks)
     features = fid.features(faces[:4])
     assert features.shape == (4, 2048) and features.min() >= 0  # after a rectifier
