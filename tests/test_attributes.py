@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from resefa_plugin.attributes import ATTRIBUTES, AttributeChanges, attribute_changes, attribute_scores, best_direction,
-                                      direction_labels, suggest_labels
+from resefa_plugin.attributes import (ATTRIBUTES, AttributeChanges, attribute_changes, attribute_scores, best_direction,
+                                      direction_labels, suggest_labels)
 from resefa_plugin.attributes.face_parts import CLASSES, SIDE
 from resefa_plugin.errors import MetricError
 from resefa_plugin.hooks.function import FunctionHook
