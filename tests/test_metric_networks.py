@@ -19,7 +19,8 @@ from resefa_plugin.networks.tfjs_network import TfjsNetwork, resize_bilinear
 from resefa_plugin.regions import parse_region
 
 # SFace by onnxruntime 1.32, a picture of RandomState(0).uniform(0, 255); the parser's logits by TensorFlow.js 3.8 on one of
-# RandomState(0).uniform(-1, 1), `[1, 64, 64, 3]`, each fourth row and column.
+# RandomState(0).uniform(-1, 1), `[1, 64, 64, 3]`, each fourth row and column; LPIPS and its map by the package lpips 0.1.4 on
+# two pictures of RandomState(0).uniform(-1, 1, (1, 3, 64, 64)).
 ORACLES = pathlib.Path(__file__).parent / 'data' / 'metric_networks.npz'
 FLOAT32_NETWORK = 1e-4  # sums in another order; measured 3e-6. A wrong padding or stride is of order 1
 
@@ -153,6 +154,15 @@ def test_face_parser_as_tensorflow_runs_it(networks):
     logits = networks.parsing(torch.from_numpy(x).permute(0, 3, 1, 2), name)[0].permute(1, 2, 0)[::4, ::4]
     with np.load(ORACLES, allow_pickle=False) as oracle:
         np.testing.assert_allclose(logits, oracle['parsing_logits'], atol=FLOAT32_NETWORK)
+
+
+@pytest.mark.network
+def test_lpips_as_its_authors_run_it(networks):
+    random = np.random.RandomState(0)
+    a, b = (torch.from_numpy(random.uniform(-1, 1, (1, 3, 64, 64)).astype(np.float32)) for _ in range(2))
+    with np.load(ORACLES, allow_pickle=False) as oracle:
+        np.testing.assert_allclose(sum(m.mean() for m in networks.lpips.layer_maps(a, b)), oracle['lpips'], atol=FLOAT32_NETWORK)
+        np.testing.assert_allclose(networks.lpips(a, b)[0, ::4, ::4], oracle['lpips_map'], atol=FLOAT32_NETWORK)
 
 
 @pytest.mark.network
