@@ -13,7 +13,7 @@ class MaskedMSE:
 
     The scale is the network's, [-1, 1], which is what `measured_inside` of a directions file and the report have. The
     same change is a quarter of it on the [0, 1] scale, and 127.5 ** 2 times it in squared grey levels of 255. The
-    paper prints its figures (1.5e-4 to 2.5e-4 outside) without a scale, and its published code has no metrics: compare
+    paper prints its figures (1.5e-4 to 2.5e-4) without a scale, and its published code has no metrics: compare
     ratios between methods, not figures.
     """
 
