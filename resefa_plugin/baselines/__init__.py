@@ -1,0 +1,59 @@
+"""ReSeFa and its rivals, each written anew from its paper, asked the same question: directions that change a region.
+
+A method is a function of a Problem that returns a Found, or raises MethodError where it has nothing to offer.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import re
+from collections.abc import Callable
+
+from resefa_plugin.baselines.direction_files import from_file
+from resefa_plugin.baselines.floor import random_directions
+from resefa_plugin.baselines.ganspace import ganspace_directions
+from resefa_plugin.baselines.lowrankgan import lowrankgan_directions
+from resefa_plugin.baselines.problem import Found, JacobianStore, MethodError, Problem
+from resefa_plugin.baselines.published import published_directions
+from resefa_plugin.baselines.resefa import resefa_directions
+from resefa_plugin.baselines.sefa import sefa_directions
+from resefa_plugin.baselines.stylespace import stylespace_directions
+from resefa_plugin.errors import ResefaError
+
+__all__ = ['METHODS', 'Found', 'JacobianStore', 'Method', 'MethodError', 'Problem', 'parse_method']
+
+Method = Callable[[Problem], Found]
+
+# Name on the command line -> method.
+METHODS: dict[str, Method] = {
+    'resefa': resefa_directions,
+    'published': published_directions,
+    'lowrankgan': lowrankgan_directions,
+    'stylespace': stylespace_directions,
+    'ganspace': ganspace_directions,
+    'sefa': sefa_directions,
+    'random': random_directions,
+}
+
+
+def parse_method(spec: str) -> tuple[Method, tuple[int, ...] | None]:
+    """A method and its layers (None: the method's own choice) of `NAME`, `NAME:LAYERS`, `FILE` or `FILE:LAYERS`.
+
+    LAYERS is a range such as `4-7`; FILE is a directions file `.npz` of ours or a `.npy` of another tool.
+
+    Raises ResefaError for an unknown name.
+    """
+    name, layers = spec, None
+    match = re.fullmatch(r'(.+):(\d+)(?:-(\d+))?', spec)
+    if match:
+        name, low, high = match[1], int(match[2]), int(match[3] or match[2])
+        layers = tuple(range(low, high + 1))
+        if not layers or high > 10_000:
+            raise ResefaError(f"method '{spec}': expected layers as in {name}:4-7")
+    if name in METHODS:
+        return METHODS[name], layers
+    if pathlib.Path(name).suffix in ('.npy', '.npz'):
+        return functools.partial(from_file, pathlib.Path(name)), layers
+    raise ResefaError(f"method '{spec}' is not one of {', '.join(METHODS)}, each also with layers as in sefa:4-7, or a directions "
+                      'file (.npz, .npy)')
