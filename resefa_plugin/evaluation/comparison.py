@@ -82,7 +82,8 @@ class Comparison:
                                      self.settings.num_directions)}
         self._write('results.json', json.dumps(results, indent=1, allow_nan=False) + '\n')
         self._write('table.md', markdown(results))
-        pictures.save_png(curves_plot(cells), self.outdir / 'curves.png')
+        if any(cell.get('curve') for cell in cells):
+            pictures.save_png(curves_plot(cells), self.outdir / 'curves.png')
         for row in self.rows:
             done = [cell for cell in cells if cell['row'] == row.name and 'omitted' not in cell and cell['sample'] == self.samples[0].name]
             if done:

@@ -65,7 +65,7 @@ def match_change(render: Callable[[float], Edit], target: float, start: float) -
         edit = render(alpha)
         if not math.isfinite(edit.inside):  # far too strong
             edit = Edit(alpha, math.inf, math.inf, edit.picture)
-        if best is None or _distance(edit, target) < _distance(best, target):
+        if best is None or _distance(edit, target) <= _distance(best, target):
             best = edit
         if abs(edit.inside / target - 1) <= TOLERANCE:
             break
@@ -96,8 +96,10 @@ def _next(below: Edit | None, above: Edit | None, last: Edit | None, edit: Edit,
     if edit.inside <= 0:
         return edit.alpha * MAX_FACTOR
     slope = 2.0
-    if last is not None and last.inside > 0 and last.alpha != edit.alpha:
+    if last is not None and 0 < last.inside < math.inf and edit.inside < math.inf:
         slope = math.log(edit.inside / last.inside) / math.log(edit.alpha / last.alpha)
+        if slope < SLOPES[0] and edit.inside > target:  # on a plateau above the target, whose end is somewhere below
+            return edit.alpha / MAX_FACTOR
         slope = min(max(slope, SLOPES[0]), SLOPES[1])
     factor = (target / edit.inside) ** (1 / slope)
     return edit.alpha * min(max(factor, 1 / MAX_FACTOR), MAX_FACTOR)

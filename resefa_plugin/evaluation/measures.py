@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from resefa_plugin.attributes import ATTRIBUTES, attribute_changes, best_direction
+from resefa_plugin.errors import MetricError
 from resefa_plugin.hooks.base import LatentSpace, Sample
-from resefa_plugin.metrics import PAIR_METRICS, SET_METRICS, Edits, MetricError, Networks, pair_metric, set_metric
+from resefa_plugin.metrics import PAIR_METRICS, SET_METRICS, Edits, Networks, pair_metric, set_metric
 from resefa_plugin.regions import RegionPartition
 
 ALWAYS = ('mse', 'localisation')  # they need no network

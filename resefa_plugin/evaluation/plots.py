@@ -34,7 +34,7 @@ def curves_plot(cells: Sequence[dict]) -> Image.Image:
     lines = {(row, method): points for row in rows for method in methods if (points := curve_points(cells, row, method))}
     positive = np.array([point for points in lines.values() for point in points if min(point) > 0])
     if not positive.size:
-        raise ResefaError('no method reached the target on a sample of the curves: nothing to plot')
+        raise ResefaError('no method reached the target on the samples of the curves, so that there is nothing to plot: lower the target')
     decades = np.log10(positive)
     axes = [(math.floor(low), math.ceil(high + 1e-9)) for low, high in zip(decades.min(axis=0), decades.max(axis=0))]
     columns = min(COLUMNS, len(rows))
