@@ -15,7 +15,8 @@ from resefa_plugin.pictures import FAINT, INK, MUTED, PAPER, significant
 COLOURS = [(0, 98, 155), (204, 85, 0), (34, 139, 87), (150, 60, 150), (190, 150, 20), (110, 90, 70), (150, 155, 160), (200, 60, 90),
            (60, 170, 190), (30, 30, 30)]
 PANEL, SCALE, COLUMNS = (620, 500), 2, 2
-LEFT, RIGHT, UP, DOWN = 110, 30, 60, 80  # margins of a panel
+DECADES = 7  # of an axis at most: what lies lower, such as no change at all, is drawn at its foot
+LEFT, RIGHT, UP, DOWN = 110, 30, 84, 80  # margins of a panel
 
 
 def curve_points(cells: Sequence[dict], row: str, method: str) -> list[tuple[float, float]]:
@@ -28,6 +29,8 @@ def curve_points(cells: Sequence[dict], row: str, method: str) -> list[tuple[flo
 def curves_plot(cells: Sequence[dict]) -> Image.Image:
     """A panel for each row, a line for each method, both axes logarithmic and the same in all panels.
 
+    What is more than seven decades under the largest, or zero, stands at the foot of its axis.
+
     Raises ResefaError if no cell has a curve.
     """
     rows, methods = (list(dict.fromkeys(cell[key] for cell in cells)) for key in ('row', 'method'))
@@ -36,7 +39,7 @@ def curves_plot(cells: Sequence[dict]) -> Image.Image:
     if not positive.size:
         raise ResefaError('no method reached the target on the samples of the curves, so that there is nothing to plot: lower the target')
     decades = np.log10(positive)
-    axes = [(math.floor(low), math.ceil(high + 1e-9)) for low, high in zip(decades.min(axis=0), decades.max(axis=0))]
+    axes = [(max(math.floor(low), math.ceil(high) - DECADES), math.ceil(high + 1e-9)) for low, high in zip(decades.min(axis=0), decades.max(axis=0))]
     columns = min(COLUMNS, len(rows))
     legend = 40 * math.ceil(len(methods) / 4) + 20
     width, height = columns * PANEL[0], math.ceil(len(rows) / columns) * PANEL[1] + legend
@@ -60,7 +63,7 @@ def _panel(draw: ImageDraw.ImageDraw, x: int, y: int, title: str, lines: dict[st
     small, large = ImageFont.load_default(SCALE * 18), ImageFont.load_default(SCALE * 24)
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        shares = [(math.log10(value) - low) / (high - low) for value, (low, high) in zip(point, axes)]
+        shares = [max((math.log10(value) - low) / (high - low), 0) if value > 0 else 0 for value, (low, high) in zip(point, axes)]
         return SCALE * (left + shares[0] * (right - left)), SCALE * (bottom - shares[1] * (bottom - top))
 
     draw.text((SCALE * left, SCALE * (y + 40)), title, INK, large, 'ls')
@@ -74,9 +77,9 @@ def _panel(draw: ImageDraw.ImageDraw, x: int, y: int, title: str, lines: dict[st
         draw.text((SCALE * (left - 10), line), significant(10.0 ** decade), MUTED, small, 'rm')
     draw.text((SCALE * (left + right) / 2, SCALE * (bottom + 56)), 'MSE inside', MUTED, small, 'ms')
     draw.text((SCALE * left, SCALE * (top - 6)), 'MSE outside', MUTED, small, 'ls')
-    for method, points in lines.items():
+    for method, points in reversed(lines.items()):  # the first method on top
         colour = COLOURS[methods.index(method) % len(COLOURS)]
-        places = [place(point) for point in points if min(point) > 0]
+        places = [place(point) for point in points]
         draw.line(places, colour, SCALE * 3, joint='curve')
         for column, line in places:
             draw.ellipse([column - SCALE * 4, line - SCALE * 4, column + SCALE * 4, line + SCALE * 4], colour)
