@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from PIL import Image
@@ -20,7 +20,7 @@ from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.evaluation.cells import compute_cell
 from resefa_plugin.evaluation.measures import Measures
 from resefa_plugin.evaluation.plots import curves_plot
-from resefa_plugin.evaluation.robustness import robustness
+from resefa_plugin.evaluation.robustness import SUBSPACE, robustness
 from resefa_plugin.evaluation.rows import Row
 from resefa_plugin.evaluation.settings import Settings
 from resefa_plugin.evaluation.strips import STRIP_SAMPLES, side_by_side
@@ -29,6 +29,7 @@ from resefa_plugin.evaluation.tables import markdown
 from resefa_plugin.files import replacing
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.jacobian import default_resolution
+from resefa_plugin.regions import RegionPartition
 
 
 class Comparison:
@@ -45,14 +46,17 @@ class Comparison:
         settings: how.
         measures: what is measured, besides the change that is matched.
         outdir: for `results.json`, `table.md`, `curves.png`, `ROW.png` and `cells/`.
+        further: samples whose Jacobians are computed only to see how much directions depend on the sample.
+        alternatives: other forms of a row's region, by row and name, to see how much directions depend on the form.
 
     Raises:
-        ResefaError: no held-out samples, some that were factorized, or an unknown method.
+        ResefaError: no held-out samples, some that were factorized, an unknown method, or alternatives of an unknown row.
         RegionError: two rows of one name.
     """
 
     def __init__(self, hook: GeneratorHook, samples: Sequence[Sample], held_out: Sequence[Sample], rows: Sequence[Row],
-                 settings: Settings, measures: Measures, outdir: pathlib.Path):
+                 settings: Settings, measures: Measures, outdir: pathlib.Path, further: Sequence[Sample] = (),
+                 alternatives: Mapping[str, Mapping[str, RegionPartition]] | None = None):
         names = [sample.name for sample in samples]
         both = sorted(set(names) & {sample.name for sample in held_out})
         if both or not held_out:
@@ -62,6 +66,10 @@ class Comparison:
             parse_method(spec)
         if len({row.name for row in rows}) < len(rows):
             raise RegionError(f"two rows of one name among {', '.join(row.name for row in rows)}: name one of them, as in NAME=REGION")
+        unknown = sorted(set(alternatives or {}) - {row.name for row in rows})
+        if unknown:
+            raise ResefaError(f"--variant={unknown[0]}: no row has that name; rows are {', '.join(row.name for row in rows)}")
+        self._further, self._alternatives = [sample for sample in further if sample.name not in names], alternatives or {}
         self.hook, self.samples, self.held_out, self.rows, self.measures = hook, list(samples), list(held_out), list(rows), measures
         resolution = settings.resolution or default_resolution(hook.image_shape)
         self.settings, self.outdir = dataclasses.replace(settings, resolution=resolution), pathlib.Path(outdir)
@@ -77,9 +85,7 @@ class Comparison:
             'image_shape': list(self.hook.image_shape), 'settings': _plain(self.settings), 'metrics': list(self.measures.names),
             'samples': [sample.name for sample in self.samples], 'held_out': [sample.name for sample in self.held_out],
             'versions': package_versions(), 'cells': cells, 'table': summarize(cells),
-            'robustness': robustness([(sample, *self._jacobians.get(sample)[:1]) for sample in self.samples],
-                                     list({row.region.mask.tobytes(): row.region for row in self.rows}.values()),
-                                     self.settings.num_directions)}
+            'robustness': self._robustness()}
         self._write('results.json', json.dumps(results, indent=1, allow_nan=False) + '\n')
         self._write('table.md', markdown(results))
         if any(cell.get('curve') for cell in cells):
@@ -90,6 +96,15 @@ class Comparison:
                 pictures.save_png(side_by_side(row.name, [(cell['method'], self._tiles(cell)) for cell in done], done[0]['strip']),
                                   self.outdir / f'{row.name}.png')
         return results
+
+    def _robustness(self) -> list[dict]:
+        regions: dict[bytes, RegionPartition] = {}
+        alternatives: dict[str, dict[str, RegionPartition]] = {}
+        for row in self.rows:  # rows may share a region and differ in the attribute
+            region = regions.setdefault(row.region.mask.tobytes(), row.region)
+            alternatives.setdefault(region.name, {}).update(self._alternatives.get(row.name, {}))
+        jacobians = [(sample, self._jacobians.get(sample)[0]) for sample in (*self.samples, *self._further)]
+        return robustness(jacobians, list(regions.values()), SUBSPACE, alternatives)
 
     def _cell(self, sample: Sample, row: Row, spec: str) -> dict:
         path = self.outdir / 'cells' / f'{sample.name}-{row.name}-{pathlib.Path(spec).name.replace(":", "_")}.json'

@@ -12,13 +12,15 @@ import numpy as np
 import scipy.linalg
 from scipy import ndimage
 
-from resefa_plugin.errors import RegionError, ResefaError
+from resefa_plugin.errors import RegionError
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.jacobian import RegionJacobian
 from resefa_plugin.rayleigh import solve_rayleigh
 from resefa_plugin.regions import RegionPartition
 
 SHARES = (0.1, 0.25)  # of the region's side (the root of its area), by which it is shifted, grown and shrunk
+
+SUBSPACE = 3  # directions that span the compared subspaces
 
 
 def variants(region: RegionPartition, shares: Sequence[float] = SHARES) -> dict[str, RegionPartition]:
@@ -57,7 +59,7 @@ def leakage(direction: np.ndarray, gram: tuple, region: RegionPartition, shape: 
     return (outside / (1 - share)) / (inside / share)
 
 
-def robustness(jacobians: Sequence[tuple[Sample, RegionJacobian]], regions: Sequence[RegionPartition], num_directions: int = 3,
+def robustness(jacobians: Sequence[tuple[Sample, RegionJacobian]], regions: Sequence[RegionPartition], num_directions: int = SUBSPACE,
                alternatives: Mapping[str, Mapping[str, RegionPartition]] | None = None) -> list[dict]:
     """Directions of variants of each region, and of other samples, against those of the region itself.
 
@@ -81,7 +83,7 @@ def robustness(jacobians: Sequence[tuple[Sample, RegionJacobian]], regions: Sequ
             for name, variant in {**variants(region), **(alternatives or {}).get(region.name, {})}.items():
                 try:
                     others[name] = solve_rayleigh(*jacobian.gram(variant), k).directions
-                except (RegionError, ResefaError):
+                except RegionError:
                     continue  # nothing of it is left at this resolution
             for another, foreign in jacobians:
                 if another is not sample:

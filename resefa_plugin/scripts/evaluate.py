@@ -13,7 +13,7 @@ from resefa_plugin.evaluation.measures import ALWAYS, ATTRIBUTE_NAMES, Measures
 from resefa_plugin.evaluation.settings import TARGET
 from resefa_plugin.evaluation.tables import markdown
 from resefa_plugin.metrics import Networks
-from resefa_plugin.regions import REGION_HELP
+from resefa_plugin.regions import REGION_HELP, RegionPartition, parse_region
 from resefa_plugin.scripts import options, sampling
 
 
@@ -50,12 +50,16 @@ def _networks(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
               help='Mean squared change inside the region at which all are compared, [-1, 1] scale')
 @click.option('--resolution', metavar='INT', type=click.IntRange(min=1), help='Longer side of the pictures that are compared and differentiated  [default: 256 or the picture\'s]')
 @click.option('--curve-samples', metavar='INT', type=click.IntRange(min=1), default=8, show_default=True, help='Samples that also get the curve over strength')
+@click.option('--other-seeds', metavar='RANGE', callback=options.seeds_callback,
+              help='Seeds whose Jacobians are computed too, to see how much directions depend on the sample  [default: none]')
+@click.option('--variant', 'variants', metavar='ROW=REGION', multiple=True,
+              help="Another form of a row's region, to see how much directions depend on it, e.g. mouth=mask:lips.png")
 @click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path), help='Keep Jacobians there')
 @options.device_option
 @options.outdir_option
 @options.user_errors
 def evaluate(network, function, noise_mode, repo, trust_pickle, eval_seeds, regions, methods, files, metrics, paths, fetch, space, num_directions,
-             target_mse, resolution, curve_samples, jacobian_dir, device, outdir, **which):
+             target_mse, resolution, curve_samples, other_seeds, variants, jacobian_dir, device, outdir, **which):
     """Compare methods at the same change inside a region, on samples that took no part in finding the directions.
 
     Writes table.md, results.json, curves.png (change outside against change inside as the strength grows) and a sheet of
@@ -64,23 +68,29 @@ def evaluate(network, function, noise_mode, repo, trust_pickle, eval_seeds, regi
     Examples:
 
     \b
-    # The mouth: every method, without further networks
-    resefa evaluate --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --outdir=evaluation
+    # The mouth, by ReSeFa and two rivals, on 4 other samples; all methods and 32 samples without the last two flags
+    resefa evaluate --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --outdir=evaluation \\
+        --methods=resefa,sefa:4-7,random --eval-seeds=100-103
 
     \b
-    # Directions from elsewhere against ours
-    resefa evaluate --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --methods=resefa,sefa:6-11 \\
-        --directions=smile.npy --metrics=identity,fid --fetch --outdir=evaluation
+    # A file of directions as one more method; .npy files of other tools will do
+    resefa evaluate --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --outdir=evaluation \\
+        --methods=resefa --directions=out/seed0000-mouth.npz --eval-seeds=100-103
     """
     keep_large_blocks()
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
     samples = sampling.make_samples(hook, **which)
-    held_out = [hook.sample(seed, which['truncation_psi'], which['truncation_cutoff'], samples[0].c) for seed in dict.fromkeys(eval_seeds)]
+    held_out, further = ([hook.sample(seed, which['truncation_psi'], which['truncation_cutoff'], samples[0].c) for seed in dict.fromkeys(seeds or [])]
+                         for seeds in (eval_seeds, other_seeds))
     measures = Measures(metrics, Networks(paths, fetch, device))
     rows = [parse_row(spec, hook.image_shape[1:], ATTRIBUTE_NAMES) for spec in regions]
     settings = Settings(space or ('w' if 'w' in hook.space_names else hook.space_names[0]), (*methods, *files), target_mse, num_directions, resolution,
                         curve_samples, jacobian_dir=jacobian_dir)
-    comparison = Comparison(hook, samples, held_out, rows, settings, measures, outdir)
+    alternatives: dict[str, dict[str, RegionPartition]] = {}
+    for variant in variants:
+        row, _, region = variant.partition('=')
+        alternatives.setdefault(row, {})[region] = parse_region(region, hook.image_shape[1:])
+    comparison = Comparison(hook, samples, held_out, rows, settings, measures, outdir, further, alternatives)
     options.write_options(outdir, hook, click.get_current_context().params)
     click.echo(markdown(comparison.run()))
     click.echo(outdir / 'table.md')
