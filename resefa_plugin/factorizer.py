@@ -400,6 +400,18 @@ class Factorizer:
             measured_outside=calibration.measured_outside, metadata=metadata)
 
 
+def describe_choice(factorizer: Factorizer, num_regions: int) -> str:
+    """Which way a run will go, and why, as a line for the user."""
+    d, solver = factorizer.space.dim, factorizer.choose_solver(num_regions)
+    name = f"space '{factorizer.space.name}' has {d} dimensions"
+    if factorizer.solver != 'auto' or not (factorizer.quick or solver == 'lobpcg'):
+        return f'{name}; solver {solver}'
+    searched = f'{num_regions} region{"s" if num_regions > 1 else ""} without the Jacobian take{"" if num_regions > 1 else "s"} about ' \
+               f'{num_regions * QUICK_TANGENTS} tangents'
+    return f'{name}, so that its Jacobian takes {d} tangents; {searched}: ' + (
+        'the Jacobian is computed' if solver == 'dense' else 'it is not computed')
+
+
 def _tell(solution: RayleighSolution) -> str:
     search = solution.search
     text = (f'Solved without the Jacobian, from {search.columns} products with it, to a residual of {solution.residuals.max():.1g}; '
