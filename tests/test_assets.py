@@ -70,7 +70,7 @@ def test_offline_with_an_empty_cache(index, tmp_path):
 
 
 @pytest.mark.parametrize('field, value, match', [
-    ('wheel_sha256', '0' * 64, 'the wheel that pip fetched is not the pinned one'),
+    ('archive_sha256', '0' * 64, 'the wheel that pip fetched is not the pinned one'),
     ('files', {'toy/data.bin': '0' * 64}, 'toy/data.bin is not the pinned file')])
 def test_another_wheel_is_refused(index, tmp_path, field, value, match):
     import dataclasses
@@ -100,5 +100,5 @@ def test_cache_folder(monkeypatch, platform, environment, expected):
 
 def test_the_demo_generators_pins():
     assert ASSET.requirement == 'random-face==2021.7.21.1' and len(ASSET.files) == 4
-    assert all(len(digest) == 64 for digest in (ASSET.wheel_sha256, *ASSET.files.values()))
+    assert all(len(digest) == 64 for digest in (ASSET.archive_sha256, *ASSET.files.values()))
     assert 'non-commercial' in ASSET.licence
