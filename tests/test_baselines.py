@@ -17,6 +17,7 @@ from resefa_plugin.exports import load_foreign_direction
 from resefa_plugin.factorizer import Factorizer
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.jacobian import RegionJacobian
+from resefa_plugin.rayleigh import solve_rayleigh
 from resefa_plugin.regions import RegionPartition
 from tests.rival_toys import PatchHook
 from tests.toys import TanhToy, TinyHook, TwoPartToy
@@ -64,7 +65,7 @@ def test_ganspace_finds_the_axes_of_largest_variance():
 
 
 @pytest.mark.parametrize('name, why', [('sefa', 'affine maps from w to styles'), ('ganspace', 'those of its z are noise'),
-                                       ('stylespace', 'no styles')])
+                                       ('stylespace', 'no styles'), ('resefa-s', 'no styles')])
 def test_a_generator_without_styles_is_refused_with_the_reason(name, why):
     hook = TanhToy().hook()
     mask = np.zeros((8, 8), bool)
@@ -201,6 +202,20 @@ def test_resefa_gives_what_the_factorizer_gives():
     assert np.allclose(found.directions, result.directions.directions, atol=FLOAT32)
 
 
+@pytest.mark.parametrize('name, space, dim', [('resefa-quick', 'w', 6), ('resefa-s', 's', 12)])
+def test_resefa_without_the_jacobian_gives_the_dense_answer(name, space, dim):
+    hook = PatchHook()
+    hook.gain = np.linspace(1, 2, 12)
+    half = hook.patch_mask(4)
+    half[8:12] = False
+    asked = problem(hook, half | hook.patch_mask(7), k=1)
+    found = METHODS[name](asked)
+    jacobian = RegionJacobian(hook, hook.space(space), asked.sample).compute()
+    dense = solve_rayleigh(*jacobian.gram(asked.region), 1)
+    assert found.space.name == space and found.directions.shape == (1, dim)
+    assert same_lines(found.directions, dense.directions, 1e-3)  # the tolerance of the search
+
+
 def test_a_kept_jacobian_is_timed_by_extrapolation(tmp_path):
     hook = TanhToy(z_dim=20).hook()
     mask = np.eye(8, dtype=bool)
@@ -213,7 +228,7 @@ def test_a_kept_jacobian_is_timed_by_extrapolation(tmp_path):
 def test_methods_by_name_with_layers_and_by_file(tmp_path):
     assert parse_method('sefa') == (METHODS['sefa'], None)
     assert parse_method('sefa:4-7') == (METHODS['sefa'], (4, 5, 6, 7))
-    with pytest.raises(ResefaError, match="method 'stylegan' is not one of resefa, published, .*sefa:4-7, or a directions file"):
+    with pytest.raises(ResefaError, match="method 'stylegan' is not one of resefa, .*published, .*sefa:4-7, or a directions file"):
         parse_method('stylegan')
     with pytest.raises(ResefaError, match="expected layers as in sefa:4-7"):
         parse_method('sefa:7-4')

@@ -33,7 +33,7 @@ def test_a_small_comparison_writes_its_files(tiny, tmp_path):
 
 @pytest.mark.parametrize('options, message', [
     (['--region=0,0,8,8', '--eval-seeds=0,1'], '--eval-seeds: seed0000 took part in the factorization'),
-    (['--region=0,0,8,8', '--methods=eigenfaces'], "method 'eigenfaces' is not one of resefa, published"),
+    (['--region=0,0,8,8', '--methods=eigenfaces'], "method 'eigenfaces' is not one of resefa, resefa-quick"),
     (['--region=0,0,8,8', '--metrics=beauty'], "metric 'beauty' is not one of"),
     (['--region=0,0,8,8:beard+'], "attribute 'beard' is not one of eyes_open"),
     (['--region=0,0,8,8', '--metric-network=sface.onnx'], "'sface.onnx' is not NAME=FILE, as in identity=sface.onnx"),

@@ -16,7 +16,7 @@ from resefa_plugin.baselines.ganspace import ganspace_directions
 from resefa_plugin.baselines.lowrankgan import lowrankgan_directions
 from resefa_plugin.baselines.problem import Found, JacobianStore, MethodError, Problem
 from resefa_plugin.baselines.published import published_directions
-from resefa_plugin.baselines.resefa import resefa_directions
+from resefa_plugin.baselines.resefa import resefa_directions, resefa_quick_directions, resefa_stylespace_directions
 from resefa_plugin.baselines.sefa import sefa_directions
 from resefa_plugin.baselines.stylespace import stylespace_directions
 from resefa_plugin.errors import ResefaError
@@ -28,6 +28,8 @@ Method = Callable[[Problem], Found]
 # Name on the command line -> method.
 METHODS: dict[str, Method] = {
     'resefa': resefa_directions,
+    'resefa-quick': resefa_quick_directions,
+    'resefa-s': resefa_stylespace_directions,
     'published': published_directions,
     'lowrankgan': lowrankgan_directions,
     'stylespace': stylespace_directions,

@@ -47,15 +47,14 @@ class Measures:
         return figures
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """What the set metrics know of pictures, by metric; computed once where they share a network."""
+        """What the set metrics know of pictures, by metric. All of them are distances of the same features, computed once."""
         if not self._sets:
             return {}
-        shared = next(iter(self._sets.values())).features(images)
-        return {name: shared for name in self._sets}
+        return dict.fromkeys(self._sets, next(iter(self._sets.values())).features(images))
 
     def of_sets(self, reference: dict[str, Tensor], edited: dict[str, Tensor]) -> dict[str, float | None]:
         """The set metrics between the features of unedited and of edited pictures; None where there is no answer."""
-        values = {name: float(metric(reference[name], edited[name])) for name, metric in self._sets.items()}
+        values = {name: float(metric.distance(reference[name], edited[name])) for name, metric in self._sets.items()}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
     def choose(self, space: LatentSpace, sample: Sample, offsets: Tensor, attribute: str, sign: int) -> tuple[int, int] | None:
