@@ -1,4 +1,6 @@
-"""A style-based generator whose every step is linear and known: mapping, affine style layers, and a patch of picture per style channel."""
+"""A style-based generator whose every step is linear and known: mapping, affine style layers, and a patch of picture
+per style channel.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from resefa_plugin.hooks.style_based import StyleBasedHook
 
 
 class PatchHook(StyleBasedHook):
-    """z (6) -> w = spread * z -> 3 layers of 4 styles, A_i w_i + b_i -> each style channel paints a patch of 8 x 8 of 32 x 24 pixels.
+    """z (6) -> w = spread * z -> 3 layers of 4 styles, A_i w_i + b_i -> each style channel paints a patch of 8 x 8 of
+    32 x 24 pixels.
 
     Style channel c paints patch (c // 3, c % 3) with `gain[c]` times its value, in grey.
     """

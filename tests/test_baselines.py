@@ -24,11 +24,12 @@ from tests.toys import TanhToy, TinyHook, TwoPartToy
 
 FLOAT32 = 1e-5       # rounding of unit vectors in float32
 RECOVERED = 1e-5     # robust PCA stops at a relative gap of 1e-7
-SAMPLED = 0.05       # 10,000 random w: directions of a covariance are off by 1 / sqrt(10,000) times a factor of the gaps
+SAMPLED = 0.05       # 10,000 random w: axes of a covariance are off by 1 / sqrt(10,000) times a factor of the gaps
 
 
 def problem(hook, mask, space='w', k=3, layers=None, attribute='', seed=0, folder=None, name='part'):
-    return Problem(hook, space, hook.sample(seed), RegionPartition(mask, name), k, JacobianStore(hook, space, folder=folder), layers, attribute)
+    return Problem(hook, space, hook.sample(seed), RegionPartition(mask, name), k,
+                   JacobianStore(hook, space, folder=folder), layers, attribute)
 
 
 def same_lines(rows, expected, tolerance):
@@ -64,7 +65,8 @@ def test_ganspace_finds_the_axes_of_largest_variance():
     assert found.space.layers == (1, 2)
 
 
-@pytest.mark.parametrize('name, why', [('sefa', 'affine maps from w to styles'), ('ganspace', 'those of its z are noise'),
+@pytest.mark.parametrize('name, why', [('sefa', 'affine maps from w to styles'),
+                                       ('ganspace', 'those of its z are noise'),
                                        ('stylespace', 'no styles'), ('resefa-s', 'no styles')])
 def test_a_generator_without_styles_is_refused_with_the_reason(name, why):
     hook = TanhToy().hook()
@@ -159,7 +161,9 @@ def test_the_published_solver_says_when_the_rest_is_singular():
 
 
 def test_the_published_procedure_sums_channels_and_takes_nearest_neighbours():
-    """A latent that moves red up and blue down is invisible to it, and so is one that moves pixels that the resize skips."""
+    """A latent that moves red up and blue down is invisible to it, and so is one that moves pixels that the resize
+    skips.
+    """
     def images(z):
         base = torch.zeros(len(z), 3, 512, 512)
         red_blue = torch.tensor([1.0, 0.0, -1.0])[:, None, None]
@@ -186,10 +190,12 @@ def test_published_layers_are_those_of_the_same_depth():
     hook.num_ws = 18
     hook.A = np.random.RandomState(0).randn(18, 4, 6)
     hook.b, hook.style_dims = np.zeros((18, 4)), (4,) * 18
-    hook.from_styles = lambda styles, resolution: PatchHook.from_styles(hook, [sum(styles[i::3]) for i in range(3)], resolution)
+    hook.from_styles = lambda styles, resolution: PatchHook.from_styles(hook, [sum(styles[i::3]) for i in range(3)],
+                                                                        resolution)
     mask = hook.patch_mask(0, 1, 2, 3)
     for asked, layers in ((problem(hook, mask), (4, 5, 6, 7)), (problem(hook, mask, name='eyebrows'), (8, 9, 10, 11)),
-                          (problem(hook, mask, attribute='lipstick'), (8, 9, 10, 11)), (problem(hook, mask, layers=(2,)), (2,))):
+                          (problem(hook, mask, attribute='lipstick'), (8, 9, 10, 11)),
+                          (problem(hook, mask, layers=(2,)), (2,))):
         assert METHODS['published'](asked).space.layers == layers
 
 
@@ -228,9 +234,10 @@ def test_a_kept_jacobian_is_timed_by_extrapolation(tmp_path):
 def test_methods_by_name_with_layers_and_by_file(tmp_path):
     assert parse_method('sefa') == (METHODS['sefa'], None)
     assert parse_method('sefa:4-7') == (METHODS['sefa'], (4, 5, 6, 7))
-    with pytest.raises(ResefaError, match="method 'stylegan' is not one of resefa, .*published, .*sefa:4-7, or a directions file"):
+    with pytest.raises(ResefaError,
+                       match="method 'stylegan' is not one of resefa, .*published, .*sefa:4-7, or a directions file"):
         parse_method('stylegan')
-    with pytest.raises(ResefaError, match="expected layers as in sefa:4-7"):
+    with pytest.raises(ResefaError, match="expected ascending layers as in sefa:4-7"):
         parse_method('sefa:7-4')
     np.save(tmp_path / 'smile.npy', np.arange(6.0)[None])
     method, layers = parse_method(f'{tmp_path}/smile.npy:1-2')

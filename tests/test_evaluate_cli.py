@@ -19,12 +19,14 @@ def run(*options):
 
 def test_a_small_comparison_writes_its_files(tiny, tmp_path):
     np.save(tmp_path / 'smile.npy', np.ones((1, 4)))
-    result = run('--region=part=8,8,16,16', '--methods=resefa,sefa:1-3,random', f'--directions={tmp_path}/smile.npy:4-7', '--other-seeds=1',
+    result = run('--region=part=8,8,16,16', '--methods=resefa,sefa:1-3,random',
+                 f'--directions={tmp_path}/smile.npy:4-7', '--other-seeds=1',
                  '--variant=part=9,9,16,16', f'--outdir={tmp_path}/out')
     assert result.exit_code == 0, result.output
     table = (tmp_path / 'out' / 'table.md').read_text()
     assert table in result.output and '| part | sefa:1-3 | w' in table and 'smile.npy:4-7 | w 1 |' in table
-    assert {path.name for path in (tmp_path / 'out').iterdir()} == {'cells', 'curves.png', 'options.json', 'part.png', 'results.json', 'table.md'}
+    assert {path.name for path in (tmp_path / 'out').iterdir()} == {'cells', 'curves.png', 'options.json', 'part.png',
+                                                                    'results.json', 'table.md'}
     results = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert results['held_out'] == ['seed0010', 'seed0011'] and len(results['cells']) == 4
     assert {entry['variant'] for entry in results['robustness']} >= {'9,9,16,16', 'sample seed0001', 'grown 10%'}

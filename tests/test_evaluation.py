@@ -101,7 +101,8 @@ def test_rows_are_parsed_and_an_unknown_attribute_lists_the_known():
     row = parse_row('shut=0,0,4,4:eyes_open-', (8, 8), ('eyes_open', 'lipstick'))
     assert (row.name, row.attribute, row.sign, row.region.mask.sum()) == ('shut', 'eyes_open', -1, 16)
     assert parse_row('0,0,4,4', (8, 8)).sign == 0
-    with pytest.raises(ResefaError, match="--region=0,0,4,4:beard.: attribute 'beard' is not one of eyes_open, lipstick"):
+    with pytest.raises(ResefaError,
+                       match="--region=0,0,4,4:beard.: attribute 'beard' is not one of eyes_open, lipstick"):
         parse_row('0,0,4,4:beard+', (8, 8), ('eyes_open', 'lipstick'))
 
 
@@ -135,7 +136,8 @@ def test_the_change_outside_is_that_of_the_jacobian_where_the_generator_is_linea
     expected = energy[2:].mean() / energy[:2].mean()
     for edit in cell['edits']:
         assert edit['outside'] / edit['inside'] == pytest.approx(expected, rel=1e-3)
-    assert [point['inside'] / 0.003 for point in cell['curve'][:5]] == pytest.approx([0.0625, 0.25, 1, 2.25, 4], rel=0.03)
+    assert [point['inside'] / 0.003 for point in cell['curve'][:5]] == pytest.approx([0.0625, 0.25, 1, 2.25, 4],
+                                                                                     rel=0.03)
 
 
 def test_an_edit_goes_the_way_of_its_sign():
@@ -176,7 +178,9 @@ def test_an_attribute_chooses_the_direction_and_its_sign(tmp_path, monkeypatch):
 
 
 def test_a_method_that_has_nothing_to_offer_is_a_row_with_its_reason(tmp_path):
-    hook = FunctionHook(lambda z: torch.tanh(z @ torch.linspace(-1, 1, 6 * 768).reshape(6, 768)).unflatten(1, (3, 16, 16)), 6)
+    hook = FunctionHook(lambda z: torch.tanh(z @ torch.linspace(-1, 1, 6 * 768).reshape(6, 768)).unflatten(1,
+                                                                                                           (3, 16,
+                                                                                                            16)), 6)
     mask = np.zeros((16, 16), bool)
     mask[:8] = True
     results = Comparison(hook, [hook.sample(0)], [hook.sample(1)], [Row(RegionPartition(mask, 'top'))],
@@ -190,7 +194,8 @@ def test_saturation_is_counted_and_not_dropped(tmp_path):
     hook = FunctionHook(lambda z: 0.05 * torch.tanh(z[:, :1, None, None] * torch.ones(1, 1, 16, 16)), 2)
     mask = np.zeros((16, 16), bool)
     mask[:8] = True
-    comparison = Comparison(hook, [hook.sample(0)], [hook.sample(1), hook.sample(2)], [Row(RegionPartition(mask, 'top'))],
+    comparison = Comparison(hook, [hook.sample(0)], [hook.sample(1), hook.sample(2)],
+                            [Row(RegionPartition(mask, 'top'))],
                             settings(space='z', methods=('random',), target=0.006), Measures(), tmp_path)
     results = comparison.run()
     reached = [edit['reached'] for edit in results['cells'][0]['edits']]
@@ -204,11 +209,15 @@ def test_what_is_done_is_kept_and_a_changed_setting_computes_anew(tmp_path, monk
     first = compared(PatchHook(), tmp_path).run()
     (tmp_path / 'cells' / 'seed0000-top-sefa.json').unlink()
     calls, original = [], evaluation.comparison.compute_cell
-    monkeypatch.setattr(evaluation.comparison, 'compute_cell', lambda *args: (calls.append(args[3]), original(*args))[1])
+    monkeypatch.setattr(evaluation.comparison, 'compute_cell', lambda *args: (calls.append(args[3]),
+                                                                              original(*args))[1])
     second = compared(PatchHook(), tmp_path).run()
     assert calls == ['sefa'] and [c['edits'] for c in first['cells']] == [c['edits'] for c in second['cells']]
     compared(PatchHook(), tmp_path, target=0.004).run()
     assert calls == ['sefa', 'resefa', 'sefa', 'random']
+    calls.clear()
+    compared(PatchHook(seed=1), tmp_path, target=0.004).run()  # other weights under the same name
+    assert len(calls) == 3
 
 
 def test_set_metrics_compare_the_edited_pictures_with_the_unedited_ones(tmp_path, monkeypatch):
@@ -219,7 +228,8 @@ def test_set_metrics_compare_the_edited_pictures_with_the_unedited_ones(tmp_path
     hook = PatchHook()
     rows = [Row(RegionPartition(hook.patch_mask(0, 1), 'top'), 'eyes_open', 1)]
     monkeypatch.setattr(Measures, 'choose', lambda *args: (0, 1))
-    comparison = Comparison(hook, [hook.sample(0)], [hook.sample(10), hook.sample(11)], rows, settings(methods=('resefa',)), Measures(('fid', 'kid')), tmp_path)
+    comparison = Comparison(hook, [hook.sample(0)], [hook.sample(10), hook.sample(11)], rows,
+                            settings(methods=('resefa',)), Measures(('fid', 'kid')), tmp_path)
     results = comparison.run()
     cell = results['cells'][0]
     # The generator is linear: the mean picture moves by alpha times the mean of J n, and both samples share alpha.
@@ -291,7 +301,8 @@ def test_leakage_is_the_ratio_of_mean_squares():
     n = np.arange(6.0)
     change = jacobian.jvp(torch.tensor(n)[None].float())[0].mean(dim=0).double().square().numpy()
     mask = hook.patch_mask(0, 1)
-    assert leakage(n, jacobian.gram(region), region, (32, 24)) == pytest.approx(change[~mask].mean() / change[mask].mean(), rel=1e-5)
+    assert leakage(n, jacobian.gram(region), region,
+                   (32, 24)) == pytest.approx(change[~mask].mean() / change[mask].mean(), rel=1e-5)
 
 
 def test_robustness_of_a_region_that_does_not_matter_and_of_one_that_does():
@@ -310,17 +321,21 @@ def test_robustness_of_a_region_that_does_not_matter_and_of_one_that_does():
 
 
 def edit(sample, outside, reached=True, sign=1):
-    return {'sample': sample, 'sign': sign, 'alpha': 1.0, 'inside': 0.01, 'outside': outside, 'reached': reached, 'evaluations': 2}
+    return {'sample': sample, 'sign': sign, 'alpha': 1.0, 'inside': 0.01, 'outside': outside, 'reached': reached,
+            'evaluations': 2}
 
 
 def cell(method, edits, **changes):
-    return {'row': 'top', 'method': method, 'sample': 'seed0000', 'attribute': '', 'attribute_sign': 0, 'space': 'w', 'layers': None, 'index': 1,
-            'signs': [1, -1], 'seconds': {'jacobian': 10.0, 'solve': 0.5}, 'extrapolated': ['jacobian'], 'note': '', 'edits': edits, 'sets': {},
+    return {'row': 'top', 'method': method, 'sample': 'seed0000', 'attribute': '', 'attribute_sign': 0, 'space': 'w',
+            'layers': None, 'index': 1,
+            'signs': [1, -1], 'seconds': {'jacobian': 10.0, 'solve': 0.5}, 'extrapolated': ['jacobian'], 'note': '',
+            'edits': edits, 'sets': {},
             'curve': []} | changes
 
 
 def test_the_mean_is_over_samples_that_reached_the_target_signs_averaged_first():
-    line, = summarize([cell('a', [edit('s1', 1.0), edit('s1', 3.0, sign=-1), edit('s2', 6.0), edit('s2', 99.0, False, -1)])])
+    line, = summarize([cell('a', [edit('s1', 1.0), edit('s1', 3.0, sign=-1), edit('s2', 6.0),
+                                  edit('s2', 99.0, False, -1)])])
     assert line['figures']['outside']['mean'] == 4.0 and line['figures']['outside']['count'] == 2
     assert (line['reached'], line['edits']) == (3, 4)
     assert '| top | a | w 1 | 3/4 |' in comparison_table([line])
@@ -329,14 +344,16 @@ def test_the_mean_is_over_samples_that_reached_the_target_signs_averaged_first()
 def test_the_tables_say_what_is_extrapolated_and_group_the_shifts():
     lines = summarize([cell('a', [edit('s1', 1.0)]), cell('b', [], omitted='no')])
     assert '| a | ~10 s jacobian | 0.5 s |' in speed_table(lines) and '| b |' not in speed_table(lines)
-    entries = [{'region': 'top', 'variant': name, 'first_angle': angle, 'mean_angle': 1.0, 'largest_angle': 2.0, 'leakage_ratio': 1.5}
+    entries = [{'region': 'top', 'variant': name, 'first_angle': angle, 'mean_angle': 1.0, 'largest_angle': 2.0,
+                'leakage_ratio': 1.5}
                for name, angle in (('up 10%', 10.0), ('left 10%', 20.0), ('sample seed0001', 40.0))]
     assert '| top | shifted 10% | 15 | 1 | 2 | 1.5 |' in robustness_table(entries)
     assert '| top | another sample | 40 |' in robustness_table(entries)
 
 
 def test_the_curve_is_the_mean_of_each_multiple():
-    points = [{'sample': s, 'sign': 1, 'multiple': m, 'inside': m ** 2 * a, 'outside': m * a} for s, a in (('s1', 0.01), ('s2', 0.03)) for m in (1.0, 2.0)]
+    points = [{'sample': s, 'sign': 1, 'multiple': m, 'inside': m ** 2 * a, 'outside': m * a} for s,
+              a in (('s1', 0.01), ('s2', 0.03)) for m in (1.0, 2.0)]
     cells = [cell('a', [], curve=points), cell('b', [], omitted='no')]
     assert np.allclose(curve_points(cells, 'top', 'a'), [(0.02, 0.02), (0.08, 0.04)])
     assert curves_plot(cells).size[0] == 620

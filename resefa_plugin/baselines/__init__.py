@@ -21,7 +21,8 @@ from resefa_plugin.baselines.sefa import sefa_directions
 from resefa_plugin.baselines.stylespace import stylespace_directions
 from resefa_plugin.errors import ResefaError
 
-__all__ = ['METHODS', 'Found', 'JacobianStore', 'Method', 'MethodError', 'Problem', 'parse_method']
+__all__ = ['METHODS', 'Found', 'JacobianStore', 'Method', 'MethodError', 'Problem', 'method_file',
+           'parse_method']
 
 Method = Callable[[Problem], Found]
 
@@ -46,16 +47,19 @@ def parse_method(spec: str) -> tuple[Method, tuple[int, ...] | None]:
 
     Raises ResefaError for an unknown name.
     """
-    name, layers = spec, None
-    match = re.fullmatch(r'(.+):(\d+)(?:-(\d+))?', spec)
-    if match:
-        name, low, high = match[1], int(match[2]), int(match[3] or match[2])
-        layers = tuple(range(low, high + 1))
-        if not layers or high > 10_000:
-            raise ResefaError(f"method '{spec}': expected layers as in {name}:4-7")
+    name, low, high = re.fullmatch(r'(.+?)(?::(\d{1,4})(?:-(\d{1,4}))?)?', spec or ' ').groups()
+    layers = None if low is None else tuple(range(int(low), int(high or low) + 1))
+    if layers == ():
+        raise ResefaError(f"method '{spec}': expected ascending layers as in {name}:4-7")
     if name in METHODS:
         return METHODS[name], layers
     if pathlib.Path(name).suffix in ('.npy', '.npz'):
         return functools.partial(from_file, pathlib.Path(name)), layers
-    raise ResefaError(f"method '{spec}' is not one of {', '.join(METHODS)}, each also with layers as in sefa:4-7, or a directions "
-                      'file (.npz, .npy)')
+    raise ResefaError(f"method '{spec}' is not one of {', '.join(METHODS)}, each also with layers as in sefa:4-7, or a "
+                      'directions file (.npz, .npy)')
+
+
+def method_file(spec: str) -> pathlib.Path | None:
+    """The file that a method comes from; None for the methods by name."""
+    method, _ = parse_method(spec)
+    return method.args[0] if isinstance(method, functools.partial) else None

@@ -10,7 +10,8 @@ from resefa_plugin.exports import load_foreign_direction
 
 
 def from_file(path: pathlib.Path, problem: Problem) -> Found:
-    """The directions of a file of ours (`.npz`), in their own space, or of another tool (`.npy`), in the problem's space and layers.
+    """The directions of a file of ours (`.npz`), in their own space, or of another tool (`.npy`), in the problem's
+    space and layers.
 
     Raises ResefaError for a file that cannot be read or does not fit the generator.
     """

@@ -110,9 +110,14 @@ class Found:
     @classmethod
     def of(cls, directions: np.ndarray, space: LatentSpace, seconds: dict[str, float],
            extrapolated: tuple[str, ...] = (), note: str = '') -> Found:
-        """Scales the rows to unit length. Raises MethodError for rows of another length than `space.dim`, zeros and NaN."""
+        """Scales the rows to unit length.
+
+        Raises MethodError for rows of another length than `space.dim`, zeros and NaN.
+        """
         lengths = np.linalg.norm(directions, axis=1, keepdims=True)
-        if not len(directions) or directions.shape[1] != space.dim or not np.isfinite(lengths).all() or not lengths.all():
-            raise MethodError(f"directions {list(directions.shape)} for space '{space.name}' of {space.dim} dimensions: expected "
+        fits = len(directions) > 0 and directions.shape[1] == space.dim
+        if not (fits and np.isfinite(lengths).all() and lengths.all()):
+            raise MethodError(f"directions {list(directions.shape)} for space '{space.name}' of {space.dim} "
+                              f"dimensions: expected "
                               'finite rows of that length other than zero')
         return cls((directions / lengths).astype(np.float32), space, seconds, extrapolated, note)

@@ -1,9 +1,10 @@
 """ReSeFa as its published code does it: what a user of that repository gets.
 
-As read in compute_jacobian.py and compute_direction.py: the picture is resized to 256 by nearest neighbours and its channels are summed
-before it is differentiated in W over all layers; both Gram matrices are divided by their pixel count; there is no ridge
-by default; `inv(M_b) @ M_f` goes through a non-symmetric eigensolver in float32, of which the real part is kept, sorted by the
-real part of the eigenvalues; edits act on layers 4-7 of 18, or 8-11 for eyebrows and lipstick.
+As read in compute_jacobian.py and compute_direction.py: the picture is resized to 256 by nearest neighbours and its
+channels are summed before it is differentiated in W over all layers; both Gram matrices are divided by their pixel
+count; there is no ridge by default; `inv(M_b) @ M_f` goes through a non-symmetric eigensolver in float32, of which the
+real part is kept, sorted by the real part of the eigenvalues; edits act on layers 4-7 of 18, or 8-11 for eyebrows and
+lipstick.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ TIMED_ROWS = 3
 
 
 def published_directions(problem: Problem) -> Found:
-    """Directions of the published procedure; its Jacobian is computed by forward mode, which gives the same numbers sooner.
+    """Directions of the published procedure; its Jacobian is computed by forward mode, which gives the same numbers
+    sooner.
 
     The seconds of its Jacobian are those of its own way, a backward pass per pixel, extrapolated from a few rows.
     Layers restrict the edit, not the derivative.
@@ -43,7 +45,8 @@ def published_directions(problem: Problem) -> Found:
     solve = time.perf_counter() - start
     layers = problem.layers or _published_layers(problem)
     per_row = row_seconds(space, problem.sample)
-    return Found.of(directions, problem.hook.space(problem.space, layers), {'jacobian': per_row * grey.shape[1], 'solve': solve}, ('jacobian',),
+    return Found.of(directions, problem.hook.space(problem.space, layers), {'jacobian': per_row * grey.shape[1],
+                                                                            'solve': solve}, ('jacobian',),
                     'edited in all layers' if layers is None else f'edited in layers {layers[0]}-{layers[-1]}')
 
 
@@ -60,7 +63,8 @@ def solve_published(foreground: np.ndarray, background: np.ndarray) -> np.ndarra
     try:
         values, vectors = np.linalg.eig(np.linalg.inv(M_b) @ M_f)
     except np.linalg.LinAlgError as error:
-        raise MethodError(f'the published procedure fails here: {error} (it inverts the Gram matrix of the rest without a ridge)') from error
+        raise MethodError(f'the published procedure fails here: {error} (it inverts the Gram matrix of the rest '
+                          f'without a ridge)') from error
     return np.real(vectors).T[np.argsort(-np.real(values), kind='stable')]
 
 
@@ -80,12 +84,15 @@ def _resized(pictures: Tensor) -> Tensor:
 
 
 def _grey_jacobian(problem: Problem, space: LatentSpace) -> np.ndarray:
-    """`[d, pixels]` float32: the derivative of the channel sum of the resized picture, kept with the other Jacobians."""
+    """`[d, pixels]` float32: the derivative of the channel sum of the resized picture, kept with the other
+    Jacobians.
+    """
     kept = problem.jacobians.published
     if problem.sample.name not in kept:
         jacobian = RegionJacobian(problem.hook, space, problem.sample, max(problem.hook.image_shape[1:]))
         chunks = torch.eye(space.dim).split(MAX_CHUNK)
-        kept[problem.sample.name] = torch.cat([_resized(jacobian.jvp(V)).sum(dim=1).flatten(1).cpu() for V in chunks]).numpy()
+        kept[problem.sample.name] = torch.cat([_resized(jacobian.jvp(V)).sum(dim=1).flatten(1).cpu()
+                                               for V in chunks]).numpy()
     return kept[problem.sample.name]
 
 

@@ -13,7 +13,10 @@ from resefa_plugin.region_operator import RegionOperator
 
 
 def resefa_directions(problem: Problem) -> Found:
-    """The Rayleigh quotient of the region against the rest, with the ridge (Eq. 7 to 11), edited in the space that was factorized."""
+    """The Rayleigh quotient of the region against the rest, with the ridge (Eq. 7 to 11).
+
+    What is factorized is what is edited: layers restrict the derivative, too.
+    """
     jacobian, seconds, extrapolated = problem.jacobians.get(problem.sample, problem.layers)
     start = time.perf_counter()
     solution = solve_rayleigh(*jacobian.gram(problem.region), min(problem.num_directions, jacobian.space.dim))

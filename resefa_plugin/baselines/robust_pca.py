@@ -14,11 +14,13 @@ def robust_pca(M: np.ndarray, sparsity: float | None = None) -> tuple[np.ndarray
     """Minimises |L|_* + sparsity |S|_1 subject to L + S = M: the convex form of robust PCA (Candes et al., JACM 2011).
 
     By the inexact augmented Lagrangian method (Lin et al., arXiv 1009.5055): L is M - S + Y / mu with its eigenvalues
-    shrunk by 1 / mu, S is M - L + Y / mu with its entries shrunk by sparsity / mu, and the multiplier Y and the penalty mu grow.
+    shrunk by 1 / mu, S is M - L + Y / mu with its entries shrunk by sparsity / mu, and the multiplier Y and the penalty
+    mu grow.
 
     Args:
         M: `[d, d]` float64, symmetric.
-        sparsity: weight of the sparse part; None for 1 / sqrt(d), which recovers L and S exactly under the paper's conditions.
+        sparsity: weight of the sparse part; None for 1 / sqrt(d), which recovers L and S exactly under the paper's
+            conditions.
 
     Returns: L and S, `[d, d]`, symmetric.
 
@@ -39,7 +41,8 @@ def robust_pca(M: np.ndarray, sparsity: float | None = None) -> tuple[np.ndarray
         if np.linalg.norm(gap) < TOLERANCE * np.linalg.norm(M):
             return L, S
         Y, mu = Y + mu * gap, min(GROWTH * mu, ceiling)
-    raise SolverError(f'robust PCA did not converge in {MAX_ITERATIONS} iterations: {np.linalg.norm(gap) / np.linalg.norm(M):.2g} of the '
+    raise SolverError(f'robust PCA did not converge in {MAX_ITERATIONS} iterations: '
+                      f'{np.linalg.norm(gap) / np.linalg.norm(M):.2g} of the '
                       'matrix is left')
 
 

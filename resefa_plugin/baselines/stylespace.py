@@ -20,9 +20,9 @@ DEVIATION_SAMPLES = 1_000
 def stylespace_directions(problem: Problem) -> Found:
     """One-hot directions of the channels that change the region and little else, most local first.
 
-    The effect of a channel is the gradient of the picture with respect to it times the channel's standard deviation over random
-    samples. Candidates are the channels of largest effect in the region; they are ranked by the share of their squared
-    effect that falls inside.
+    The effect of a channel is the gradient of the picture with respect to it times the channel's standard deviation
+    over random samples. Candidates are the channels of largest effect in the region; they are ranked by the share of
+    their squared effect that falls inside.
 
     Raises MethodError for a generator without styles.
     """
@@ -47,9 +47,11 @@ def channel_energies(jacobian: RegionJacobian, mask: np.ndarray, probes: int = P
     For independent random signs u on the pixels of a set, E (J^T u)_c^2 is the sum of J_pc^2 over that set: a few
     backward passes estimate all channels at once, without bias.
     """
-    signs = torch.randint(0, 2, (probes, *jacobian.image_shape), generator=torch.Generator().manual_seed(0)).float() * 2 - 1
+    signs = torch.randint(0, 2, (probes, *jacobian.image_shape),
+                          generator=torch.Generator().manual_seed(0)).float() * 2 - 1
     inside = torch.from_numpy(mask).float()
-    return tuple(jacobian.vjp(signs * part).double().square().mean(dim=0).cpu().numpy() for part in (inside, 1 - inside))
+    return tuple(jacobian.vjp(signs * part).double().square().mean(dim=0).cpu().numpy()
+                 for part in (inside, 1 - inside))
 
 
 def local_channels(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
@@ -61,7 +63,9 @@ def local_channels(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
 
 
 def style_variance(problem: Problem, layers: tuple[int, ...] | None) -> np.ndarray:
-    """Variance of each channel of the layers (None: all) over random samples, truncated as the sample is, `[d]` float64."""
+    """Variance of each channel of the layers (None: all) over random samples, truncated as the sample is, `[d]`
+    float64.
+    """
     hook, sample, parts = problem.hook, problem.sample, []
     for ws in random_ws(hook, sample, DEVIATION_SAMPLES, sample.truncation_psi, sample.truncation_cutoff):
         with torch.no_grad():

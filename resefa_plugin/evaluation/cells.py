@@ -18,7 +18,8 @@ from resefa_plugin.regions import RegionPartition
 
 
 def compute_cell(hook: GeneratorHook, sample: Sample, row: Row, spec: str, held_out: list[tuple[Sample, Tensor]],
-                 features: dict[str, Tensor], jacobians: JacobianStore, settings: Settings, measures: Measures) -> tuple[dict, Tensor | None]:
+                 features: dict[str, Tensor], jacobians: JacobianStore, settings: Settings,
+                 measures: Measures) -> tuple[dict, Tensor | None]:
     """Finds, chooses, matches and measures.
 
     Args:
@@ -26,26 +27,31 @@ def compute_cell(hook: GeneratorHook, sample: Sample, row: Row, spec: str, held_
         held_out: samples that took no part, with their unedited pictures `[1, C, h, w]`.
         features: of the unedited pictures, for the set metrics.
 
-    Returns: what is recorded (JSON values), and the edited pictures `[N, C, h, w]`, sample by sample and sign by sign; without the
-    pictures, and with the reason under `omitted`, where the method has nothing to offer.
+    Returns: what is recorded (JSON values), and the edited pictures `[N, C, h, w]`, sample by sample and sign by sign;
+    without the pictures, and with the reason under `omitted`, where the method has nothing to offer.
     """
     method, layers = parse_method(spec)
     try:
-        found = method(Problem(hook, settings.space, sample, row.region, settings.num_directions, jacobians, layers, row.attribute))
+        found = method(Problem(hook, settings.space, sample, row.region, settings.num_directions, jacobians, layers,
+                               row.attribute))
         choice = choose(hook, found, sample, row, settings.target, settings.resolution, measures.choose)
     except MethodError as error:
         return {'omitted': str(error)}, None
     partition = RegionPartition(row.region.at(*held_out[0][1].shape[2:]), row.name)
     edits, curve, pictures = [], [], []
-    for number, (other, original) in enumerate(tqdm(held_out, desc=f'{row.name} {spec}', unit='sample', dynamic_ncols=True)):
+    for number, (other, original) in enumerate(tqdm(held_out, desc=f'{row.name} {spec}', unit='sample',
+                                                    dynamic_ncols=True)):
         for sign in choice.signs:
             render = renderer(found.space, other, choice.direction, sign, original, partition, settings.resolution)
             matched = match_change(render, settings.target, choice.start)
-            edits.append({'sample': other.name, 'sign': sign, 'alpha': matched.edit.alpha, 'inside': matched.edit.inside,
-                          'outside': matched.edit.outside, 'reached': matched.reached, 'evaluations': matched.evaluations})
+            edits.append({'sample': other.name, 'sign': sign, 'alpha': matched.edit.alpha,
+                          'inside': matched.edit.inside,
+                          'outside': matched.edit.outside, 'reached': matched.reached,
+                          'evaluations': matched.evaluations})
             pictures.append(matched.edit.picture)
             if number < settings.curve_samples and matched.reached:
-                curve += [{'sample': other.name, 'sign': sign, 'multiple': multiple, 'inside': edit.inside, 'outside': edit.outside}
+                curve += [{'sample': other.name, 'sign': sign, 'multiple': multiple, 'inside': edit.inside,
+                           'outside': edit.outside}
                           for multiple in settings.multiples
                           for edit in [matched.edit if multiple == 1 else render(multiple * matched.edit.alpha)]]
     edited = torch.stack(pictures)
@@ -53,12 +59,14 @@ def compute_cell(hook: GeneratorHook, sample: Sample, row: Row, spec: str, held_
     for key, values in measures.of_pairs(originals, edited, partition).items():
         for edit, value in zip(edits, values):
             edit[key] = value
-    return _record(found, choice, edits, curve) | {'sets': measures.of_sets(features, measures.features(edited))}, edited
+    return _record(found, choice, edits, curve) | {'sets': measures.of_sets(features,
+                                                                            measures.features(edited))}, edited
 
 
 def _record(found: Found, choice: Choice, edits: list[dict], curve: list[dict]) -> dict:
     layers = found.space.layers
-    return {'space': found.space.name, 'layers': None if layers is None else list(layers), 'directions': len(found.directions),
+    return {'space': found.space.name, 'layers': None if layers is None else list(layers),
+            'directions': len(found.directions),
             'index': choice.index + 1, 'signs': list(choice.signs), 'seconds': dict(found.seconds),
             'extrapolated': list(found.extrapolated), 'note': found.note, 'candidates': choice.candidates,
             'direction': np.asarray(choice.direction, float).round(7).tolist(), 'edits': edits, 'curve': curve}

@@ -45,9 +45,9 @@ class Matched:
 def match_change(render: Callable[[float], Edit], target: float, start: float) -> Matched:
     """Finds the alpha with `render(alpha).inside` equal to the target within 2 %.
 
-    A secant on the logarithms of change and step, which is exact where the change is a power of the step; once the target is
-    bracketed, steps stay in the bracket, and every third one halves it. A direction whose change stops growing below the target
-    (the picture saturates), or that takes too many pictures, is returned as not reached.
+    A secant on the logarithms of change and step, which is exact where the change is a power of the step; once the
+    target is bracketed, steps stay in the bracket, and every third one halves it. A direction whose change stops
+    growing below the target (the picture saturates), or that takes too many pictures, is returned as not reached.
 
     Args:
         render: the picture at a step alpha > 0.
@@ -70,7 +70,8 @@ def match_change(render: Callable[[float], Edit], target: float, start: float) -
         if abs(edit.inside / target - 1) <= TOLERANCE:
             break
         if edit.inside < target:
-            if below is not None and above is None and alpha > 1.5 * below.alpha and edit.inside < STALLED * below.inside:
+            grown = below is not None and above is None and alpha > 1.5 * below.alpha
+            if grown and edit.inside < STALLED * below.inside:
                 break
             below = edit
         else:

@@ -1,4 +1,6 @@
-"""The metrics of a comparison, and the choice of a direction by attribute: what `metrics` and `attributes` are used for here."""
+"""The metrics of a comparison, and the choice of a direction by attribute: what `metrics` and `attributes` are used for
+here.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,10 @@ class Measures:
         return figures
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
-        """What the set metrics know of pictures, by metric. All of them are distances of the same features, computed once."""
+        """What the set metrics know of pictures, by metric.
+
+        All of them are distances of the same features, computed once.
+        """
         if not self._sets:
             return {}
         return dict.fromkeys(self._sets, next(iter(self._sets.values())).features(images))
@@ -57,9 +62,11 @@ class Measures:
         values = {name: float(metric.distance(reference[name], edited[name])) for name, metric in self._sets.items()}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
-    def choose(self, space: LatentSpace, sample: Sample, offsets: Tensor, attribute: str, sign: int) -> tuple[int, int] | None:
+    def choose(self, space: LatentSpace, sample: Sample, offsets: Tensor, attribute: str,
+               sign: int) -> tuple[int, int] | None:
         """The direction, from 0, and its sign that change an attribute most, and mainly it; None if there is none."""
-        return best_direction(attribute_changes(space, [sample], offsets, self.networks, strength=1.0), attribute, sign=sign)
+        changes = attribute_changes(space, [sample], offsets, self.networks, strength=1.0)
+        return best_direction(changes, attribute, sign=sign)
 
 
 ATTRIBUTE_NAMES = tuple(ATTRIBUTES)

@@ -12,7 +12,8 @@ from resefa_plugin.errors import ResefaError
 from resefa_plugin.pictures import FAINT, INK, MUTED, PAPER, significant
 
 # Distinct in lightness as well as in hue; the first is the accent of the other pictures.
-COLOURS = [(0, 98, 155), (204, 85, 0), (34, 139, 87), (150, 60, 150), (190, 150, 20), (110, 90, 70), (150, 155, 160), (200, 60, 90),
+COLOURS = [(0, 98, 155), (204, 85, 0), (34, 139, 87), (150, 60, 150), (190, 150, 20), (110, 90, 70), (150, 155, 160),
+           (200, 60, 90),
            (60, 170, 190), (30, 30, 30)]
 PANEL, SCALE, COLUMNS = (620, 500), 2, 2
 DECADES = 7  # of an axis at most: what lies lower, such as no change at all, is drawn at its foot
@@ -21,8 +22,10 @@ LEFT, RIGHT, UP, DOWN = 110, 30, 84, 80  # margins of a panel
 
 def curve_points(cells: Sequence[dict], row: str, method: str) -> list[tuple[float, float]]:
     """Mean change inside and outside at each multiple of the matched step, over the edits of a row and a method."""
-    curve = [point for cell in cells if (cell['row'], cell['method']) == (row, method) for point in cell.get('curve', ())]
-    return [tuple(float(np.mean([point[side] for point in curve if point['multiple'] == multiple])) for side in ('inside', 'outside'))
+    curve = [point for cell in cells if (cell['row'], cell['method']) == (row, method)
+             for point in cell.get('curve', ())]
+    return [tuple(float(np.mean([point[side] for point in curve if point['multiple'] == multiple]))
+                  for side in ('inside', 'outside'))
             for multiple in sorted({point['multiple'] for point in curve})]
 
 
@@ -34,12 +37,15 @@ def curves_plot(cells: Sequence[dict]) -> Image.Image:
     Raises ResefaError if no cell has a curve.
     """
     rows, methods = (list(dict.fromkeys(cell[key] for cell in cells)) for key in ('row', 'method'))
-    lines = {(row, method): points for row in rows for method in methods if (points := curve_points(cells, row, method))}
+    lines = {(row, method): points for row in rows for method in methods
+             if (points := curve_points(cells, row, method))}
     positive = np.array([point for points in lines.values() for point in points if min(point) > 0])
     if not positive.size:
-        raise ResefaError('no method reached the target on the samples of the curves, so that there is nothing to plot: lower the target')
+        raise ResefaError('no method reached the target on the samples of the curves, so that there is nothing to '
+                          'plot: lower the target')
     decades = np.log10(positive)
-    axes = [(max(math.floor(low), math.ceil(high) - DECADES), math.ceil(high + 1e-9)) for low, high in zip(decades.min(axis=0), decades.max(axis=0))]
+    axes = [(max(math.floor(low), math.ceil(high) - DECADES), math.ceil(high + 1e-9)) for low,
+            high in zip(decades.min(axis=0), decades.max(axis=0))]
     columns = min(COLUMNS, len(rows))
     legend = 40 * math.ceil(len(methods) / 4) + 20
     width, height = columns * PANEL[0], math.ceil(len(rows) / columns) * PANEL[1] + legend
@@ -47,7 +53,8 @@ def curves_plot(cells: Sequence[dict]) -> Image.Image:
     draw = ImageDraw.Draw(canvas)
     for number, row in enumerate(rows):
         x, y = number % columns * PANEL[0], number // columns * PANEL[1]
-        _panel(draw, x, y, row, {method: lines[row, method] for method in methods if (row, method) in lines}, methods, axes)
+        _panel(draw, x, y, row, {method: lines[row, method] for method in methods if (row, method) in lines}, methods,
+               axes)
     small = ImageFont.load_default(SCALE * 20)
     for number, method in enumerate(methods):
         x, y = 40 + number % 4 * (width - 60) // 4, height - legend + 40 * (number // 4) + 20
@@ -57,13 +64,15 @@ def curves_plot(cells: Sequence[dict]) -> Image.Image:
     return canvas.resize((width, height), Image.Resampling.BOX)
 
 
-def _panel(draw: ImageDraw.ImageDraw, x: int, y: int, title: str, lines: dict[str, list[tuple[float, float]]], methods: list[str],
+def _panel(draw: ImageDraw.ImageDraw, x: int, y: int, title: str, lines: dict[str, list[tuple[float, float]]],
+           methods: list[str],
            axes: list[tuple[int, int]]) -> None:
     left, right, top, bottom = x + LEFT, x + PANEL[0] - RIGHT, y + UP, y + PANEL[1] - DOWN
     small, large = ImageFont.load_default(SCALE * 18), ImageFont.load_default(SCALE * 24)
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        shares = [max((math.log10(value) - low) / (high - low), 0) if value > 0 else 0 for value, (low, high) in zip(point, axes)]
+        shares = [max((math.log10(value) - low) / (high - low), 0) if value > 0 else 0 for value,
+                  (low, high) in zip(point, axes)]
         return SCALE * (left + shares[0] * (right - left)), SCALE * (bottom - shares[1] * (bottom - top))
 
     draw.text((SCALE * left, SCALE * (y + 40)), title, INK, large, 'ls')

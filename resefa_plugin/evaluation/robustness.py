@@ -42,14 +42,18 @@ def variants(region: RegionPartition, shares: Sequence[float] = SHARES) -> dict[
     box[ndimage.find_objects(mask.astype(int))[0]] = True
     if (box != mask).any():
         masks['bounding box'] = box
-    return {name: RegionPartition(varied, region.name) for name, varied in masks.items() if varied.any() and not varied.all()}
+    return {name: RegionPartition(varied, region.name) for name, varied in masks.items() if varied.any()
+            and not varied.all()}
 
 
 def compare_subspaces(reference: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """Angles in degrees between directions `[k, d]`: of the first ones, and the largest and the mean principal angle of the spans."""
+    """Angles in degrees between directions `[k, d]`: of the first ones, and the largest and the mean principal angle of
+    the spans.
+    """
     first = abs(reference[0] @ other[0]) / (np.linalg.norm(reference[0]) * np.linalg.norm(other[0]))
     angles = np.degrees(scipy.linalg.subspace_angles(reference.T, other.T))
-    return {'first_angle': float(np.degrees(np.arccos(min(first, 1.0)))), 'largest_angle': float(angles.max()), 'mean_angle': float(angles.mean())}
+    return {'first_angle': float(np.degrees(np.arccos(min(first, 1.0)))), 'largest_angle': float(angles.max()),
+            'mean_angle': float(angles.mean())}
 
 
 def leakage(direction: np.ndarray, gram: tuple, region: RegionPartition, shape: tuple[int, int]) -> float:
@@ -59,7 +63,8 @@ def leakage(direction: np.ndarray, gram: tuple, region: RegionPartition, shape: 
     return (outside / (1 - share)) / (inside / share)
 
 
-def robustness(jacobians: Sequence[tuple[Sample, RegionJacobian]], regions: Sequence[RegionPartition], num_directions: int = SUBSPACE,
+def robustness(jacobians: Sequence[tuple[Sample, RegionJacobian]], regions: Sequence[RegionPartition],
+               num_directions: int = SUBSPACE,
                alternatives: Mapping[str, Mapping[str, RegionPartition]] | None = None) -> list[dict]:
     """Directions of variants of each region, and of other samples, against those of the region itself.
 
@@ -69,8 +74,8 @@ def robustness(jacobians: Sequence[tuple[Sample, RegionJacobian]], regions: Sequ
         num_directions: directions that span the compared subspaces.
         alternatives: further variants of regions, by the region's name.
 
-    Returns: entries with sample, region, variant, angles, the region's own leakage, and `leakage_ratio`: the leakage of the variant's
-    first direction with respect to the original region, relative to that of the original's (1: as good).
+    Returns: entries with sample, region, variant, angles, the region's own leakage, and `leakage_ratio`: the leakage of
+    the variant's first direction with respect to the original region, relative to that of the original's (1: as good).
     """
     entries = []
     for sample, jacobian in jacobians:
@@ -88,7 +93,8 @@ def robustness(jacobians: Sequence[tuple[Sample, RegionJacobian]], regions: Sequ
             for another, foreign in jacobians:
                 if another is not sample:
                     others[f'sample {another.name}'] = solve_rayleigh(*foreign.gram(region), k).directions
-            entries += [{'sample': sample.name, 'region': region.name, 'variant': name, **compare_subspaces(own, directions), 'leakage': base,
+            entries += [{'sample': sample.name, 'region': region.name, 'variant': name,
+                         **compare_subspaces(own, directions), 'leakage': base,
                          'leakage_ratio': leakage(directions[0], gram, region, shape) / base if base else None}
                         for name, directions in others.items()]
     return entries

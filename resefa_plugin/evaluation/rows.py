@@ -40,5 +40,6 @@ def parse_row(spec: str, image_size: tuple[int, int], attributes: tuple[str, ...
     if match is None:
         return Row(parse_region(spec, image_size))
     if match[2] not in attributes:
-        raise ResefaError(f"--region={spec}: attribute '{match[2]}' is not one of {', '.join(attributes) or '(none can be measured here)'}")
+        raise ResefaError(f"--region={spec}: attribute '{match[2]}' is not one of "
+                          f"{', '.join(attributes) or '(none can be measured here)'}")
     return Row(parse_region(match[1], image_size), match[2], 1 if match[3] == '+' else -1)

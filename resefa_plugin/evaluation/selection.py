@@ -58,12 +58,14 @@ def choose(hook: GeneratorHook, found: Found, sample: Sample, row: Row, target: 
         offsets = torch.from_numpy(found.directions * np.array([[match.edit.alpha] for match in matches], np.float32))
         chosen = chooser(found.space, sample, offsets, row.attribute, row.sign)
         if chosen is None:
-            raise MethodError(f"none of its {len(matches)} directions changes '{row.attribute}' mainly, at the factorized sample")
+            raise MethodError(f"none of its {len(matches)} directions changes '{row.attribute}' mainly, at the "
+                              f"factorized sample")
         index, signs = chosen[0], (chosen[1],)
     else:
         index = min(range(len(matches)), key=lambda i: _preference(matches[i]))
     return Choice(found.directions[index], index, signs, matches[index].edit.alpha,
-                  [{'alpha': m.edit.alpha, 'inside': m.edit.inside, 'outside': m.edit.outside, 'reached': m.reached} for m in matches])
+                  [{'alpha': m.edit.alpha, 'inside': m.edit.inside, 'outside': m.edit.outside, 'reached': m.reached}
+                   for m in matches])
 
 
 def renderer(space: LatentSpace, sample: Sample, direction: np.ndarray, sign: int, original: torch.Tensor,

@@ -20,7 +20,8 @@ class Settings:
         methods: see `baselines.parse_method`.
         target: mean squared change inside the region at which all are compared, [-1, 1] scale.
         num_directions: directions that each method may offer.
-        resolution: longer side of the pictures that are compared and of those that are differentiated; None for the default.
+        resolution: longer side of the pictures that are compared and of those that are differentiated; None for the
+            default.
         curve_samples: so many of the samples also get the curve over strength.
         multiples: strengths of the curve, as multiples of the matched step.
         jacobian_dir: where Jacobians are kept and found.
@@ -39,6 +40,7 @@ class Settings:
 
     def __post_init__(self):
         if not (math.isfinite(self.target) and 0 < self.target <= 4):
-            raise ResefaError(f'--target-mse={self.target:g}: expected a mean squared change on the [-1, 1] scale, above 0 and up to 4')
+            raise ResefaError(f'--target-mse={self.target:g}: expected a mean squared change on the [-1, 1] scale, '
+                              f'above 0 and up to 4')
         if len(set(self.methods)) < len(self.methods) or not self.methods:
             raise ResefaError(f"--methods={','.join(self.methods)}: expected one or more methods, each once")

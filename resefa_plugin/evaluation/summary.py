@@ -15,8 +15,9 @@ NOT_FIGURES = {'sample', 'sign', 'reached', 'evaluations'}
 def summarize(cells: Sequence[dict]) -> list[dict]:
     """One entry per row and method, in the order of the cells.
 
-    Figures are means over the edits that reached the target; those that did not are counted in `reached` and `edits`. The
-    independent unit of the confidence intervals is the held-out sample: signs, and factorized samples, are averaged first.
+    Figures are means over the edits that reached the target; those that did not are counted in `reached` and `edits`.
+    The independent unit of the confidence intervals is the held-out sample: signs, and factorized samples, are averaged
+    first.
     """
     groups: dict[tuple[str, str], list[dict]] = {}
     for cell in cells:
@@ -26,7 +27,8 @@ def summarize(cells: Sequence[dict]) -> list[dict]:
 
 def _line(row: str, method: str, group: list[dict]) -> dict:
     done = [cell for cell in group if 'omitted' not in cell]
-    line = {'row': row, 'method': method, 'attribute': group[0]['attribute'], 'attribute_sign': group[0]['attribute_sign']}
+    line = {'row': row, 'method': method, 'attribute': group[0]['attribute'],
+            'attribute_sign': group[0]['attribute_sign']}
     if not done:
         return line | {'omitted': group[0]['omitted']}
     edits = [edit for cell in done for edit in cell['edits']]
@@ -47,6 +49,7 @@ def _line(row: str, method: str, group: list[dict]) -> dict:
         sets[name] = float(np.mean(values)) if values else None
     seconds = {stage: float(np.mean([cell['seconds'][stage] for cell in done])) for stage in done[0]['seconds']}
     return line | {'space': done[0]['space'], 'layers': done[0]['layers'], 'index': [cell['index'] for cell in done],
-                   'signs': done[0]['signs'], 'edits': len(edits), 'reached': len(reached), 'figures': figures, 'sets': sets,
+                   'signs': done[0]['signs'], 'edits': len(edits), 'reached': len(reached), 'figures': figures,
+                   'sets': sets,
                    'seconds': seconds, 'extrapolated': done[0]['extrapolated'], 'note': done[0]['note'],
                    'omitted_samples': len(group) - len(done)}

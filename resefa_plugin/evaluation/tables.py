@@ -10,7 +10,8 @@ import numpy as np
 from resefa_plugin.pictures import significant
 
 # figure -> heading; others appear under their own name
-HEADINGS = {'inside': 'MSE inside', 'outside': 'MSE outside', 'localisation': 'localisation', 'lpips_in': 'LPIPS inside',
+HEADINGS = {'inside': 'MSE inside', 'outside': 'MSE outside', 'localisation': 'localisation',
+            'lpips_in': 'LPIPS inside',
             'lpips_out': 'LPIPS outside', 'identity': 'identity', 'fid': 'FID', 'kid': 'KID'}
 HIDDEN = {'alpha', 'mse_in', 'mse_out'}  # the last two are inside and outside again
 
@@ -18,31 +19,39 @@ HIDDEN = {'alpha', 'mse_in', 'mse_out'}  # the last two are inside and outside a
 def markdown(results: dict) -> str:
     """The comparison, the speed of the methods, and the robustness of the region."""
     settings, lines = results['settings'], results['table']
-    head = (f"{results['network']}; directions found at {', '.join(results['samples'])}, measured on {len(results['held_out'])} other samples at a mean "
-            f"squared change of {significant(settings['target'])} inside the region ([-1, 1] scale, pictures at {settings['resolution']}); means with 95 % bootstrap "
+    head = (f"{results['network']}; directions found at {', '.join(results['samples'])}, measured on "
+            f"{len(results['held_out'])} other samples at a mean "
+            f"squared change of {significant(settings['target'])} inside the region ([-1, 1] scale, pictures at "
+            f"{settings['resolution']}); means with 95 % bootstrap "
             'intervals over samples.')
     parts = [head, '', comparison_table(lines), '', speed_table(lines), '', robustness_table(results['robustness'])]
-    omitted = dict.fromkeys(f"- {line['row']}, {line['method']}: left out, {line['omitted']}" for line in lines if 'omitted' in line)
+    omitted = dict.fromkeys(f"- {line['row']}, {line['method']}: left out, {line['omitted']}" for line in lines
+                            if 'omitted' in line)
     notes = dict.fromkeys(f"- {line['method']}: {line['note']}" for line in lines if line.get('note'))
     return '\n'.join([*parts, '', *omitted, *notes]).rstrip() + '\n'
 
 
 def comparison_table(lines: Sequence[dict]) -> str:
-    """A line per row and method. Methods that miss the target on some edits say so under `reached`; their means are of the others."""
+    """A line per row and method. Methods that miss the target on some edits say so under `reached`; their means are of
+    the others.
+    """
     done = [line for line in lines if 'omitted' not in line]
     figures = [key for key in dict.fromkeys(key for line in done for key in line['figures']) if key not in HIDDEN]
     sets = list(dict.fromkeys(key for line in done for key in line['sets']))
     rows = []
     for line in lines:
-        name = line['row'] + (f" ({line['attribute']} {'+' if line['attribute_sign'] > 0 else '-'})" if line['attribute'] else '')
+        name = line['row'] + (f" ({line['attribute']} {'+' if line['attribute_sign'] > 0 else '-'})"
+                              if line['attribute'] else '')
         if 'omitted' in line:
             rows.append([name, line['method'], '-', '-', *['-'] * (len(figures) + len(sets))])
             continue
-        index = ', '.join(f"{number}{'' if len(line['signs']) > 1 else '+' if line['signs'][0] > 0 else '-'}" for number in line['index'])
+        index = ', '.join(f"{number}{'' if len(line['signs']) > 1 else '+' if line['signs'][0] > 0 else '-'}"
+                          for number in line['index'])
         rows.append([name, line['method'], f"{line['space']} {index}", f"{line['reached']}/{line['edits']}",
                      *(_interval(line['figures'].get(key)) for key in figures),
                      *('-' if line['sets'].get(key) is None else significant(line['sets'][key]) for key in sets)])
-    return _table(['row', 'method', 'direction', 'reached', *(HEADINGS.get(key, key) for key in (*figures, *sets))], rows)
+    return _table(['row', 'method', 'direction', 'reached', *(HEADINGS.get(key, key) for key in (*figures, *sets))],
+                  rows)
 
 
 def speed_table(lines: Sequence[dict]) -> str:
@@ -55,7 +64,8 @@ def speed_table(lines: Sequence[dict]) -> str:
         stages = {stage: float(np.mean([line['seconds'][stage] for line in group])) for stage in group[0]['seconds']}
         before = {stage: seconds for stage, seconds in stages.items() if stage != 'solve'}
         mark = '~' if any(line['extrapolated'] for line in group) else ''
-        rows.append([method, ', '.join(f'{mark}{significant(seconds)} s {stage}' for stage, seconds in before.items()) or '-',
+        rows.append([method, ', '.join(f'{mark}{significant(seconds)} s {stage}' for stage, seconds in before.items())
+                     or '-',
                      f"{significant(stages.get('solve', 0.0), 2)} s"])
     return _table(['method', 'once per sample', 'each region'], rows)
 
@@ -66,10 +76,12 @@ def robustness_table(entries: Sequence[dict]) -> str:
     for entry in entries:
         variant = re.sub('^(down|up|left|right) ', 'shifted ', re.sub('^sample .*', 'another sample', entry['variant']))
         groups.setdefault((entry['region'], variant), []).append(entry)
-    rows = [[region, variant, *(f'{np.median([entry[key] for entry in group]):.0f}' for key in ('first_angle', 'mean_angle', 'largest_angle')),
+    rows = [[region, variant, *(f'{np.median([entry[key] for entry in group]):.0f}'
+                                for key in ('first_angle', 'mean_angle', 'largest_angle')),
              significant(float(np.median([entry['leakage_ratio'] for entry in group])))]
             for (region, variant), group in groups.items()]
-    return _table(['region', 'variant', 'angle of direction 1', 'mean angle of the subspaces', 'largest angle', 'leakage, times the original\'s'], rows)
+    return _table(['region', 'variant', 'angle of direction 1', 'mean angle of the subspaces', 'largest angle',
+                   'leakage, times the original\'s'], rows)
 
 
 def _interval(figure: dict | None) -> str:
