@@ -10,7 +10,7 @@ from torch import Tensor
 
 from resefa_plugin.errors import NonFiniteError
 
-TOLERANCE = 0.02         # of the mean squared change
+TOLERANCE = 0.05         # of the mean squared change; misses of either sign average out
 MAX_EVALUATIONS = 12
 MAX_FACTOR = 4.0         # by which the step changes at once
 STALLED = 1.05           # a step that grew by half without more than 5 % of change has come to the end of the direction
@@ -43,7 +43,7 @@ class Matched:
 
 
 def match_change(render: Callable[[float], Edit], target: float, start: float) -> Matched:
-    """Finds the alpha with `render(alpha).inside` equal to the target within 2 %.
+    """Finds the alpha with `render(alpha).inside` equal to the target within 5 %.
 
     A secant on the logarithms of change and step, which is exact where the change is a power of the step; once the
     target is bracketed, steps stay in the bracket, and every third one halves it. A direction whose change stops
