@@ -17,7 +17,7 @@ from resefa_plugin.evaluation import Comparison, Row, Settings, parse_row
 from resefa_plugin.evaluation.intervals import bootstrap
 from resefa_plugin.evaluation.matching import Edit, match_change
 from resefa_plugin.evaluation.measures import Measures
-from resefa_plugin.evaluation.plots import curve_points, curves_plot
+from resefa_plugin.evaluation.plots import curve_points, curves_plot, shortened
 from resefa_plugin.evaluation.robustness import compare_subspaces, leakage, robustness, variants
 from resefa_plugin.evaluation.selection import renderer
 from resefa_plugin.evaluation.summary import summarize
@@ -349,6 +349,11 @@ def test_the_tables_say_what_is_extrapolated_and_group_the_shifts():
                for name, angle in (('up 10%', 10.0), ('left 10%', 20.0), ('sample seed0001', 40.0))]
     assert '| top | shifted 10% | 15 | 1 | 2 | 1.5 |' in robustness_table(entries)
     assert '| top | another sample | 40 |' in robustness_table(entries)
+
+
+def test_long_names_keep_their_ends():
+    assert shortened('resefa-quick') == 'resefa-quick'
+    assert shortened('folder/of/files/smile.npy:4-7') == '\u2026les/smile.npy:4-7'
 
 
 def test_the_curve_is_the_mean_of_each_multiple():

@@ -65,8 +65,7 @@ class Measures:
     def choose(self, space: LatentSpace, sample: Sample, offsets: Tensor, attribute: str,
                sign: int) -> tuple[int, int] | None:
         """The direction, from 0, and its sign that change an attribute most, and mainly it; None if there is none."""
-        changes = attribute_changes(space, [sample], offsets, self.networks, strength=1.0)
-        return best_direction(changes, attribute, sign=sign)
+        return best_direction(attribute_changes(space, [sample], offsets, self.networks), attribute, sign)
 
 
 ATTRIBUTE_NAMES = tuple(ATTRIBUTES)

@@ -16,6 +16,7 @@ COLOURS = [(0, 98, 155), (204, 85, 0), (34, 139, 87), (150, 60, 150), (190, 150,
            (200, 60, 90),
            (60, 170, 190), (30, 30, 30)]
 PANEL, SCALE, COLUMNS = (620, 500), 2, 2
+LEGEND = 240  # width of an entry
 DECADES = 7  # of an axis at most: what lies lower, such as no change at all, is drawn at its foot
 LEFT, RIGHT, UP, DOWN = 110, 30, 84, 80  # margins of a panel
 
@@ -47,8 +48,10 @@ def curves_plot(cells: Sequence[dict]) -> Image.Image:
     axes = [(max(math.floor(low), math.ceil(high) - DECADES), math.ceil(high + 1e-9)) for low,
             high in zip(decades.min(axis=0), decades.max(axis=0))]
     columns = min(COLUMNS, len(rows))
-    legend = 40 * math.ceil(len(methods) / 4) + 20
-    width, height = columns * PANEL[0], math.ceil(len(rows) / columns) * PANEL[1] + legend
+    width = columns * PANEL[0]
+    per_line = width // LEGEND
+    legend = 40 * math.ceil(len(methods) / per_line) + 20
+    height = math.ceil(len(rows) / columns) * PANEL[1] + legend
     canvas = Image.new('RGB', (SCALE * width, SCALE * height), PAPER)
     draw = ImageDraw.Draw(canvas)
     for number, row in enumerate(rows):
@@ -57,10 +60,10 @@ def curves_plot(cells: Sequence[dict]) -> Image.Image:
                axes)
     small = ImageFont.load_default(SCALE * 20)
     for number, method in enumerate(methods):
-        x, y = 40 + number % 4 * (width - 60) // 4, height - legend + 40 * (number // 4) + 20
+        x, y = 40 + number % per_line * LEGEND, height - legend + 40 * (number // per_line) + 20
         colour = COLOURS[number % len(COLOURS)]
         draw.line([SCALE * x, SCALE * y, SCALE * (x + 34), SCALE * y], colour, SCALE * 4)
-        draw.text((SCALE * (x + 44), SCALE * y), method, INK, small, 'lm')
+        draw.text((SCALE * (x + 44), SCALE * y), shortened(method), INK, small, 'lm')
     return canvas.resize((width, height), Image.Resampling.BOX)
 
 
@@ -92,3 +95,8 @@ def _panel(draw: ImageDraw.ImageDraw, x: int, y: int, title: str, lines: dict[st
         draw.line(places, colour, SCALE * 3, joint='curve')
         for column, line in places:
             draw.ellipse([column - SCALE * 4, line - SCALE * 4, column + SCALE * 4, line + SCALE * 4], colour)
+
+
+def shortened(name: str, length: int = 18) -> str:
+    """A name that fits the legend: the end of a longer one, where the names of files differ."""
+    return name if len(name) <= length else '\u2026' + name[1 - length:]
