@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import pathlib
+import time
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -105,10 +106,11 @@ class Comparison:
 
     def _compute(self, sample: Sample, row: Row, method: str, originals: list[tuple[Sample, Tensor]],
                  features: dict[str, Tensor], store: CellStore) -> dict:
+        start = time.perf_counter()
         cell, edited = compute_cell(self.hook, sample, row, method, originals, features, self._jacobians,
                                     self.settings, self.measures)
         cell = {'sample': sample.name, 'row': row.name, 'attribute': row.attribute, 'attribute_sign': row.sign,
-                'method': method} | cell
+                'method': method, 'elapsed': time.perf_counter() - start} | cell
         if edited is not None:
             signs = cell['signs']
             shown = cell['edits'][:STRIP_SAMPLES * len(signs)]
