@@ -173,7 +173,7 @@ def test_an_attribute_chooses_the_direction_and_its_sign(tmp_path, monkeypatch):
     assert seen == [('seed0000', (5, 6), 'eyes_open', -1)]
     monkeypatch.setattr(Measures, 'choose', lambda *args: None)
     line = compared(hook, tmp_path / 'none', rows, methods=('sefa',)).run()['table'][0]
-    assert line['omitted'] == "none of its 5 directions changes 'eyes_open' mainly, at the factorized sample"
+    assert line['omitted'] == "none of its 5 directions changes 'eyes_open' visibly at the factorized sample"
     assert not (tmp_path / 'none' / 'curves.png').exists()
 
 

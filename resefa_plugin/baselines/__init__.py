@@ -21,7 +21,7 @@ from resefa_plugin.baselines.sefa import sefa_directions
 from resefa_plugin.baselines.stylespace import stylespace_directions
 from resefa_plugin.errors import ResefaError
 
-__all__ = ['METHODS', 'Found', 'JacobianStore', 'Method', 'MethodError', 'Problem', 'method_file',
+__all__ = ['METHODS', 'NEED_JACOBIAN', 'Found', 'JacobianStore', 'Method', 'MethodError', 'Problem', 'method_file',
            'parse_method']
 
 Method = Callable[[Problem], Found]
@@ -38,6 +38,9 @@ METHODS: dict[str, Method] = {
     'sefa': sefa_directions,
     'random': random_directions,
 }
+
+
+NEED_JACOBIAN = {'resefa', 'lowrankgan'}  # the whole of it, in the space that is asked for
 
 
 def parse_method(spec: str) -> tuple[Method, tuple[int, ...] | None]:

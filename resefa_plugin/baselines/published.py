@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from resefa_plugin.baselines.problem import Found, MethodError, Problem
 from resefa_plugin.hooks.base import LatentSpace, Sample
+from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.jacobian import MAX_CHUNK, RegionJacobian
 
 SIDE = 256                                   # larger pictures are resized to it
@@ -45,9 +46,9 @@ def published_directions(problem: Problem) -> Found:
     solve = time.perf_counter() - start
     layers = problem.layers or _published_layers(problem)
     per_row = row_seconds(space, problem.sample)
-    return Found.of(directions, problem.hook.space(problem.space, layers), {'jacobian': per_row * grey.shape[1],
-                                                                            'solve': solve}, ('jacobian',),
-                    'edited in all layers' if layers is None else f'edited in layers {layers[0]}-{layers[-1]}')
+    note = 'edited in all layers' if layers is None else f'edited in layers {layers[0]}-{layers[-1]}'
+    return Found.of(directions, problem.hook.space(problem.space, layers),
+                    {'jacobian': per_row * grey.shape[1], 'solve': solve}, ('jacobian',), note)
 
 
 def solve_published(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
@@ -69,10 +70,10 @@ def solve_published(foreground: np.ndarray, background: np.ndarray) -> np.ndarra
 
 
 def _published_layers(problem: Problem) -> tuple[int, ...] | None:
-    """Layers 4-7 (or 8-11) of 18, at the same relative depth of this network; None for a network without w layers."""
-    count = problem.hook.layer_count(problem.space)
-    if not count:
+    """Layers 4-7 (or 8-11) of 18, at the same relative depth of this network; None for other families."""
+    if not isinstance(problem.hook, StyleBasedHook):
         return None
+    count = problem.hook.layer_count(problem.space)
     low, high = FINE_LAYERS if problem.attribute in FINE or problem.region.name in FINE else LAYERS
     return tuple(layer for layer in range(count) if low <= (layer + 0.5) * OF / count < high) or None
 
@@ -84,9 +85,7 @@ def _resized(pictures: Tensor) -> Tensor:
 
 
 def _grey_jacobian(problem: Problem, space: LatentSpace) -> np.ndarray:
-    """`[d, pixels]` float32: the derivative of the channel sum of the resized picture, kept with the other
-    Jacobians.
-    """
+    """`[d, pixels]` float32: the derivative of the channel sum of the resized picture, computed once per sample."""
     kept = problem.jacobians.published
     if problem.sample.name not in kept:
         jacobian = RegionJacobian(problem.hook, space, problem.sample, max(problem.hook.image_shape[1:]))

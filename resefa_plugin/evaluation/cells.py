@@ -8,7 +8,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from resefa_plugin.baselines import Found, JacobianStore, MethodError, Problem, parse_method
-from resefa_plugin.evaluation.matching import match_change
+from resefa_plugin.errors import SolverError
+from resefa_plugin.evaluation.matching import Edit, match_change
 from resefa_plugin.evaluation.measures import Measures
 from resefa_plugin.evaluation.rows import Row
 from resefa_plugin.evaluation.selection import Choice, choose, renderer
@@ -35,7 +36,7 @@ def compute_cell(hook: GeneratorHook, sample: Sample, row: Row, spec: str, held_
         found = method(Problem(hook, settings.space, sample, row.region, settings.num_directions, jacobians, layers,
                                row.attribute))
         choice = choose(hook, found, sample, row, settings.target, settings.resolution, measures.choose)
-    except MethodError as error:
+    except (MethodError, SolverError) as error:
         return {'omitted': str(error)}, None
     partition = RegionPartition(row.region.at(*held_out[0][1].shape[2:]), row.name)
     edits, curve, pictures = [], [], []
@@ -44,29 +45,30 @@ def compute_cell(hook: GeneratorHook, sample: Sample, row: Row, spec: str, held_
         for sign in choice.signs:
             render = renderer(found.space, other, choice.direction, sign, original, partition, settings.resolution)
             matched = match_change(render, settings.target, choice.start)
-            edits.append({'sample': other.name, 'sign': sign, 'alpha': matched.edit.alpha,
-                          'inside': matched.edit.inside,
-                          'outside': matched.edit.outside, 'reached': matched.reached,
+            edits.append({'sample': other.name, 'sign': sign, **_figures(matched.edit), 'reached': matched.reached,
                           'evaluations': matched.evaluations})
             pictures.append(matched.edit.picture)
             if number < settings.curve_samples and matched.reached:
-                curve += [{'sample': other.name, 'sign': sign, 'multiple': multiple, 'inside': edit.inside,
-                           'outside': edit.outside}
-                          for multiple in settings.multiples
-                          for edit in [matched.edit if multiple == 1 else render(multiple * matched.edit.alpha)]]
+                for multiple in settings.multiples:
+                    edit = matched.edit if multiple == 1 else render(multiple * matched.edit.alpha)
+                    curve.append({'sample': other.name, 'sign': sign, 'multiple': multiple, **_figures(edit)})
     edited = torch.stack(pictures)
     originals = torch.cat([original for _, original in held_out]).repeat_interleave(len(choice.signs), dim=0)
     for key, values in measures.of_pairs(originals, edited, partition).items():
         for edit, value in zip(edits, values):
             edit[key] = value
-    return _record(found, choice, edits, curve) | {'sets': measures.of_sets(features,
-                                                                            measures.features(edited))}, edited
+    sets = measures.of_sets(features, measures.features(edited))
+    return _record(found, choice, edits, curve) | {'sets': sets}, edited
+
+
+def _figures(edit: Edit) -> dict[str, float]:
+    return {'alpha': edit.alpha, 'inside': edit.inside, 'outside': edit.outside}
 
 
 def _record(found: Found, choice: Choice, edits: list[dict], curve: list[dict]) -> dict:
     layers = found.space.layers
     return {'space': found.space.name, 'layers': None if layers is None else list(layers),
-            'directions': len(found.directions),
-            'index': choice.index + 1, 'signs': list(choice.signs), 'seconds': dict(found.seconds),
-            'extrapolated': list(found.extrapolated), 'note': found.note, 'candidates': choice.candidates,
+            'directions': len(found.directions), 'index': choice.index + 1, 'signs': list(choice.signs),
+            'seconds': dict(found.seconds), 'extrapolated': list(found.extrapolated), 'note': found.note,
+            'candidates': [_figures(match.edit) | {'reached': match.reached} for match in choice.candidates],
             'direction': np.asarray(choice.direction, float).round(7).tolist(), 'edits': edits, 'curve': curve}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from resefa_plugin import pictures
-from resefa_plugin.baselines import JacobianStore, parse_method
+from resefa_plugin.baselines import NEED_JACOBIAN, JacobianStore, parse_method
 from resefa_plugin.directions import package_versions
 from resefa_plugin.editing import render_edits
 from resefa_plugin.errors import RegionError, ResefaError
@@ -68,13 +68,13 @@ class Comparison:
             parse_method(spec)
         if len({row.name for row in rows}) < len(rows):
             raise RegionError(f"two rows of one name among {', '.join(row.name for row in rows)}: name one of them, as "
-                              f"in NAME=REGION")
+                              'in NAME=REGION')
         unknown = sorted(set(alternatives or {}) - {row.name for row in rows})
         if unknown:
             raise ResefaError(f"--variant={unknown[0]}: no row has that name; rows are "
                               f"{', '.join(row.name for row in rows)}")
-        self._further, self._alternatives = [sample for sample in further
-                                             if sample.name not in names], alternatives or {}
+        self._further = [sample for sample in further if sample.name not in names]
+        self._alternatives = alternatives or {}
         self.hook, self.measures = hook, measures
         self.samples, self.held_out, self.rows = list(samples), list(held_out), list(rows)
         resolution = settings.resolution or default_resolution(hook.image_shape)
@@ -123,6 +123,10 @@ class Comparison:
         return store.save(cell, sample, row, method)
 
     def _robustness(self) -> list[dict]:
+        """Empty where no method needs a whole Jacobian, which may be out of reach, and nothing was asked about it."""
+        needed = NEED_JACOBIAN & {method.partition(':')[0] for method in self.settings.methods}
+        if not (needed or self._further or self._alternatives):
+            return []
         regions: dict[bytes, RegionPartition] = {}
         alternatives: dict[str, dict[str, RegionPartition]] = {}
         for row in self.rows:  # rows may share a region and differ in the attribute

@@ -1,6 +1,4 @@
-"""The metrics of a comparison, and the choice of a direction by attribute: what `metrics` and `attributes` are used for
-here.
-"""
+"""What a comparison takes from `metrics` and `attributes`: figures of edits, and a direction by what it changes."""
 
 from __future__ import annotations
 

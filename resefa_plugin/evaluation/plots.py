@@ -13,8 +13,7 @@ from resefa_plugin.pictures import FAINT, INK, MUTED, PAPER, significant
 
 # Distinct in lightness as well as in hue; the first is the accent of the other pictures.
 COLOURS = [(0, 98, 155), (204, 85, 0), (34, 139, 87), (150, 60, 150), (190, 150, 20), (110, 90, 70), (150, 155, 160),
-           (200, 60, 90),
-           (60, 170, 190), (30, 30, 30)]
+           (200, 60, 90), (60, 170, 190), (30, 30, 30)]
 PANEL, SCALE, COLUMNS = (620, 500), 2, 2
 LEGEND = 240  # width of an entry
 DECADES = 7  # of an axis at most: what lies lower, such as no change at all, is drawn at its foot
@@ -45,8 +44,8 @@ def curves_plot(cells: Sequence[dict]) -> Image.Image:
         raise ResefaError('no method reached the target on the samples of the curves, so that there is nothing to '
                           'plot: lower the target')
     decades = np.log10(positive)
-    axes = [(max(math.floor(low), math.ceil(high) - DECADES), math.ceil(high + 1e-9)) for low,
-            high in zip(decades.min(axis=0), decades.max(axis=0))]
+    axes = [(max(math.floor(low), math.ceil(high) - DECADES), math.ceil(high + 1e-9))
+            for low, high in zip(decades.min(axis=0), decades.max(axis=0))]
     columns = min(COLUMNS, len(rows))
     width = columns * PANEL[0]
     per_line = width // LEGEND
@@ -68,14 +67,13 @@ def curves_plot(cells: Sequence[dict]) -> Image.Image:
 
 
 def _panel(draw: ImageDraw.ImageDraw, x: int, y: int, title: str, lines: dict[str, list[tuple[float, float]]],
-           methods: list[str],
-           axes: list[tuple[int, int]]) -> None:
+           methods: list[str], axes: list[tuple[int, int]]) -> None:
     left, right, top, bottom = x + LEFT, x + PANEL[0] - RIGHT, y + UP, y + PANEL[1] - DOWN
     small, large = ImageFont.load_default(SCALE * 18), ImageFont.load_default(SCALE * 24)
 
     def place(point: tuple[float, float]) -> tuple[float, float]:
-        shares = [max((math.log10(value) - low) / (high - low), 0) if value > 0 else 0 for value,
-                  (low, high) in zip(point, axes)]
+        shares = [max((math.log10(value) - low) / (high - low), 0) if value > 0 else 0
+                  for value, (low, high) in zip(point, axes)]
         return SCALE * (left + shares[0] * (right - left)), SCALE * (bottom - shares[1] * (bottom - top))
 
     draw.text((SCALE * left, SCALE * (y + 40)), title, INK, large, 'ls')

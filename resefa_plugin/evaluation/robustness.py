@@ -12,14 +12,13 @@ import numpy as np
 import scipy.linalg
 from scipy import ndimage
 
-from resefa_plugin.errors import RegionError
+from resefa_plugin.errors import RegionError, SolverError
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.jacobian import RegionJacobian
 from resefa_plugin.rayleigh import solve_rayleigh
 from resefa_plugin.regions import RegionPartition
 
 SHARES = (0.1, 0.25)  # of the region's side (the root of its area), by which it is shifted, grown and shrunk
-
 SUBSPACE = 3  # directions that span the compared subspaces
 
 
@@ -47,9 +46,7 @@ def variants(region: RegionPartition, shares: Sequence[float] = SHARES) -> dict[
 
 
 def compare_subspaces(reference: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """Angles in degrees between directions `[k, d]`: of the first ones, and the largest and the mean principal angle of
-    the spans.
-    """
+    """Angles in degrees between directions `[k, d]`: of the first ones, and principal angles of the spans."""
     first = abs(reference[0] @ other[0]) / (np.linalg.norm(reference[0]) * np.linalg.norm(other[0]))
     angles = np.degrees(scipy.linalg.subspace_angles(reference.T, other.T))
     return {'first_angle': float(np.degrees(np.arccos(min(first, 1.0)))), 'largest_angle': float(angles.max()),
@@ -57,10 +54,10 @@ def compare_subspaces(reference: np.ndarray, other: np.ndarray) -> dict[str, flo
 
 
 def leakage(direction: np.ndarray, gram: tuple, region: RegionPartition, shape: tuple[int, int]) -> float:
-    """Mean squared change outside over that inside, to first order (Eq. 3 over Eq. 5)."""
+    """Mean squared change outside over that inside, to first order (Eq. 3 over Eq. 5), cut to 1e-12 ... 1e12."""
     share = region.at(*shape).mean()
     inside, outside = (float(direction @ matrix.cpu().numpy() @ direction) for matrix in gram)
-    return (outside / (1 - share)) / (inside / share)
+    return float(np.clip((outside / (1 - share)) / max(inside / share, 1e-300), 1e-12, 1e12))
 
 
 def robustness(jacobians: Sequence[tuple[Sample, RegionJacobian]], regions: Sequence[RegionPartition],
@@ -79,7 +76,7 @@ def robustness(jacobians: Sequence[tuple[Sample, RegionJacobian]], regions: Sequ
     """
     entries = []
     for sample, jacobian in jacobians:
-        shape, k = jacobian.image_shape[1:], min(num_directions, jacobian.space.dim - 1 or 1)
+        shape, k = jacobian.image_shape[1:], min(num_directions, jacobian.space.dim)
         for region in regions:
             gram = jacobian.gram(region)
             own = solve_rayleigh(*gram, k).directions
@@ -88,13 +85,13 @@ def robustness(jacobians: Sequence[tuple[Sample, RegionJacobian]], regions: Sequ
             for name, variant in {**variants(region), **(alternatives or {}).get(region.name, {})}.items():
                 try:
                     others[name] = solve_rayleigh(*jacobian.gram(variant), k).directions
-                except RegionError:
-                    continue  # nothing of it is left at this resolution
+                except (RegionError, SolverError):
+                    continue  # nothing of it is left at this resolution, or nothing in it changes
             for another, foreign in jacobians:
                 if another is not sample:
                     others[f'sample {another.name}'] = solve_rayleigh(*foreign.gram(region), k).directions
             entries += [{'sample': sample.name, 'region': region.name, 'variant': name,
                          **compare_subspaces(own, directions), 'leakage': base,
-                         'leakage_ratio': leakage(directions[0], gram, region, shape) / base if base else None}
+                         'leakage_ratio': leakage(directions[0], gram, region, shape) / base}
                         for name, directions in others.items()]
     return entries

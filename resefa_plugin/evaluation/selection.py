@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from resefa_plugin.baselines import Found, MethodError
+from resefa_plugin.editing import mean_square, render_edits
 from resefa_plugin.evaluation.matching import Edit, Matched, match_change
 from resefa_plugin.evaluation.rows import Row
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
 from resefa_plugin.jacobian import RegionJacobian
-from resefa_plugin.editing import mean_square, render_edits
 from resefa_plugin.regions import RegionPartition
 
 # (space, sample, offsets [k, d], attribute, sign) -> (number of a direction, its sign), or None
@@ -29,18 +29,18 @@ class Choice:
         index: its number among the method's, from 0.
         signs: the signs that are tried: one if an attribute decides it, else both.
         start: alpha that matched the target at the factorized sample.
-        candidates: for each of the method's directions, alpha, inside, outside and whether the target was reached.
+        candidates: what each of the method's directions came to at the factorized sample, sign +1.
     """
 
     direction: np.ndarray
     index: int
     signs: tuple[int, ...]
     start: float
-    candidates: list[dict[str, float]]
+    candidates: list[Matched]
 
 
 def choose(hook: GeneratorHook, found: Found, sample: Sample, row: Row, target: float, resolution: int | None,
-           chooser: Chooser | None) -> Choice:
+           chooser: Chooser) -> Choice:
     """Chooses by the row's attribute, else by the least change outside, at matched change, at the factorized sample.
 
     Raises MethodError if the row names an attribute that none of the directions changes.
@@ -58,14 +58,12 @@ def choose(hook: GeneratorHook, found: Found, sample: Sample, row: Row, target: 
         offsets = torch.from_numpy(found.directions * np.array([[match.edit.alpha] for match in matches], np.float32))
         chosen = chooser(found.space, sample, offsets, row.attribute, row.sign)
         if chosen is None:
-            raise MethodError(f"none of its {len(matches)} directions changes '{row.attribute}' mainly, at the "
-                              f"factorized sample")
+            raise MethodError(f"none of its {len(matches)} directions changes '{row.attribute}' visibly at the "
+                              'factorized sample')
         index, signs = chosen[0], (chosen[1],)
     else:
         index = min(range(len(matches)), key=lambda i: _preference(matches[i]))
-    return Choice(found.directions[index], index, signs, matches[index].edit.alpha,
-                  [{'alpha': m.edit.alpha, 'inside': m.edit.inside, 'outside': m.edit.outside, 'reached': m.reached}
-                   for m in matches])
+    return Choice(found.directions[index], index, signs, matches[index].edit.alpha, matches)
 
 
 def renderer(space: LatentSpace, sample: Sample, direction: np.ndarray, sign: int, original: torch.Tensor,

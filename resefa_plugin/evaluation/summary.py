@@ -50,6 +50,5 @@ def _line(row: str, method: str, group: list[dict]) -> dict:
     seconds = {stage: float(np.mean([cell['seconds'][stage] for cell in done])) for stage in done[0]['seconds']}
     return line | {'space': done[0]['space'], 'layers': done[0]['layers'], 'index': [cell['index'] for cell in done],
                    'signs': done[0]['signs'], 'edits': len(edits), 'reached': len(reached), 'figures': figures,
-                   'sets': sets,
-                   'seconds': seconds, 'extrapolated': done[0]['extrapolated'], 'note': done[0]['note'],
+                   'sets': sets, 'seconds': seconds, 'extrapolated': done[0]['extrapolated'], 'note': done[0]['note'],
                    'omitted_samples': len(group) - len(done)}

@@ -10,9 +10,8 @@ import numpy as np
 from resefa_plugin.pictures import significant
 
 # figure -> heading; others appear under their own name
-HEADINGS = {'inside': 'MSE inside', 'outside': 'MSE outside', 'localisation': 'localisation',
-            'lpips_in': 'LPIPS inside',
-            'lpips_out': 'LPIPS outside', 'identity': 'identity', 'fid': 'FID', 'kid': 'KID'}
+HEADINGS = {'inside': 'MSE inside', 'outside': 'MSE outside', 'lpips_in': 'LPIPS inside', 'lpips_out': 'LPIPS outside',
+            'fid': 'FID', 'kid': 'KID'}
 HIDDEN = {'alpha', 'mse_in', 'mse_out'}  # the last two are inside and outside again
 
 
@@ -20,11 +19,16 @@ def markdown(results: dict) -> str:
     """The comparison, the speed of the methods, and the robustness of the region."""
     settings, lines = results['settings'], results['table']
     head = (f"{results['network']}; directions found at {', '.join(results['samples'])}, measured on "
-            f"{len(results['held_out'])} other samples at a mean "
-            f"squared change of {significant(settings['target'])} inside the region ([-1, 1] scale, pictures at "
-            f"{settings['resolution']}); means with 95 % bootstrap "
+            f"{len(results['held_out'])} other samples at a mean squared change of {significant(settings['target'])} "
+            f"inside the region ([-1, 1] scale, pictures at {settings['resolution']}); means with 95 % bootstrap "
             'intervals over samples.')
-    parts = [head, '', comparison_table(lines), '', speed_table(lines), '', robustness_table(results['robustness'])]
+    parts = [head, '', comparison_table(lines)]
+    if any(line.get('seconds') for line in lines):
+        parts += ['', 'Time of each method in this run; `~` is extrapolated from a part that was timed:', '',
+                  speed_table(lines)]
+    if results['robustness']:
+        parts += ['', 'ReSeFa with another form of the region, or at another sample, against the region itself; angles '
+                  'in degrees, leakage to first order:', '', robustness_table(results['robustness'])]
     omitted = dict.fromkeys(f"- {line['row']}, {line['method']}: left out, {line['omitted']}" for line in lines
                             if 'omitted' in line)
     notes = dict.fromkeys(f"- {line['method']}: {line['note']}" for line in lines if line.get('note'))
@@ -63,10 +67,9 @@ def speed_table(lines: Sequence[dict]) -> str:
             continue
         stages = {stage: float(np.mean([line['seconds'][stage] for line in group])) for stage in group[0]['seconds']}
         before = {stage: seconds for stage, seconds in stages.items() if stage != 'solve'}
-        mark = '~' if any(line['extrapolated'] for line in group) else ''
-        rows.append([method, ', '.join(f'{mark}{significant(seconds)} s {stage}' for stage, seconds in before.items())
-                     or '-',
-                     f"{significant(stages.get('solve', 0.0), 2)} s"])
+        texts = [f"{'~' if stage in group[0]['extrapolated'] else ''}{significant(seconds)} s {stage}"
+                 for stage, seconds in before.items()]
+        rows.append([method, ', '.join(texts) or '-', f"{significant(stages.get('solve', 0.0), 2)} s"])
     return _table(['method', 'once per sample', 'each region'], rows)
 
 

@@ -35,8 +35,8 @@ def _networks(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
               help='Seeds to measure on, none of those that are factorized')
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
               help='A row of the table: a region, see below, or REGION:ATTRIBUTE+ or - to choose each method\'s '
-                   'direction by what it changes, e.g. '
-                   f'close-eyes=eyes:eyes_open-. Attributes: {", ".join(ATTRIBUTE_NAMES)}')
+                   'direction by what it changes, e.g. close-eyes=eyes:eyes_open-. Attributes: '
+                   + ', '.join(ATTRIBUTE_NAMES))
 @click.option('--methods', metavar='LIST', callback=_names, default=','.join(METHODS), show_default=True,
               help='Methods, each also with layers as in sefa:4-7')
 @click.option('--directions', 'files', metavar='FILE', multiple=True,
@@ -69,8 +69,8 @@ def _networks(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
 @options.outdir_option
 @options.user_errors
 def evaluate(network, function, noise_mode, repo, trust_pickle, eval_seeds, regions, methods, files, metrics, paths,
-             fetch, space, num_directions,
-             target_mse, resolution, curve_samples, other_seeds, variants, jacobian_dir, device, outdir, **which):
+             fetch, space, num_directions, target_mse, resolution, curve_samples, other_seeds, variants, jacobian_dir,
+             device, outdir, **which):
     """Compare methods at the same change inside a region, on samples that took no part in finding the directions.
 
     Writes table.md, results.json, curves.png (change outside against change inside as the strength grows) and a sheet
@@ -97,8 +97,7 @@ def evaluate(network, function, noise_mode, repo, trust_pickle, eval_seeds, regi
     measures = Measures(metrics, Networks(paths, fetch, device))
     rows = [parse_row(spec, hook.image_shape[1:], ATTRIBUTE_NAMES) for spec in regions]
     settings = Settings(space or ('w' if 'w' in hook.space_names else hook.space_names[0]), (*methods, *files),
-                        target_mse, num_directions, resolution,
-                        curve_samples, jacobian_dir=jacobian_dir)
+                        target_mse, num_directions, resolution, curve_samples, jacobian_dir=jacobian_dir)
     alternatives: dict[str, dict[str, RegionPartition]] = {}
     for variant in variants:
         row, _, region = variant.partition('=')
