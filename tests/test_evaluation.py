@@ -190,6 +190,19 @@ def test_a_method_that_has_nothing_to_offer_is_a_row_with_its_reason(tmp_path):
     assert '| top | sefa | - | - |' in text and '- top, sefa: left out, SeFa factorizes the affine maps' in text
 
 
+def test_a_solver_that_fails_is_a_row_too(tmp_path, monkeypatch):
+    monkeypatch.setattr('resefa_plugin.baselines.robust_pca.MAX_ITERATIONS', 1)
+    results = compared(PatchHook(), tmp_path, methods=('lowrankgan', 'random')).run()
+    assert results['table'][0]['omitted'].startswith('robust PCA did not converge')
+    assert results['table'][1]['reached'] == 6
+
+
+def test_no_jacobian_is_computed_where_no_method_needs_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(RegionJacobian, 'compute', lambda *args: pytest.fail('computed'))
+    results = compared(PatchHook(), tmp_path, methods=('sefa', 'random', 'resefa-quick')).run()
+    assert results['robustness'] == [] and 'another form of the region' not in (tmp_path / 'table.md').read_text()
+
+
 def test_saturation_is_counted_and_not_dropped(tmp_path):
     hook = FunctionHook(lambda z: 0.05 * torch.tanh(z[:, :1, None, None] * torch.ones(1, 1, 16, 16)), 2)
     mask = np.zeros((16, 16), bool)
