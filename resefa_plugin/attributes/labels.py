@@ -16,7 +16,7 @@ from resefa_plugin.metrics.metric_networks import Networks
 THRESHOLD = 0.8
 
 
-def labels(changes: AttributeChanges) -> list[str]:
+def direction_labels(changes: AttributeChanges) -> list[str]:
     """A label for each direction: what positive strength does, `mouth opens +`; empty where nothing is clear.
 
     The attribute that changes most, if that is at least THRESHOLD and in the same way at all samples.
@@ -32,15 +32,15 @@ def labels(changes: AttributeChanges) -> list[str]:
 
 def suggest_labels(space: LatentSpace, samples: Sequence[Sample], offsets: Tensor, networks: Networks,
                    strength: float = STRENGTH, resolution: int | None = None) -> list[str]:
-    """Labels of directions: arguments as `attribute_changes`, result as `labels`."""
-    return labels(attribute_changes(space, samples, offsets, networks, strength, resolution))
+    """Labels of directions: arguments as `attribute_changes`, result as `direction_labels`."""
+    return direction_labels(attribute_changes(space, samples, offsets, networks, strength, resolution))
 
 
 def best_direction(changes: AttributeChanges, attribute: str, sign: int = 1) -> tuple[int, int] | None:
     """The direction of a set that changes one attribute most, and the way to go.
 
     Args:
-        changes: of the set.
+        changes: of the set. Let it be the directions of the fitting region: those of the mouth move the nose, too.
         attribute: one of ATTRIBUTES.
         sign: 1 for more of the attribute, -1 for less (`eyes_open`, -1: closes the eyes).
 

@@ -21,7 +21,8 @@ class Attribute:
 
     Attributes:
         score: of the parts of a picture, growing with the attribute.
-        scale: the standard deviation of the score over faces: seeds 0 to 11 of the demo generator at truncation 0.7.
+        scale: the standard deviation of the score over faces: seeds 0 to 11 of the demo generator at truncation 0.7, two of
+            them with glasses, which hide the eyes.
         more: what is seen when it grows. less: when it falls.
     """
 
@@ -46,12 +47,12 @@ def _brow_height(parts: FaceParts) -> Tensor:
 
 
 ATTRIBUTES: dict[str, Attribute] = {
-    'eyes_open': Attribute(lambda parts: parts.area(*EYES), 1.0, 'eyes open', 'eyes close'),
-    'mouth_open': Attribute(lambda parts: parts.area('mouth'), 1.0, 'mouth opens', 'mouth closes'),
-    'lipstick': Attribute(_redness, 1.0, 'lipstick', 'paler lips'),
-    'nose_size': Attribute(lambda parts: parts.area('nose'), 1.0, 'nose grows', 'nose shrinks'),
-    'mouth_width': Attribute(lambda parts: parts.moments('mouth', *LIPS)[2], 1.0, 'mouth widens', 'mouth narrows'),
-    'brow_height': Attribute(_brow_height, 1.0, 'brows rise', 'brows sink'),
+    'eyes_open': Attribute(lambda parts: parts.area(*EYES), 0.0022, 'eyes open', 'eyes close'),
+    'mouth_open': Attribute(lambda parts: parts.area('mouth'), 0.0032, 'mouth opens', 'mouth closes'),
+    'lipstick': Attribute(_redness, 0.095, 'lipstick', 'paler lips'),
+    'nose_size': Attribute(lambda parts: parts.area('nose'), 0.0015, 'nose grows', 'nose shrinks'),
+    'mouth_width': Attribute(lambda parts: parts.moments('mouth', *LIPS)[2], 0.0069, 'mouth widens', 'mouth narrows'),
+    'brow_height': Attribute(_brow_height, 0.0137, 'brows rise', 'brows sink'),
 }
 
 
@@ -62,7 +63,8 @@ def attribute_scores(images: Tensor, networks: Networks) -> dict[str, Tensor]:
         images: `[N, 1 or 3, H, W]` in [-1, 1].
         networks: with `parsing`.
 
-    Returns: `[N]` float64 by attribute, in units of the spread over faces (`Attribute.scale`).
+    Returns: `[N]` float64 by attribute, in units of the spread over faces (`Attribute.scale`); NaN where a part that is needed is
+        not seen.
     """
     rows = []
     for image in images:
