@@ -24,7 +24,7 @@ def test_a_small_comparison_writes_its_files(tiny, tmp_path):
                  '--variant=part=9,9,16,16', f'--outdir={tmp_path}/out')
     assert result.exit_code == 0, result.output
     table = (tmp_path / 'out' / 'table.md').read_text()
-    assert table in result.output and '| part | sefa:1-3 | w' in table and 'smile.npy:4-7 | w 1 |' in table
+    assert table in result.output and '| part | sefa:1-3 | w:1-3 ' in table and 'smile.npy:4-7 | w:4-7 1 |' in table
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'cells', 'curves.png', 'options.json', 'part.png',
                                                                     'results.json', 'table.md'}
     results = json.loads((tmp_path / 'out' / 'results.json').read_text())

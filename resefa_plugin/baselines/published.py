@@ -46,9 +46,8 @@ def published_directions(problem: Problem) -> Found:
     solve = time.perf_counter() - start
     layers = problem.layers or _published_layers(problem)
     per_row = row_seconds(space, problem.sample)
-    note = 'edited in all layers' if layers is None else f'edited in layers {layers[0]}-{layers[-1]}'
     return Found.of(directions, problem.hook.space(problem.space, layers),
-                    {'jacobian': per_row * grey.shape[1], 'solve': solve}, ('jacobian',), note)
+                    {'jacobian': per_row * grey.shape[1], 'solve': solve}, ('jacobian',))
 
 
 def solve_published(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ def comparison_table(lines: Sequence[dict]) -> str:
             continue
         index = ', '.join(f"{number}{'' if len(line['signs']) > 1 else '+' if line['signs'][0] > 0 else '-'}"
                           for number in line['index'])
-        rows.append([name, line['method'], f"{line['space']} {index}", f"{line['reached']}/{line['edits']}",
+        rows.append([name, line['method'], f"{_space(line)} {index}", f"{line['reached']}/{line['edits']}",
                      *(_interval(line['figures'].get(key)) for key in figures),
                      *('-' if line['sets'].get(key) is None else significant(line['sets'][key]) for key in sets)])
     return _table(['row', 'method', 'direction', 'reached', *(HEADINGS.get(key, key) for key in (*figures, *sets))],
@@ -85,6 +85,12 @@ def robustness_table(entries: Sequence[dict]) -> str:
             for (region, variant), group in groups.items()]
     return _table(['region', 'variant', 'angle of direction 1', 'mean angle of the subspaces', 'largest angle',
                    'leakage, times the original\'s'], rows)
+
+
+def _space(line: dict) -> str:
+    """`w`, or `w:4-7` where an edit acts on some layers."""
+    layers = line['layers']
+    return line['space'] if layers is None else f"{line['space']}:{layers[0]}-{layers[-1]}"
 
 
 def _interval(figure: dict | None) -> str:
