@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -9,7 +11,7 @@ import torch
 
 from resefa_plugin.baselines import METHODS, JacobianStore, MethodError, Problem, parse_method
 from resefa_plugin.baselines.lowrankgan import project_principal_vectors
-from resefa_plugin.baselines.published import published_rows, solve_published
+from resefa_plugin.baselines.published import grey_jacobian, published_rows, solve_published
 from resefa_plugin.baselines.robust_pca import robust_pca
 from resefa_plugin.baselines.stylespace import channel_energies, local_channels
 from resefa_plugin.errors import DirectionsError, ResefaError, SolverError
@@ -181,7 +183,7 @@ def test_the_published_procedure_sums_channels_and_takes_nearest_neighbours():
     asked = problem(hook, mask, 'z')
     with pytest.raises(MethodError):  # nothing that it sees changes the rest
         METHODS['published'](asked)
-    grey = asked.jacobians.published['seed0000'].reshape(3, 256, 256)
+    grey = grey_jacobian(asked, hook.space('z')).reshape(3, 256, 256)
     assert not grey[:2].any() and np.array_equal(grey[2], np.tile(np.arange(256) < 128, (256, 1)) * 3.0)
 
 
@@ -220,6 +222,17 @@ def test_resefa_without_the_jacobian_gives_the_dense_answer(name, space, dim):
     dense = solve_rayleigh(*jacobian.gram(asked.region), 1)
     assert found.space.name == space and found.directions.shape == (1, dim)
     assert same_lines(found.directions, dense.directions, 1e-3)  # the tolerance of the search
+
+
+@pytest.mark.parametrize('name', ['resefa-s', 'stylespace'])
+def test_what_takes_long_is_found_once_for_rows_that_share_a_region(name):
+    hook = PatchHook()
+    asked = problem(hook, hook.patch_mask(4))
+    found = METHODS[name](asked)
+    other_attribute = dataclasses.replace(asked, attribute='lipstick')
+    other_region = dataclasses.replace(asked, region=RegionPartition(hook.patch_mask(5), 'part'))
+    assert METHODS[name](other_attribute) is found
+    assert not np.array_equal(METHODS[name](other_region).directions, found.directions)
 
 
 def test_a_kept_jacobian_is_timed_by_extrapolation(tmp_path):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pathlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +15,8 @@ from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
 from resefa_plugin.jacobian import MAX_CHUNK, RegionJacobian
 from resefa_plugin.regions import RegionPartition
+
+T = TypeVar('T')
 
 
 class MethodError(ResefaError):
@@ -32,8 +36,14 @@ class JacobianStore:
     def __init__(self, hook: GeneratorHook, space: str, resolution: int | None = None,
                  folder: str | pathlib.Path | None = None):
         self.hook, self.space_name, self.resolution, self.folder = hook, space, resolution, folder
-        self.published: dict[str, np.ndarray] = {}  # by sample name, the Jacobian of `baselines.published`
+        self._once: dict[tuple, Any] = {}
         self._kept: dict[tuple, tuple[RegionJacobian, float, bool]] = {}
+
+    def once(self, key: tuple, compute: Callable[[], T]) -> T:
+        """What `compute` returned when it was first called with this key, for what a method shares between problems."""
+        if key not in self._once:
+            self._once[key] = compute()
+        return self._once[key]
 
     def get(self, sample: Sample, layers: tuple[int, ...] | None = None) -> tuple[RegionJacobian, float, bool]:
         """The computed Jacobian, the seconds that it takes, and whether those are extrapolated.
@@ -87,6 +97,11 @@ class Problem:
     jacobians: JacobianStore
     layers: tuple[int, ...] | None = None
     attribute: str = ''
+
+    @property
+    def key(self) -> tuple:
+        """Sample, region, layers and number of directions: equal where only the name or the attribute differs."""
+        return self.sample.name, self.region.mask.tobytes(), self.layers, self.num_directions
 
 
 @dataclass(frozen=True)

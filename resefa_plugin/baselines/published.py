@@ -38,7 +38,7 @@ def published_directions(problem: Problem) -> Found:
     Raises MethodError if the background's Gram matrix is singular, as `numpy.linalg.inv` does.
     """
     space = problem.hook.space(problem.space)
-    grey = _grey_jacobian(problem, space)
+    grey = grey_jacobian(problem, space)
     mask = torch.tensor(problem.region.mask)[None, None].float()
     inside = (_resized(mask) > 0.5).flatten().numpy()
     start = time.perf_counter()
@@ -83,15 +83,14 @@ def _resized(pictures: Tensor) -> Tensor:
     return pictures if longer <= SIDE else functional.interpolate(pictures, scale_factor=SIDE / longer, mode='nearest')
 
 
-def _grey_jacobian(problem: Problem, space: LatentSpace) -> np.ndarray:
+def grey_jacobian(problem: Problem, space: LatentSpace) -> np.ndarray:
     """`[d, pixels]` float32: the derivative of the channel sum of the resized picture, computed once per sample."""
-    kept = problem.jacobians.published
-    if problem.sample.name not in kept:
+    def compute() -> np.ndarray:
         jacobian = RegionJacobian(problem.hook, space, problem.sample, max(problem.hook.image_shape[1:]))
         chunks = torch.eye(space.dim).split(MAX_CHUNK)
-        kept[problem.sample.name] = torch.cat([_resized(jacobian.jvp(V)).sum(dim=1).flatten(1).cpu()
-                                               for V in chunks]).numpy()
-    return kept[problem.sample.name]
+        return torch.cat([_resized(jacobian.jvp(V)).sum(dim=1).flatten(1).cpu() for V in chunks]).numpy()
+
+    return problem.jacobians.once(('published', problem.sample.name), compute)
 
 
 def published_rows(space: LatentSpace, sample: Sample) -> Iterator[Tensor]:

@@ -40,6 +40,10 @@ def resefa_stylespace_directions(problem: Problem) -> Found:
 
 
 def _matrix_free(problem: Problem, space: LatentSpace) -> Found:
+    return problem.jacobians.once(('resefa', space.name, *problem.key), lambda: _searched(problem, space))
+
+
+def _searched(problem: Problem, space: LatentSpace) -> Found:
     jacobian = RegionJacobian(problem.hook, space, problem.sample, problem.jacobians.resolution)
     mask = problem.region.at(*jacobian.image_shape[1:])
     start = time.perf_counter()

@@ -29,8 +29,12 @@ def stylespace_directions(problem: Problem) -> Found:
     hook = problem.hook
     if not isinstance(hook, StyleBasedHook):
         raise MethodError(f'StyleSpace looks for single style channels, and {hook.name} has no styles')
+    return problem.jacobians.once(('stylespace', *problem.key), lambda: _localized(problem))
+
+
+def _localized(problem: Problem) -> Found:
     start = time.perf_counter()
-    space = hook.space('s', problem.layers)
+    hook, space = problem.hook, problem.hook.space('s', problem.layers)
     jacobian = RegionJacobian(hook, space, problem.sample, problem.jacobians.resolution)
     inside, outside = channel_energies(jacobian, problem.region.at(*jacobian.image_shape[1:]))
     gradients = time.perf_counter()

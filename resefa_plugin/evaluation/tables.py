@@ -70,7 +70,7 @@ def speed_table(lines: Sequence[dict]) -> str:
         texts = [f"{'~' if stage in group[0]['extrapolated'] else ''}{significant(seconds)} s {stage}"
                  for stage, seconds in before.items()]
         rows.append([method, ', '.join(texts) or '-', f"{significant(stages.get('solve', 0.0), 2)} s"])
-    return _table(['method', 'once per sample', 'each region'], rows)
+    return _table(['method', 'derivatives', 'solve'], rows)
 
 
 def robustness_table(entries: Sequence[dict]) -> str:
