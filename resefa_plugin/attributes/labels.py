@@ -1,4 +1,4 @@
-"""From measured changes to words: what a direction is suggested to be called, and which direction does what is wanted."""
+"""From measured changes to words: what a direction may be called, and which direction does what is wanted."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def best_direction(changes: AttributeChanges, attribute: str, sign: int = 1) -> 
         attribute: one of ATTRIBUTES.
         sign: 1 for more of the attribute, -1 for less (`eyes_open`, -1: closes the eyes).
 
-    Returns: index of the direction, and 1 or -1, the sign of strength that does it; None if no direction changes the attribute by
-        THRESHOLD in the same way at all samples.
+    Returns: index of the direction, and 1 or -1, the sign of strength that does it; None if no direction changes the
+        attribute by THRESHOLD in the same way at all samples.
 
     Raises MetricError if there is no such attribute.
     """

@@ -21,8 +21,8 @@ class Attribute:
 
     Attributes:
         score: of the parts of a picture, growing with the attribute.
-        scale: the standard deviation of the score over faces: seeds 0 to 11 of the demo generator at truncation 0.7, two of
-            them with glasses, which hide the eyes.
+        scale: the standard deviation of the score over faces: seeds 0 to 11 of the demo generator at truncation 0.7,
+            two of them with glasses, which hide the eyes.
         more: what is seen when it grows. less: when it falls.
     """
 
@@ -63,8 +63,8 @@ def attribute_scores(images: Tensor, networks: Networks) -> dict[str, Tensor]:
         images: `[N, 1 or 3, H, W]` in [-1, 1].
         networks: with `parsing`.
 
-    Returns: `[N]` float64 by attribute, in units of the spread over faces (`Attribute.scale`); NaN where a part that is needed is
-        not seen.
+    Returns: `[N]` float64 by attribute, in units of the spread over faces (`Attribute.scale`); NaN where a part that
+        is needed is not seen.
     """
     rows = []
     for image in images:

@@ -1,4 +1,4 @@
-"""Pickled dictionaries of numpy arrays, as flax training scripts write them, read as data: nothing in them is executed."""
+"""Pickled dictionaries of numpy arrays, as flax scripts write them, read as data: nothing in them is executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The constants of an ONNX file, read as data: just enough of its protocol-buffer format, without onnx or onnxruntime."""
+"""The constants of an ONNX file, read as data: just enough of its protocol buffers, without onnx or onnxruntime."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Measures of edits: how much changed and where, whether the person is the same, how pictures as a set changed.
 
-Paired metrics (`pair_metric`) compare each edited picture with its original; set metrics (`set_metric`) compare two sets of
-pictures. Networks that they need are opened on first use: see `Networks`.
+Paired metrics (`pair_metric`) compare each edited picture with its original; set metrics (`set_metric`) compare two
+sets of pictures. Networks that they need are opened on first use: see `Networks`.
 """
 
 from resefa_plugin.metrics.edits import Edits

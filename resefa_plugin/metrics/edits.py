@@ -19,8 +19,9 @@ class Edits:
         original: `[N, C, H, W]` or `[1, C, H, W]`, one for all, in about [-1, 1].
         edited: `[N, C, H, W]`.
         partition: the region, at the size of the pictures.
-        predicted_inside, predicted_outside: `[N]`, mean squared change by the Jacobian (Eq. 5 and 3), on the [-1, 1] scale: at
-            the sample of a directions file, `predicted_inside * strength ** 2`. None where there is no prediction.
+        predicted_inside, predicted_outside: `[N]`, mean squared change by the Jacobian (Eq. 5 and 3), on the [-1, 1]
+            scale: at the sample of a directions file, `predicted_inside * strength ** 2`. None where there is no
+            prediction.
 
     Raises:
         MetricError: shapes that do not fit each other, or pictures with NaN or infinity.
@@ -38,14 +39,15 @@ class Edits:
             raise MetricError(f'original has shape {list(self.original.shape)} and edited {list(shape)}, expected '
                               '[N or 1, C, H, W] and [N, C, H, W]')
         if self.partition.mask.shape != shape[2:]:
-            raise MetricError(f"region '{self.partition.name}' is for pictures of {list(self.partition.mask.shape)}, the "
-                              f'pictures are {list(shape[2:])}')
+            raise MetricError(f"region '{self.partition.name}' is for pictures of {list(self.partition.mask.shape)}, "
+                              f'the pictures are {list(shape[2:])}')
         if not (self.original.isfinite().all() and self.edited.isfinite().all()):
             raise MetricError('a picture contains NaN or infinity, so that nothing can be measured on it')
         for name in ('predicted_inside', 'predicted_outside'):
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != (count,):
-                raise MetricError(f'{name} has shape {list(value.shape)}, expected [{count}], one number per edited picture')
+                raise MetricError(f'{name} has shape {list(value.shape)}, expected [{count}], one number per edited '
+                                  'picture')
 
     @property
     def change(self) -> Tensor:

@@ -12,8 +12,8 @@ def frechet_distance(reference: Tensor, features: Tensor) -> float:
     """|m1 - m2|^2 + tr(C1) + tr(C2) - 2 tr((C1 C2)^(1/2)), in float64.
 
     With C = X^T X / (n - 1) of centred features X, the eigenvalues of C1 C2 are the squared singular values of
-    X1 X2^T / sqrt((n - 1)(m - 1)): the trace of the root is their sum. So there is no root of a singular matrix, and 2,048
-    features of a few pictures cost little. The distance of few pictures is biased upwards: compare equal numbers.
+    X1 X2^T / sqrt((n - 1)(m - 1)): the trace of the root is their sum. So there is no root of a singular matrix, and
+    2,048 features of a few pictures cost little. The distance of few pictures is biased upwards: compare equal numbers.
 
     Args:
         reference: `[n, f]`. features: `[m, f]`.
@@ -39,7 +39,8 @@ def checked_features(reference: Tensor, features: Tensor) -> tuple[Tensor, Tenso
     """Both as float64 in main memory. Raises MetricError unless they are two or more finite rows of one width."""
     for name, rows in (('reference', reference), ('features', features)):
         if rows.ndim != 2 or len(rows) < 2 or rows.shape[1] != reference.shape[-1]:
-            raise MetricError(f'{name} has shape {list(rows.shape)}, expected [n, f] with two pictures or more and the same f')
+            raise MetricError(f'{name} has shape {list(rows.shape)}, expected [n, f] with two pictures or more and the '
+                              'same f')
         if not rows.isfinite().all():
             raise MetricError(f'{name} contains NaN or infinity')
     return reference.cpu().double(), features.cpu().double()

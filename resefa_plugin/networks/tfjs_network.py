@@ -67,7 +67,7 @@ def _constant(value: np.ndarray) -> Tensor:
 
 
 def _same_padding(x: Tensor, kernel: Sequence[int], stride: Sequence[int], value: float = 0) -> Tensor:
-    """TensorFlow's SAME: as many outputs as input / stride, rounded up; an odd pixel of padding goes below and right."""
+    """TensorFlow's SAME: as many outputs as input / stride, rounded up; an odd pixel goes below and right."""
     amounts = []
     for size, k, s in zip(x.shape[:1:-1], kernel[::-1], stride[::-1]):  # pad counts from the last axis
         total = max((-(-size // s) - 1) * s + k - size, 0)
@@ -86,7 +86,8 @@ def _convolution(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = No
     depthwise = 'Depthwise' in node.op
     if depthwise:  # [multiplier, in, h, w] -> [in * multiplier, 1, h, w]
         weight = weight.transpose(0, 1).flatten(0, 1)[:, None]
-    y = functional.conv2d(_same_padding(x, weight.shape[2:], stride), weight, bias, stride, groups=x.shape[1] if depthwise else 1)
+    groups = x.shape[1] if depthwise else 1
+    y = functional.conv2d(_same_padding(x, weight.shape[2:], stride), weight, bias, stride, groups=groups)
     fused = node.attributes.get('fused_ops', [])
     if fused not in ([], ['BiasAdd'], ['BiasAdd', 'Relu']):
         raise CheckpointError(f"node '{node.name}' has fused operations {fused}, which are not known here")
@@ -109,7 +110,7 @@ def _average_pool(node: Node, x: Tensor) -> Tensor:
 
 
 def resize_bilinear(x: Tensor, size: Sequence[int]) -> Tensor:
-    """TensorFlow 1's bilinear resizing of `[N, C, H, W]`: output pixel i samples the input at i * scale, no half pixel."""
+    """TensorFlow 1's bilinear resizing of `[N, C, H, W]`: pixel i samples the input at i * scale."""
     for axis, length in zip((2, 3), size):
         last = x.shape[axis] - 1
         position = torch.arange(length, device=x.device) * (x.shape[axis] / length)
@@ -127,7 +128,8 @@ def _resize(node: Node, x: Tensor, size: Tensor) -> Tensor:
 
 def _slice(node: Node, x: Tensor, begin: Tensor, end: Tensor, step: Tensor) -> Tensor:
     """Of a vector: the sizes of a map, of which height and width are wanted."""
-    if x.ndim != 1 or any(node.attributes.get(key) for key in ('begin_mask', 'end_mask', 'ellipsis_mask', 'new_axis_mask')):
+    masks = ('begin_mask', 'end_mask', 'ellipsis_mask', 'new_axis_mask')
+    if x.ndim != 1 or any(node.attributes.get(key) for key in masks):
         raise CheckpointError(f"node '{node.name}' slices in a way that is not known here")
     part = x[begin.item():end.item():step.item()]
     return part[0] if node.attributes.get('shrink_axis_mask') else part
