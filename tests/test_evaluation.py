@@ -110,6 +110,13 @@ def settings(**changes):
     return Settings(**{'space': 'w', 'methods': ('resefa', 'sefa', 'random')} | changes)
 
 
+@pytest.fixture
+def brightness(monkeypatch):
+    """The attribute `eyes_open` is the mean of the picture."""
+    monkeypatch.setattr('resefa_plugin.evaluation.measures.attribute_scores',
+                        lambda images, networks: {'eyes_open': images.mean(dim=(1, 2, 3)).double()})
+
+
 def compared(hook, outdir, rows=None, samples=(0,), held_out=(10, 11, 12), **changes):
     rows = rows or [Row(RegionPartition(hook.patch_mask(0, 1), 'top'))]
     return Comparison(hook, [hook.sample(s) for s in samples], [hook.sample(s) for s in held_out], rows,
@@ -159,7 +166,7 @@ def test_the_direction_that_leaks_least_is_taken_by_the_same_rule(tmp_path):
     assert cell['index'] == 1 + int(np.argmin(outside)) and cell['signs'] == [1, -1]
 
 
-def test_an_attribute_chooses_the_direction_and_its_sign(tmp_path, monkeypatch):
+def test_an_attribute_chooses_the_direction_and_its_sign(tmp_path, monkeypatch, brightness):
     seen = []
 
     def choose(self, space, sample, offsets, attribute, sign):
@@ -171,6 +178,9 @@ def test_an_attribute_chooses_the_direction_and_its_sign(tmp_path, monkeypatch):
     cell = compared(hook, tmp_path, rows, methods=('random',)).run()['cells'][0]
     assert cell['index'] == 3 and cell['signs'] == [-1] and len(cell['edits']) == 3
     assert seen == [('seed0000', (5, 6), 'eyes_open', -1)]
+    change = -0.05 * hook.A.reshape(12, 6) @ np.array(cell['direction'])  # the direction's way back, and less is wanted
+    assert [edit['attribute'] for edit in cell['edits']] == pytest.approx(
+        [-edit['alpha'] * change.mean() for edit in cell['edits']], rel=1e-3)
     monkeypatch.setattr(Measures, 'choose', lambda *args: None)
     line = compared(hook, tmp_path / 'none', rows, methods=('sefa',)).run()['table'][0]
     assert line['omitted'] == "none of its 5 directions changes 'eyes_open' visibly at the factorized sample"
@@ -233,7 +243,7 @@ def test_what_is_done_is_kept_and_a_changed_setting_computes_anew(tmp_path, monk
     assert len(calls) == 3
 
 
-def test_set_metrics_compare_the_edited_pictures_with_the_unedited_ones(tmp_path, monkeypatch):
+def test_set_metrics_compare_the_edited_pictures_with_the_unedited_ones(tmp_path, monkeypatch, brightness):
     def features(images):
         return images.mean(dim=(1, 2, 3))[:, None]
     metric = SetMetric(features, lambda reference, edited: (edited.mean() - reference.mean()).item())
@@ -248,6 +258,8 @@ def test_set_metrics_compare_the_edited_pictures_with_the_unedited_ones(tmp_path
     # The generator is linear: the mean picture moves by alpha times the mean of J n, and both samples share alpha.
     expected = cell['edits'][0]['alpha'] * (0.05 * hook.A.reshape(12, 6) @ np.array(cell['direction'])).mean()
     assert cell['sets']['fid'] == cell['sets']['kid'] == pytest.approx(expected, rel=1e-3)
+    assert [edit['attribute'] for edit in cell['edits']] == pytest.approx([expected] * 2, rel=1e-3)
+    assert '| attribute moved |' in (tmp_path / 'table.md').read_text()
     assert '| FID | KID |' in (tmp_path / 'table.md').read_text()
 
 

@@ -47,6 +47,9 @@ def compute_cell(hook: GeneratorHook, sample: Sample, row: Row, spec: str, held_
             matched = match_change(render, settings.target, choice.start)
             edits.append({'sample': other.name, 'sign': sign, **_figures(matched.edit), 'reached': matched.reached,
                           'evaluations': matched.evaluations})
+            if row.attribute:
+                edits[-1]['attribute'] = measures.attribute_change(other.name, original, matched.edit.picture[None],
+                                                                   row.attribute, row.sign)
             pictures.append(matched.edit.picture)
             if number < settings.curve_samples and matched.reached:
                 for multiple in settings.multiples:

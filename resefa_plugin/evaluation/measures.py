@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from resefa_plugin.attributes import ATTRIBUTES, attribute_changes, best_direction
+from resefa_plugin.attributes import ATTRIBUTES, attribute_changes, attribute_scores, best_direction
 from resefa_plugin.errors import MetricError
 from resefa_plugin.hooks.base import LatentSpace, Sample
 from resefa_plugin.metrics import PAIR_METRICS, SET_METRICS, Edits, Networks, pair_metric, set_metric
@@ -35,6 +35,7 @@ class Measures:
             if name not in known:
                 raise MetricError(f"metric '{name}' is not one of {', '.join(known)}")
         self.names = tuple(dict.fromkeys((*ALWAYS, *names)))
+        self._scores: dict[str, dict[str, Tensor]] = {}  # of unedited pictures, by sample
         self._pairs = [pair_metric(name, self.networks) for name in self.names if name in PAIR_METRICS]
         self._sets = {name: set_metric(name, self.networks) for name in self.names if name in SET_METRICS}
 
@@ -64,6 +65,19 @@ class Measures:
                sign: int) -> tuple[int, int] | None:
         """The direction, from 0, and its sign that change an attribute most, and mainly it; None if there is none."""
         return best_direction(attribute_changes(space, [sample], offsets, self.networks), attribute, sign)
+
+    def attribute_change(self, sample: str, original: Tensor, edited: Tensor, attribute: str,
+                         sign: int) -> float | None:
+        """How far an edit went the wanted way, in units of the spread over faces; None where no face is seen.
+
+        Args:
+            sample: name of the sample, whose unedited picture is measured once.
+            original, edited: `[1, C, h, w]`.
+        """
+        if sample not in self._scores:
+            self._scores[sample] = attribute_scores(original, self.networks)
+        change = sign * float(attribute_scores(edited, self.networks)[attribute] - self._scores[sample][attribute])
+        return change if math.isfinite(change) else None
 
 
 ATTRIBUTE_NAMES = tuple(ATTRIBUTES)

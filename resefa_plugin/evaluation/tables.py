@@ -10,8 +10,8 @@ import numpy as np
 from resefa_plugin.pictures import significant
 
 # figure -> heading; others appear under their own name
-HEADINGS = {'inside': 'MSE inside', 'outside': 'MSE outside', 'lpips_in': 'LPIPS inside', 'lpips_out': 'LPIPS outside',
-            'fid': 'FID', 'kid': 'KID'}
+HEADINGS = {'inside': 'MSE inside', 'outside': 'MSE outside', 'attribute': 'attribute moved',
+            'lpips_in': 'LPIPS inside', 'lpips_out': 'LPIPS outside', 'fid': 'FID', 'kid': 'KID'}
 HIDDEN = {'alpha', 'mse_in', 'mse_out'}  # the last two are inside and outside again
 
 
