@@ -53,7 +53,7 @@ def main(device, outdir, jacobian_dir, quick, write):
     further, held_out = samples[:len(OTHER)], samples[len(OTHER):]
     rows = [parse_row(spec, hook.image_shape[1:], ATTRIBUTE_NAMES) for spec in ROWS]
     networks = Networks(fetch=True, device=device)
-    settings = Settings('w', COMPARED, curve_samples=2 if quick else 4, jacobian_dir=jacobian_dir)
+    settings = Settings('w', COMPARED, curve_samples=2 if quick else 3, jacobian_dir=jacobian_dir)
     results = Comparison(hook, [factorized], held_out, rows, settings, Measures(METRICS, networks), outdir, further,
                          parsed_regions(hook, factorized, networks)).run()
     minutes = sum(cell['elapsed'] for cell in results['cells']) / 60  # also of an earlier run that was stopped

@@ -221,7 +221,7 @@ def test_resefa_without_the_jacobian_gives_the_dense_answer(name, space, dim):
     jacobian = RegionJacobian(hook, hook.space(space), asked.sample).compute()
     dense = solve_rayleigh(*jacobian.gram(asked.region), 1)
     assert found.space.name == space and found.directions.shape == (1, dim)
-    assert same_lines(found.directions, dense.directions, 1e-3)  # the tolerance of the search
+    assert same_lines(found.directions, dense.directions, 1e-3)  # residuals of 1e-2: cosines are off by their squares
 
 
 @pytest.mark.parametrize('name', ['resefa-s', 'stylespace'])

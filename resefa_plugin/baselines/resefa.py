@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from resefa_plugin.baselines.problem import Found, MethodError, Problem
+from resefa_plugin.factorizer import QUICK_TOLERANCE
 from resefa_plugin.hooks.base import LatentSpace
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.jacobian import RegionJacobian
@@ -25,7 +26,7 @@ def resefa_directions(problem: Problem) -> Found:
 
 
 def resefa_quick_directions(problem: Problem) -> Found:
-    """The same quotient by products with the Jacobian, which is never formed."""
+    """The same quotient by products with the Jacobian, which is never formed, to the tolerance of `--quick`."""
     return _matrix_free(problem, problem.hook.space(problem.space, problem.layers))
 
 
@@ -47,5 +48,6 @@ def _searched(problem: Problem, space: LatentSpace) -> Found:
     jacobian = RegionJacobian(problem.hook, space, problem.sample, problem.jacobians.resolution)
     mask = problem.region.at(*jacobian.image_shape[1:])
     start = time.perf_counter()
-    solution = solve_lobpcg(RegionOperator(jacobian, mask, ~mask), min(problem.num_directions, space.dim))
+    solution = solve_lobpcg(RegionOperator(jacobian, mask, ~mask), min(problem.num_directions, space.dim),
+                            tolerance=QUICK_TOLERANCE)
     return Found.of(solution.directions, space, {'solve': time.perf_counter() - start})
