@@ -108,7 +108,8 @@ class PictureWriter(Callback):
         for section in self._samples:
             if section.name == result.source:
                 return section
-        self._samples.append(SampleSection(result.source, self._image(result.space, result.sample), []))
+        image, *_ = [self._image(result.space, sample) for sample in result.samples]
+        self._samples.append(SampleSection(result.source, image, []))
         return self._samples[-1]
 
     def on_region_end(self, factorizer, result):

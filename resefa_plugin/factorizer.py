@@ -36,7 +36,7 @@ SPECTRUM = 20  # eigenvalues to know, so that a reader sees how quickly they fal
 DENSE_LIMIT = 2048  # dimensions beyond which the whole Jacobian is hours on a CPU and gigabytes
 # Measured on the demo generator, in tangents of a Jacobian: what a matrix-free answer to QUICK_TOLERANCE takes for a
 # region, in any space. See benchmarks/README.md.
-QUICK_TANGENTS = 250
+QUICK_TANGENTS = 275
 TOLERANCE, QUICK_TOLERANCE = 1e-3, 1e-2  # of residuals; eigenvalues are as good as their squares
 CALIBRATED = 4  # samples of a pool that the strength of its directions is measured on, at most
 
