@@ -59,26 +59,48 @@ class Calibration:
     measured_outside: np.ndarray
 
 
-def calibrate(space: LatentSpace, sample: Sample, partition: RegionPartition, directions: np.ndarray,
-              gram: tuple[Tensor, Tensor], jacobian_shape: tuple[int, int, int],
-              progress: Callable[[], None] = lambda: None) -> Calibration:
-    """Finds the step of each direction that changes the region by a root mean square of 0.1 (STRENGTH_RMS).
-
-    The step is predicted from A, alpha^2 n^T A n = sum of squares (Eq. 5), rendered at +alpha and -alpha at full resolution,
-    and corrected by what was measured.
+def predicted_change(partition: RegionPartition, directions: np.ndarray, gram: tuple[Tensor, Tensor],
+                     jacobian_shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean squared change inside and outside the region by Eq. 5 and 3, per squared length of the offset.
 
     Args:
         directions: `[k, d]`, unit rows.
         gram: A and B of the partition, `[d, d]`.
         jacobian_shape: `(C, h, w)` of the pictures that A and B sum over.
-        progress: called after each direction.
+
+    Returns: inside `[k]` and outside `[k]`, float64.
     """
     channels, height, width = jacobian_shape
     foreground = int(partition.at(height, width).sum())
     n = torch.from_numpy(np.asarray(directions, np.float64)).to(gram[0].device)
-    inside, outside = (torch.einsum('kd,de,ke->k', n, M, n).cpu().numpy() for M in gram)  # per alpha^2
-    inside, outside = inside / (channels * foreground), outside / (channels * (height * width - foreground))
+    inside, outside = (torch.einsum('kd,de,ke->k', n, M, n).cpu().numpy() for M in gram)
+    return inside / (channels * foreground), outside / (channels * (height * width - foreground))
 
+
+def calibrate(space: LatentSpace, sample: Sample, partition: RegionPartition, directions: np.ndarray,
+              gram: tuple[Tensor, Tensor], jacobian_shape: tuple[int, int, int],
+              progress: Callable[[], None] = lambda: None) -> Calibration:
+    """Finds the step of each direction that changes the region by a root mean square of 0.1 (STRENGTH_RMS).
+
+    The step is predicted from A, alpha^2 n^T A n = sum of squares (Eq. 5), and corrected by what `measure` renders.
+
+    Args:
+        directions, gram, jacobian_shape: as in `predicted_change`.
+        progress: called after each direction.
+    """
+    change = predicted_change(partition, directions, gram, jacobian_shape)
+    return measure(space, sample, partition, directions, *change, progress)
+
+
+def measure(space: LatentSpace, sample: Sample, partition: RegionPartition, directions: np.ndarray, inside: np.ndarray,
+            outside: np.ndarray, progress: Callable[[], None] = lambda: None) -> Calibration:
+    """Renders each direction at +alpha and -alpha at full resolution, and corrects alpha until strength 1 is what it means.
+
+    Args:
+        directions: `[k, d]`, unit rows.
+        inside, outside: `[k]`, the predicted mean squared change per squared length, see `predicted_change`.
+        progress: called after each direction.
+    """
     original = render_edits(space, sample, torch.zeros(1, space.dim))
     steps, measured = [], []
     for direction, slope in zip(directions, inside):

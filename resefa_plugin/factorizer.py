@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from resefa_plugin.directions import DirectionMetadata, DirectionSet
-from resefa_plugin.editing import calibrate
+from resefa_plugin.editing import Calibration, calibrate
 from resefa_plugin.errors import RegionError, SolverError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
 from resefa_plugin.jacobian import RegionJacobian
@@ -172,7 +172,7 @@ class Factorizer:
         calibration = calibrate(self.space, sample, region, solution.directions[:k], gram, jacobian.image_shape,
                                 lambda: self._call('on_direction', sample, region))
         calibrated = time.perf_counter()
-        directions = self._direction_set(sample, region, jacobian, solution, calibration)
+        directions = self.direction_set(sample, region, jacobian, solution, calibration)
         return RegionResult(sample, self.space, region, directions, solution.eigenvalues,
                             {'jacobian': seconds, 'solve': solved - start, 'calibrate': calibrated - solved})
 
@@ -184,7 +184,9 @@ class Factorizer:
             extra['class'] = {str(number): weight for number, weight in enumerate(weights) if weight}
         return extra
 
-    def _direction_set(self, sample, region, jacobian, solution: RayleighSolution, calibration) -> DirectionSet:
+    def direction_set(self, sample: Sample, region: RegionPartition, jacobian: RegionJacobian, solution: RayleighSolution,
+                      calibration: Calibration) -> DirectionSet:
+        """What is saved of a region: as many of the solution's directions as were calibrated, and where they come from."""
         k = len(calibration.step)
         metadata = DirectionMetadata(
             network=self.hook.name, network_sha256=self.hook.sha256, image_shape=self.hook.image_shape,
