@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from dataclasses import dataclass
 
 import click
 import numpy as np
@@ -20,10 +21,11 @@ from resefa_plugin.scripts import options, sampling
 @click.command()
 @options.network_options
 @sampling.samples_options
-@click.option('--directions', metavar='FILE', required=True, type=click.Path(dir_okay=False, path_type=pathlib.Path),
-              help='Directions file that factorize wrote')
-@click.option('--index', metavar='INT', type=click.IntRange(min=1), default=1, show_default=True, help='Which direction, 1 is the best')
-@click.option('--strength', metavar='LOW,HIGH', callback=options.strength_callback, default='-3,3', show_default=True,
+@click.option('--directions', metavar='FILE', required=True, multiple=True, type=click.Path(dir_okay=False, path_type=pathlib.Path),
+              help='Directions file that factorize wrote; repeat it, --index or --strength to move along several directions at once')
+@click.option('--index', metavar='INT', multiple=True, type=click.IntRange(min=1), default=[1], show_default=True,
+              help='Which direction, 1 is the best')
+@click.option('--strength', metavar='LOW,HIGH', multiple=True, callback=options.strengths_callback, default=['-3,3'], show_default=True,
               help='From and to (one number: from its negative to it); 1 changes the region by an RMS of 0.1 on the [-1, 1] scale')
 @click.option('--alpha', is_flag=True, help='--strength is the length of the step in latent space instead')
 @click.option('--steps', metavar='INT', type=click.IntRange(min=1, max=1000), default=7, show_default=True, help='Number of pictures per sample')
@@ -47,21 +49,22 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
     # The third direction on four other faces, more gently
     resefa edit --network=mobilestylegan-ffhq --seeds=1-4 --trunc=0.7 --directions=out/seed0000-mouth.npz --index=3 \\
         --strength=-1.5,1.5 --steps=5 --outdir=edits
+
+    \b
+    # Two directions at once, one picture
+    resefa edit --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --directions=out/seed0000-mouth.npz \\
+        --index=1 --strength=2,2 --index=3 --strength=-1,-1 --steps=1 --outdir=edits
     """
     keep_large_blocks()
-    direction_set = DirectionSet.load(directions)
-    if index > len(direction_set):
-        raise click.BadParameter(f'{directions} has directions 1 to {len(direction_set)}', param_hint='--index')
+    moves = _moves(directions, index, strength)
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
-    space = direction_set.check_fits(hook)
+    space = _common_space(moves, hook)
     samples = sampling.make_samples(hook, **which)
     sampling.refuse_truncation(samples)
     options.write_options(outdir, hook, click.get_current_context().params)
 
-    strengths = np.linspace(*strength, steps) if steps > 1 else np.array([strength[1]])
-    factor = 1 / direction_set.step[index - 1] if alpha else 1.0
     rows, names = [], [f'{i:02d}' for i in range(steps)]
-    offsets = [torch.from_numpy(direction_set.offset(index - 1, s * factor)) for s in strengths]
+    offsets = [torch.from_numpy(offset) for offset in sum(move.offsets(steps, alpha) for move in moves)]
     with tqdm(total=len(samples) * steps, desc='edits', unit='picture', dynamic_ncols=True) as bar:
         for sample in samples:
             rows.append([])
@@ -71,11 +74,53 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
                 _save_latents(outdir / f'{sample.name}-{name}.npz', space, sample, offset)
                 rows[-1].append(pictures.thumbnail(image, 512))
                 bar.update()
-    captions = pictures.strength_captions(strengths)
-    grid = pictures.contact_sheet(rows, [sample.name for sample in samples], captions,
-                                  f'{direction_set.metadata.region} {index}')
+    captions = [', '.join(of_step) for of_step in zip(*(pictures.strength_captions(move.strengths(steps)) for move in moves))]
+    title = ' + '.join(f'{move.directions.metadata.region} {move.index}' for move in moves)
+    grid = pictures.contact_sheet(rows, [sample.name for sample in samples], captions, title)
     pictures.save_png(grid, outdir / 'grid.png')
     click.echo(outdir / 'grid.png')
+
+
+@dataclass(frozen=True)
+class _Move:
+    """Direction `index`, from 1, of a file, from one strength to another."""
+
+    directions: DirectionSet
+    index: int
+    low: float
+    high: float
+
+    def strengths(self, steps: int) -> np.ndarray:
+        return np.linspace(self.low, self.high, steps) if steps > 1 else np.array([self.high])
+
+    def offsets(self, steps: int, alpha: bool) -> np.ndarray:
+        """`[steps, d]` float32."""
+        factor = 1 / self.directions.step[self.index - 1] if alpha else 1.0
+        return np.stack([self.directions.offset(self.index - 1, s * factor) for s in self.strengths(steps)])
+
+
+def _moves(directions, index, strength) -> list[_Move]:
+    """What to add up: each option is given once, for all, or as often as the others."""
+    given = {'--directions': directions, '--index': index, '--strength': strength}
+    count = max(map(len, given.values()))
+    for flag, values in given.items():
+        if len(values) not in (1, count):
+            raise click.UsageError(f'{flag} is given {len(values)} times, another option {count} times: give each of '
+                                   f'{", ".join(given)} once or {count} times')
+    paths, indices, strengths = (values * (count // len(values)) for values in given.values())
+    files = {path: DirectionSet.load(path) for path in directions}
+    for path, number in zip(paths, indices):
+        if number > len(files[path]):
+            raise click.BadParameter(f'{path} has directions 1 to {len(files[path])}', param_hint='--index')
+    return [_Move(files[path], number, *ends) for path, number, ends in zip(paths, indices, strengths)]
+
+
+def _common_space(moves, hook):
+    """The latent space of all moves. Raises click.UsageError where they differ, and DirectionsError."""
+    spaces = [directions.check_fits(hook) for directions in {id(move.directions): move.directions for move in moves}.values()]
+    if len({(space.name, space.layers) for space in spaces}) > 1:
+        raise click.UsageError('--directions: the files are of several latent spaces or layers, which cannot be added up')
+    return spaces[0]
 
 
 def _save_latents(path, space, sample, offset):

@@ -1,0 +1,53 @@
+"""The edit on the screen as commands that make the same picture."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from resefa_plugin.studio.findings import Finding
+from resefa_plugin.studio.session import Session, State
+
+
+def finding_stem(finding: Finding) -> str:
+    """Stem of the finding's files, as `resefa factorize` names them: `seed0000-mouth`."""
+    return f'{finding.sample.name}-{finding.partition.name}'
+
+
+def used_regions(state: State) -> list[str]:
+    """The regions whose sliders are not at zero, in the order in which they are added up."""
+    return list(dict.fromkeys(name for name, _ in state.strengths))
+
+
+def factorize_command(session: Session, finding: Finding, network_flags: Sequence[str]) -> str:
+    """`resefa factorize` for one region, its mask read from the saved `NAME.png`."""
+    name, metadata = finding.partition.name, finding.directions.metadata
+    layers = [] if metadata.layers is None else [f'--layers={",".join(map(str, metadata.layers))}']
+    return _joined('factorize', network_flags, finding.source.flags(finding.sample), [
+        f'--region={name}=mask:{name}.png', f'--space={metadata.space}', *layers, f'--num-directions={session.num_directions}',
+        f'--tau={metadata.tau!r}', f'--resolution={metadata.resolution}', '--outdir=.'])
+
+
+def edit_command(state: State, network_flags: Sequence[str]) -> str:
+    """`resefa edit` with every slider that is not at zero."""
+    moves = []
+    for (name, index), strength in state.strengths.items():
+        moves += [f'--directions={finding_stem(state.findings[name])}.npz', f'--index={index + 1}', f'--strength={strength!r},{strength!r}']
+    return _joined('edit', network_flags, state.source.flags(state.sample), [*moves, '--steps=1', '--outdir=edit'])
+
+
+def commands(session: Session, network_flags: Sequence[str]) -> str:
+    """What to type, with a comment about the files. The edit reads directions files that are downloaded, or made by the first lines."""
+    state = session.state
+    names = used_regions(state) or list(state.findings)
+    if not names:
+        return ''
+    lines = ['# In the folder of the downloaded files. The directions are there already; to find them again:']
+    lines += [factorize_command(session, state.findings[name], network_flags) for name in names]
+    if state.strengths:
+        lines += ['# The picture on the screen, as edit/{0}-00.png'.format(state.sample.name), edit_command(state, network_flags)]
+    return '\n'.join(lines) + '\n'
+
+
+def _joined(command: str, *groups: Sequence[str]) -> str:
+    return shlex.join(['resefa', command, *(flag for group in groups for flag in group)])

@@ -1,0 +1,343 @@
+"""What one person does in the studio, without any web code: a sample, regions, directions, strengths, undo."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from resefa_plugin import pictures
+from resefa_plugin.editing import mean_square, render_edits
+from resefa_plugin.errors import RegionError, ResefaError
+from resefa_plugin.factorizer import Factorizer
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
+from resefa_plugin.jacobian import RegionJacobian, default_resolution
+from resefa_plugin.probe import probe
+from resefa_plugin.regions import RegionPartition
+from resefa_plugin.studio import findings
+from resefa_plugin.studio.cache import JacobianCache, jacobian_key
+from resefa_plugin.studio.findings import Finding
+from resefa_plugin.studio.sources import Source, file_sample, seed_sample
+
+MAX_STRENGTH = 20.0
+MAX_REGIONS = 12
+HISTORY = 20  # steps of undo; a mask of 1024 x 1024 is a megabyte
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A region that the user drew.
+
+    Attributes:
+        mask: bool `[H, W]`.
+        protect: it is to be kept rather than changed.
+    """
+
+    mask: np.ndarray
+    protect: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Everything that undo restores; never changed, always replaced.
+
+    Attributes:
+        source, sample: what is shown.
+        space, layers: what is factorized.
+        regions: by name, in the order of their making.
+        findings: directions of regions by their name.
+        strengths: of directions by (region, index), those that are not zero.
+    """
+
+    source: Source
+    sample: Sample
+    space: str
+    layers: tuple[int, ...] | None
+    regions: Mapping[str, Region] = field(default_factory=dict)
+    findings: Mapping[str, Finding] = field(default_factory=dict)
+    strengths: Mapping[tuple[str, int], float] = field(default_factory=dict)
+
+
+class Session:
+    """One person's work. Methods may be called from several threads; each sees a consistent state.
+
+    Args:
+        hook: the generator, shared with other sessions.
+        cache: the Jacobians, shared with other sessions.
+        resolution: longer side of the picture that is differentiated; None for min(256, picture).
+        num_directions: directions per region.
+        tau: ridge of Eq. 11.
+        jacobian_dir: a folder to keep Jacobians in and to find them again; None keeps none.
+        source: the sample to begin with.
+
+    Raises ResefaError if the generator has no such sample or resolution.
+    """
+
+    def __init__(self, hook: GeneratorHook, cache: JacobianCache, *, resolution: int | None = None, num_directions: int = 5,
+                 tau: float = 1e-3, jacobian_dir: str | pathlib.Path | None = None, source: Source = Source(seed=0)):
+        self.hook, self.cache, self.tau, self.jacobian_dir = hook, cache, tau, jacobian_dir
+        self.num_directions = num_directions
+        self.resolution = default_resolution(hook.image_shape) if resolution is None else resolution
+        self.preview_resolution = default_resolution(hook.image_shape)
+        pooling_factor(hook.image_shape, self.resolution)
+        self._lock = threading.RLock()
+        self._history: list[State] = []
+        self._dragged_from: State | None = None  # what undo goes back to once the slider is released
+        self.version = 0  # grows with every change of the state
+        space = 'w' if 'w' in hook.space_names else hook.space_names[0]
+        self.state = State(source, seed_sample(hook, source), space, None)
+
+    @property
+    def space(self) -> LatentSpace:
+        """The latent space that is factorized and edited."""
+        return self.hook.space(self.state.space, self.state.layers)
+
+    def _change(self, remember: bool = True, **changes) -> State:
+        with self._lock:
+            before = self._dragged_from or self.state
+            if remember:
+                self._history = [*self._history, before][-HISTORY:]
+            self._dragged_from = None if remember else before
+            self.state = replace(self.state, **changes)
+            self.version += 1
+            return self.state
+
+    # The sample
+
+    def load_seed(self, source: Source) -> None:
+        """Shows the sample of a seed. Directions that were found stay, and can be tried on it. Raises ResefaError."""
+        self._change(source=source, sample=seed_sample(self.hook, source))
+
+    def load_file(self, path: pathlib.Path, source: Source, number: int = 0) -> None:
+        """Shows a latent of a file, by its number from 0. Raises ResefaError, see `file_sample`."""
+        sample, note = file_sample(self.hook, path, source, number)
+        if self.state.space == 'z' and 'z' not in sample.latents:
+            raise ResefaError("the file holds w, which cannot be edited in space 'z': choose another space first")
+        self._change(source=replace(source, note=note), sample=sample)
+
+    def set_space(self, name: str, layers: tuple[int, ...] | None = None) -> None:
+        """Chooses the latent space. Directions of another space are dropped. Raises ResefaError if there is none of that name."""
+        space = self.hook.space(name, layers)
+        space.latent(self.state.sample)
+        if (space.name, space.layers) != (self.state.space, self.state.layers):
+            self._change(space=name, layers=space.layers, findings={}, strengths={})
+
+    # Regions
+
+    def set_region(self, name: str, mask: np.ndarray, protect: bool = False) -> None:
+        """Draws a region, or draws it anew: bool `[H, W]`. Directions of another drawing are dropped. Raises RegionError."""
+        partition = RegionPartition(mask, name)
+        if partition.mask.shape != tuple(self.hook.image_shape[1:]):
+            raise RegionError(f"region '{name}' is {list(partition.mask.shape)}, the pictures are {list(self.hook.image_shape[1:])}")
+        with self._lock:
+            old = self.state.regions.get(name)
+            if old is None and len(self.state.regions) >= MAX_REGIONS:
+                raise RegionError(f'there are {MAX_REGIONS} regions already: remove one first')
+            if old is None or old.protect != protect or not np.array_equal(old.mask, partition.mask):
+                self._change(regions={**self.state.regions, name: Region(partition.mask, protect)}, **self._without(name))
+
+    def remove_region(self, name: str) -> None:
+        """Removes a region and its directions. Does nothing if there is none of that name."""
+        with self._lock:
+            regions = {key: region for key, region in self.state.regions.items() if key != name}
+            if len(regions) < len(self.state.regions):
+                self._change(regions=regions, **self._without(name))
+
+    def _without(self, name: str) -> dict[str, Mapping]:
+        return {'findings': {key: finding for key, finding in self.state.findings.items() if key != name},
+                'strengths': {key: value for key, value in self.state.strengths.items() if key[0] != name}}
+
+    def partition(self, name: str) -> RegionPartition:
+        """What is changed for a region: its pixels but the protected ones. Raises RegionError."""
+        region = self.state.regions.get(name)
+        if region is None or region.protect:
+            raise RegionError(f"there is no region '{name}' to change: draw it first")
+        return RegionPartition(region.mask & ~self.protected(), name)
+
+    def protected(self) -> np.ndarray:
+        """The protected pixels, bool `[H, W]`."""
+        mask = np.zeros(self.hook.image_shape[1:], bool)
+        for region in self.state.regions.values():
+            if region.protect:
+                mask |= region.mask
+        return mask
+
+    # Directions
+
+    def jacobian(self) -> RegionJacobian | None:
+        """The Jacobian of the sample on the screen, if it is there."""
+        return self.cache.get(self.jacobian_key())
+
+    def jacobian_key(self) -> str:
+        """What the cache knows the sample's Jacobian by."""
+        state = self.state
+        return jacobian_key(self.hook.space(state.space, state.layers), state.sample, self.resolution)
+
+    def compute_jacobian(self, report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
+        """Computes the Jacobian of the sample on the screen, and keeps it in the cache.
+
+        Args:
+            report: called with the tangents done and their number; an exception that it raises ends the computation.
+
+        Raises:
+            ProbeError: the generator's derivatives cannot be trusted.
+            ResefaError: it exceeds the cache.
+        """
+        state, key = self.state, self.jacobian_key()
+        jacobian = self.cache.get(key)
+        if jacobian is None:
+            space = self.hook.space(state.space, state.layers)
+            jacobian = RegionJacobian(self.hook, space, state.sample, self.resolution)
+            self.cache.make_room(jacobian)
+            report(0, space.dim)
+            probe(self.hook, space, state.sample, self.resolution)
+            done = 0
+
+            def progress(count: int) -> None:
+                nonlocal done
+                done += count
+                report(done, space.dim)
+
+            jacobian.compute(progress, self.jacobian_dir)
+            # J^T J is made with the first region: better now than when somebody waits for it.
+            jacobian.gram(RegionPartition.from_center(0.5, tuple(self.hook.image_shape[1:])))
+            self.cache.put(key, jacobian)
+        return jacobian
+
+    def factorize(self, name: str) -> Finding:
+        """Finds the directions of a region on the kept Jacobian, with their figures as predicted; see `measure`.
+
+        Raises:
+            RegionError: no such region, or none of it is left at the Jacobian's resolution.
+            ResefaError: the Jacobian is not there yet.
+            SolverError: the quotient has no answer.
+        """
+        jacobian = self.jacobian()
+        if jacobian is None:
+            raise ResefaError('the derivative of this sample is not computed yet: wait for it')
+        state, partition = self.state, self.partition(name)
+        factorizer = Factorizer(self.hook, state.space, state.layers, num_directions=self.num_directions, tau=self.tau)
+        finding = findings.solve(factorizer, jacobian, state.source, partition, self.protected())
+        with self._lock:
+            strengths = {key: value for key, value in self.state.strengths.items() if key[0] != name}
+            self._change(findings={**self.state.findings, name: finding}, strengths=strengths)
+        return finding
+
+    def picture_ends(self, name: str, breathe: Callable[[], None] = lambda: None) -> None:
+        """Renders both ends of each slider of a region, so that the right one is found by looking.
+
+        Args:
+            breathe: called before each picture; an exception that it raises ends this, and what was rendered stays.
+
+        Raises ResefaError if the region was not factorized.
+        """
+        space = findings.Breathing(self.space, breathe)
+        while len((finding := self.finding(name)).ends) < len(finding.directions):
+            self._renew(name, finding, findings.with_ends(finding, space, self.preview_resolution))
+
+    def measure(self, name: str, breathe: Callable[[], None] = lambda: None) -> None:
+        """Measures what was predicted: how long a step strength 1 is, and what it changes inside and outside.
+
+        A strength that is set keeps its picture: its number is adapted to the measured step. `breathe` as in `picture_ends`.
+        """
+        space = findings.Breathing(self.space, breathe)
+        while (finding := self.finding(name)).measured < len(finding.directions):
+            self._renew(name, finding, findings.with_measured(finding, space))
+
+    def _renew(self, name: str, old: Finding, new: Finding) -> None:
+        """Puts a finding in place of what it was made from, here and in the history, unless that was replaced meanwhile."""
+        def renewed(state: State) -> State:
+            if state.findings.get(name) is not old:
+                return state
+            ratio = old.directions.step / new.directions.step
+            strengths = {key: value * float(ratio[key[1]]) if key[0] == name else value for key, value in state.strengths.items()}
+            return replace(state, findings={**state.findings, name: new}, strengths=strengths)
+
+        with self._lock:
+            self.state, self._history = renewed(self.state), [renewed(state) for state in self._history]
+            self._dragged_from = self._dragged_from and renewed(self._dragged_from)
+            self.version += 1
+
+    def finding(self, name: str) -> Finding:
+        """The directions of a region. Raises ResefaError if there are none."""
+        finding = self.state.findings.get(name)
+        if finding is None:
+            raise ResefaError(f"region '{name}' has no directions yet: factorize it first")
+        return finding
+
+    # The edit
+
+    def set_strengths(self, strengths: Mapping[tuple[str, int], float], remember: bool = True) -> None:
+        """Sets all sliders: strengths by (region, index from 0); those that are left out are zero.
+
+        Args:
+            remember: whether undo knows of it; false while a slider is dragged.
+
+        Raises ResefaError for a direction that is not there, or a strength out of range.
+        """
+        for (name, index), value in strengths.items():
+            self.finding(name).directions.check_index(index)
+            if not (math.isfinite(value) and abs(value) <= MAX_STRENGTH):
+                raise ResefaError(f'strength {value} is out of range: expected -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}')
+        strengths = {key: float(value) for key, value in strengths.items() if value}
+        with self._lock:
+            before = (self._dragged_from or self.state) if remember else self.state
+            if strengths != before.strengths:
+                self._change(remember, strengths=strengths)
+
+    def offset(self, scale: float = 1.0) -> Tensor:
+        """The edit as an offset `[d]` float32: the sum over all sliders, times `scale`."""
+        return edit_offset(self.state, self.space.dim, scale)
+
+    def render(self, resolution: int | None = None, scale: float = 1.0) -> Image.Image:
+        """The picture at `scale` times the strengths: 0 is the sample as it was. `resolution` is its longer side, None for full."""
+        state = self.state
+        space = self.hook.space(state.space, state.layers)
+        offset = edit_offset(state, space.dim, scale)
+        return Image.fromarray(pictures.to_uint8(render_edits(space, state.sample, offset[None], resolution))[0])
+
+    def change(self) -> tuple[Image.Image, float, float]:
+        """The heat map of the edit, and its root mean square inside and outside the edited regions, in grey levels of 255.
+
+        Raises ResefaError if nothing is edited.
+        """
+        state, space = self.state, self.space
+        names = {name for name, _ in state.strengths}
+        if not names:
+            raise ResefaError('nothing is changed yet: move a slider')
+        before, after = render_edits(space, state.sample, torch.stack([torch.zeros(space.dim), edit_offset(state, space.dim)]))
+        mask = np.any([state.findings[name].partition.mask for name in names], axis=0)
+        inside, outside = (pictures.GREY_LEVELS * float(part.sqrt()) for part in
+                           mean_square((after - before)[None], RegionPartition(mask, 'edited')))
+        original = Image.fromarray(pictures.to_uint8(before[None])[0])
+        return pictures.heat_map(after - before, mask, original, size=1024), inside, outside
+
+    def undo(self) -> bool:
+        """Goes back one step: of strengths, regions, directions, space or sample. False if there is none."""
+        with self._lock:
+            if not self._history:
+                return False
+            *self._history, self.state = self._history
+            self._dragged_from = None
+            self.version += 1
+            return True
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to go back."""
+        return bool(self._history)
+
+
+def edit_offset(state: State, dim: int, scale: float = 1.0) -> Tensor:
+    """The offset `[dim]` float32 of a state's sliders, added in their order, as `resefa edit` adds them."""
+    total = np.zeros(dim, np.float32)
+    for (name, index), strength in state.strengths.items():
+        total += state.findings[name].directions.offset(index, scale * strength)
+    return torch.from_numpy(total)
