@@ -14,7 +14,7 @@ from tqdm import tqdm
 from resefa_plugin import pictures
 from resefa_plugin.editing import render_edits
 from resefa_plugin.factorizer import Callback, RegionResult
-from resefa_plugin.hooks.base import Sample
+from resefa_plugin.hooks.base import LatentSpace, Sample
 from resefa_plugin.report import DirectionRow, RegionSection, Report, SampleSection, write_report
 
 STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
@@ -23,32 +23,44 @@ PICTURE_SIDE = 512  # longer side of the pictures kept for sheets and the report
 
 
 class ProgressBar(Callback):
-    """A bar for the tangents of each Jacobian, and one for the strengths of each region's directions."""
+    """A bar for the tangents of each Jacobian or the products of a search, and one for each region's strengths."""
 
     def __init__(self):
         self._bar = None
 
-    def on_sample_start(self, factorizer, sample, jacobian):
-        self._bar = tqdm(total=factorizer.space.dim, desc=f'{sample.name}: Jacobian', unit='tangent', dynamic_ncols=True)
+    def _open(self, **options):
+        if self._bar is None:
+            self._bar = tqdm(dynamic_ncols=True, **options)
+        return self._bar
+
+    def _close(self):
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
 
     def on_tangents(self, factorizer, sample, count):
-        self._bar.update(count)
+        self._open(total=factorizer.space.dim, desc=f'{sample.name}: Jacobian', unit='tangent').update(count)
 
     def on_jacobian_end(self, factorizer, sample, jacobian):
-        self._bar.close()
+        self._close()
+
+    def on_columns(self, factorizer, sample, region, columns, residual):
+        bar = self._open(desc=f'{sample.name}-{region.name}: search', unit='product')
+        bar.set_postfix_str(f'residual {residual:.1e}', refresh=False)
+        bar.update(columns - bar.n)
 
     def on_region_start(self, factorizer, sample, region, num_directions):
-        self._bar = tqdm(total=num_directions, desc=f'{sample.name}-{region.name}: strengths', unit='direction', dynamic_ncols=True)
+        self._close()
+        self._open(total=num_directions, desc=f'{region.name}: strengths', unit='direction')
 
     def on_direction(self, factorizer, sample, region):
         self._bar.update()
 
     def on_region_end(self, factorizer, result):
-        self._bar.close()
+        self._close()
 
     def on_exception(self, factorizer, error):
-        if self._bar is not None:
-            self._bar.close()
+        self._close()
 
 
 class DirectionsWriter(Callback):
@@ -67,25 +79,39 @@ class PictureWriter(Callback):
     Args:
         outdir: the folder of the run.
         record: what the report says of the run: `options`, `versions` (by name) and `command`.
-        other_samples: samples that took no part; direction 1 of each region is tried on them.
+        other_samples: samples that took no part; direction 1 of each region is tried on them, and on the first of a pool.
     """
 
     def __init__(self, outdir: pathlib.Path, record: Mapping[str, Any], other_samples: Sequence[Sample] = ()):
         self.outdir, self.record, self.other_samples = outdir, record, other_samples
+        self._images: dict[str, Image.Image] = {}  # unedited, by the name of the sample
         self._samples: list[SampleSection] = []
         self._overview: list[tuple[str, list[Image.Image]]] = []
         self._seconds: dict[str, float] = {}
 
     def on_sample_start(self, factorizer, sample, jacobian):
-        space = factorizer.space
-        original = render_edits(space, sample, torch.zeros(1, space.dim))
-        image = Image.fromarray(pictures.to_uint8(original)[0])
-        pictures.save_png(image, self.outdir / f'{sample.name}.png')
-        self._samples.append(SampleSection(sample.name, image, []))
+        self._image(factorizer.space, sample)
+
+    def _image(self, space: LatentSpace, sample: Sample) -> Image.Image:
+        """The unedited picture of a sample, which is written when it is first asked for."""
+        if sample.name not in self._images:
+            original = render_edits(space, sample, torch.zeros(1, space.dim))
+            self._images[sample.name] = Image.fromarray(pictures.to_uint8(original)[0])
+            pictures.save_png(self._images[sample.name], self.outdir / f'{sample.name}.png')
+        return self._images[sample.name]
+
+    def _section(self, result: RegionResult) -> SampleSection:
+        """The section of a result's sample; of a pool, with the picture of its first sample."""
+        for section in self._samples:
+            if section.name == result.source:
+                return section
+        self._samples.append(SampleSection(result.source, self._image(result.space, result.sample), []))
+        return self._samples[-1]
 
     def on_region_end(self, factorizer, result):
         folder = self.outdir / result.name
-        image = self._samples[-1].image
+        section = self._section(result)
+        image = section.image
         mask, directions = result.partition.mask, result.directions
         bar = tqdm(total=len(directions), desc=f'{result.name}: pictures', unit='direction', dynamic_ncols=True)
         rows, tiles = [], []
@@ -112,22 +138,23 @@ class PictureWriter(Callback):
             'sheet': pictures.contact_sheet(tiles, [f'{row.index}\n{pictures.significant(row.eigenvalue)}' for row in rows],
                                             pictures.strength_captions(STRENGTHS), result.name),
         }
-        if self.other_samples:
-            named['other_seeds'] = self._other_seeds(result)
+        others = [*result.samples[1:4], *self.other_samples]
+        if others:
+            named['other_seeds'] = self._other_seeds(result, others)
         for name, picture in named.items():
             pictures.save_png(picture, folder / f'{name}.png')
-        self._samples[-1].regions.append(RegionSection(
+        section.regions.append(RegionSection(
             result.partition.name, f'{result.name}.npz', float(mask.mean()), named['region'], heat_map, named['eigenvalues'],
-            rows, named['sheet'], named.get('other_seeds')))
+            rows, named['sheet'], named.get('other_seeds'), result.notes, result.agreement))
         self._overview.append((result.name, [pictures.thumbnail(named['region'], PICTURE_SIDE), *tiles[0]]))
-        self._seconds |= {f'{result.sample.name} {stage}' if stage == 'jacobian' else f'{result.name} {stage}': value
+        self._seconds |= {f'{result.source} {stage}' if stage == 'jacobian' else f'{result.name} {stage}': value
                           for stage, value in result.seconds.items()}
 
-    def _other_seeds(self, result: RegionResult) -> Image.Image:
+    def _other_seeds(self, result: RegionResult, others: Sequence[Sample]) -> Image.Image:
         offsets = torch.stack([torch.from_numpy(result.directions.offset(0, s)) for s in OTHER_STRENGTHS])
-        bar = tqdm(self.other_samples, desc=f'{result.name}: other seeds', unit='sample', dynamic_ncols=True)
+        bar = tqdm(others, desc=f'{result.name}: other seeds', unit='sample', dynamic_ncols=True)
         rows = [_thumbnails(render_edits(result.space, sample, offsets)) for sample in bar]
-        return pictures.contact_sheet(rows, [sample.name for sample in self.other_samples],
+        return pictures.contact_sheet(rows, [sample.name for sample in others],
                                       pictures.strength_captions(OTHER_STRENGTHS), f'{result.partition.name} 1 on other samples')
 
     def on_run_end(self, factorizer, results):

@@ -12,7 +12,7 @@ import pathlib
 import platform
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata as distributions
@@ -363,3 +363,24 @@ class DirectionSet:
                          f"{rms['measured_inside'][i]:8.4f}  {rms['predicted_inside'][i]:11.4f}  "
                          f"{rms['measured_outside'][i]:8.4f}  {rms['predicted_outside'][i]:11.4f}")
         return '\n'.join(lines)
+
+
+def load_orthogonal(specs: Sequence[str], hook: GeneratorHook, space: str, layers: tuple[int, ...] | None) -> np.ndarray | None:
+    """The directions `[m, d]` of `FILE` or `FILE:INDEX` texts, INDEX from 1; None for no texts.
+
+    Raises DirectionsError for a file that does not fit the network, or whose space or layers are others.
+    """
+    rows = []
+    for spec in specs:
+        path, colon, index = spec.rpartition(':')
+        if not (colon and index.isdigit()):
+            path, index = spec, ''
+        directions = DirectionSet.load(path)
+        found = directions.check_fits(hook)
+        if (found.name, found.layers) != (space, hook.space(space, layers).layers):
+            raise DirectionsError(f"{path} is for space '{found.name}', layers {found.layers or 'all'}, and space '{space}', layers "
+                                  f"{layers or 'all'}, is to be factorized: directions of one space are orthogonal to each other")
+        if index:
+            directions.check_index(int(index) - 1)
+        rows.append(directions.directions[int(index) - 1:int(index)] if index else directions.directions)
+    return np.concatenate(rows).astype(np.float64) if rows else None

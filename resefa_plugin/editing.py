@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,60 +59,52 @@ class Calibration:
     measured_outside: np.ndarray
 
 
-def predicted_change(partition: RegionPartition, directions: np.ndarray, gram: tuple[Tensor, Tensor],
-                     jacobian_shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean squared change inside and outside the region by Eq. 5 and 3, per squared length of the offset.
+def slopes(changes: Tensor, partition: RegionPartition) -> tuple[np.ndarray, np.ndarray]:
+    """Mean squared change in and out of the region for a step of length 1, to first order (Eq. 5 and 3).
 
     Args:
-        directions: `[k, d]`, unit rows.
-        gram: A and B of the partition, `[d, d]`.
-        jacobian_shape: `(C, h, w)` of the pictures that A and B sum over.
+        changes: `[k, C, h, w]`, J n of k unit directions.
 
     Returns: inside `[k]` and outside `[k]`, float64.
     """
-    channels, height, width = jacobian_shape
-    foreground = int(partition.at(height, width).sum())
-    n = torch.from_numpy(np.asarray(directions, np.float64)).to(gram[0].device)
-    inside, outside = (torch.einsum('kd,de,ke->k', n, M, n).cpu().numpy() for M in gram)
-    return inside / (channels * foreground), outside / (channels * (height * width - foreground))
+    foreground = torch.tensor(partition.at(*changes.shape[2:])).to(changes.device)
+    squares = changes.double().square().mean(dim=1)  # [k, h, w]
+    return tuple(squares[:, mask].mean(dim=1).cpu().numpy() for mask in (foreground, ~foreground))
 
 
-def calibrate(space: LatentSpace, sample: Sample, partition: RegionPartition, directions: np.ndarray,
-              gram: tuple[Tensor, Tensor], jacobian_shape: tuple[int, int, int],
-              progress: Callable[[], None] = lambda: None) -> Calibration:
+def uncalibrated(predicted: tuple[np.ndarray, np.ndarray]) -> Calibration:
+    """The calibration by prediction alone: `measured_*` repeat what is predicted, until somebody renders it."""
+    inside, outside = predicted
+    step = STRENGTH_RMS / np.sqrt(inside)
+    changes = step ** 2 * inside, step ** 2 * outside
+    return Calibration(step, *changes, *changes)
+
+
+def calibrate(space: LatentSpace, samples: Sequence[Sample], partition: RegionPartition, directions: np.ndarray,
+              predicted: tuple[np.ndarray, np.ndarray], progress: Callable[[], None] = lambda: None) -> Calibration:
     """Finds the step of each direction that changes the region by a root mean square of 0.1 (STRENGTH_RMS).
 
-    The step is predicted from A, alpha^2 n^T A n = sum of squares (Eq. 5), and corrected by what `measure` renders.
+    The step is predicted by Eq. 5, rendered at +alpha and -alpha at full resolution, and corrected by what was measured.
 
     Args:
-        directions, gram, jacobian_shape: as in `predicted_change`.
-        progress: called after each direction.
-    """
-    change = predicted_change(partition, directions, gram, jacobian_shape)
-    return measure(space, sample, partition, directions, *change, progress)
-
-
-def measure(space: LatentSpace, sample: Sample, partition: RegionPartition, directions: np.ndarray, inside: np.ndarray,
-            outside: np.ndarray, progress: Callable[[], None] = lambda: None) -> Calibration:
-    """Renders each direction at +alpha and -alpha at full resolution, and corrects alpha until strength 1 is what it means.
-
-    Args:
+        samples: one, or several whose mean change is meant.
         directions: `[k, d]`, unit rows.
-        inside, outside: `[k]`, the predicted mean squared change per squared length, see `predicted_change`.
+        predicted: what `slopes` says of them, inside `[k]` and outside `[k]`, means over the samples.
         progress: called after each direction.
     """
-    original = render_edits(space, sample, torch.zeros(1, space.dim))
+    inside, outside = predicted
+    originals = [render_edits(space, sample, torch.zeros(1, space.dim)) for sample in samples]
     steps, measured = [], []
     for direction, slope in zip(directions, inside):
         direction = torch.from_numpy(np.asarray(direction, np.float32))
         step = STRENGTH_RMS / np.sqrt(slope)
-        change = _both_ways(space, sample, partition, original, step * direction)
+        change = _both_ways(space, samples, partition, originals, step * direction)
         for _ in range(CORRECTIONS):
             ratio = np.sqrt(change[0]) / STRENGTH_RMS
             if abs(ratio - 1) < CLOSE_ENOUGH:
                 break
             step /= np.clip(ratio, 1 / MAX_CORRECTION, MAX_CORRECTION)
-            change = _both_ways(space, sample, partition, original, step * direction)
+            change = _both_ways(space, samples, partition, originals, step * direction)
         steps.append(step)
         measured.append(change)
         progress()
@@ -120,6 +112,7 @@ def measure(space: LatentSpace, sample: Sample, partition: RegionPartition, dire
     return Calibration(step, step ** 2 * inside, step ** 2 * outside, measured[:, 0], measured[:, 1])
 
 
-def _both_ways(space, sample, partition, original, offset) -> tuple[float, float]:
-    change = render_edits(space, sample, torch.stack([offset, -offset])) - original
-    return tuple(part.mean().item() for part in mean_square(change, partition))
+def _both_ways(space, samples, partition, originals, offset) -> tuple[float, float]:
+    changes = torch.cat([render_edits(space, sample, torch.stack([offset, -offset])) - original
+                         for sample, original in zip(samples, originals)])
+    return tuple(part.mean().item() for part in mean_square(changes, partition))

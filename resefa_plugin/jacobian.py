@@ -19,12 +19,12 @@ from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling
 from resefa_plugin.memory import available_bytes, out_of_memory
 from resefa_plugin.regions import RegionPartition
 from resefa_plugin.reverse_mode import ReverseMode
+from resefa_plugin.tile_grams import DirectGrams, TileGrams, pixel_grams
 
 DEFAULT_RESOLUTION, SMALLEST_DEFAULT = 256, 64
 MAX_CHUNK = 8  # tangents; measured on the demo generator: more are not faster, and cost memory
 # Float32 at 1024 pixels: rounding flips the slope of activations near zero, which measured as 4e-4. An error is order 1.
 LINEARIZATION_TOLERANCE = 1e-2
-BLOCK_PIXELS = 8192  # columns of the Gram products that are held in float64 at a time
 
 
 class RegionJacobian:
@@ -55,7 +55,7 @@ class RegionJacobian:
         self.chunk_size = chunk_size
         self._push: Callable[[Tensor], Tensor] | None = None  # columns of J, once it is known which way
         self._matrix: Tensor | None = None  # [d, C * h * w] float32: rows are columns of J
-        self._total: Tensor | None = None  # [d, d] float64: J^T J
+        self._grams: DirectGrams | TileGrams | None = None
 
     def _images(self, offset: Tensor) -> Tensor:
         """The function that is differentiated: `[d]` -> `[C, h, w]` float32."""
@@ -214,39 +214,49 @@ class RegionJacobian:
         return matrix
 
     @property
+    def computed(self) -> bool:
+        """Whether all columns are known: `matrix`, `gram` and `product` work."""
+        return self._matrix is not None
+
+    @property
     def matrix(self) -> Tensor:
         """The columns of J as rows, `[d, C * h * w]` float32. Raises ResefaError before `compute`."""
         if self._matrix is None:
             raise ResefaError('this Jacobian is not computed yet: call compute() first')
         return self._matrix
 
+    def product(self, mask: Tensor | np.ndarray | None = None) -> Tensor:
+        """J^T diag(mask) J of a boolean mask `[h, w]` at this resolution, or J^T J; `[d, d]` float64, symmetric.
+
+        The first call takes as long as J^T J. Where memory allows, it leaves sums over tiles behind, by which every
+        further mask takes a fraction of a second, whatever its size; see `TileGrams`.
+
+        Raises ResefaError before `compute`, or for a mask of another shape or kind.
+        """
+        if mask is not None:
+            mask = torch.as_tensor(mask)
+            if mask.dtype != torch.bool or tuple(mask.shape) != self.image_shape[1:]:
+                raise ResefaError(f'mask is {mask.dtype} {list(mask.shape)}, expected torch.bool {list(self.image_shape[1:])}')
+            mask = mask.to(self.matrix.device)
+        if self._grams is None:
+            self._grams = pixel_grams(self.matrix.unflatten(1, self.image_shape))
+        return self._grams.product(mask)
+
     def gram(self, partition: RegionPartition) -> tuple[Tensor, Tensor]:
         """A = J_f^T J_f and B = J_b^T J_b of a partition (Eq. 3 and 5), `[d, d]` float64 each.
 
-        Products are summed in float64. The smaller part is computed and the larger one is the difference to J^T J, which is
-        computed once: that is exact to rounding unless the difference is tiny, in which case it is computed as well.
+        Products are summed in float64. The smaller part is computed and the larger one is the difference to J^T J: that
+        is exact to rounding unless the difference is tiny, in which case it is computed as well.
 
         Raises ResefaError before `compute`, RegionError if the region vanishes at the Jacobian's resolution.
         """
-        if self._total is None:
-            self._total = self._product(None)
-        foreground = torch.tensor(partition.at(*self.image_shape[1:])).to(self.matrix.device)
+        foreground = torch.tensor(partition.at(*self.image_shape[1:]))
         part = foreground if foreground.float().mean() <= 0.5 else ~foreground
-        small = self._product(part)
-        large = self._total - small
-        if large.trace() < 1e-6 * self._total.trace():
-            large = self._product(~part)
+        total, small = self.product(), self.product(part)
+        large = total - small
+        if large.trace() < 1e-6 * total.trace():
+            large = self.product(~part)
         return (small, large) if part is foreground else (large, small)
-
-    def _product(self, mask: Tensor | None) -> Tensor:
-        pixels = self.matrix.unflatten(1, (self.image_shape[0], -1))  # [d, C, h * w]
-        product = torch.zeros(self.space.dim, self.space.dim, dtype=torch.float64, device=pixels.device)
-        for channel in pixels.unbind(1):
-            chosen = channel if mask is None else channel[:, mask.flatten()]
-            for block in chosen.split(BLOCK_PIXELS, dim=1):
-                block = block.double()
-                product.addmm_(block, block.T)
-        return (product + product.T) / 2
 
     def fingerprint(self) -> str:
         """A hash of everything that the Jacobian depends on: network, space, layers, sample, resolution."""

@@ -13,6 +13,7 @@ from html import escape
 
 from PIL import Image
 
+from resefa_plugin.agreement import Agreement
 from resefa_plugin.files import replacing
 from resefa_plugin.pictures import GREY_LEVELS, jpeg_bytes, significant, thumbnail
 
@@ -61,6 +62,7 @@ class RegionSection:
         sheet: all directions over strengths.
         other_seeds_sheet: direction 1 on other samples.
         notes: sentences about this region, e.g. a failed convergence.
+        agreement: of directions that were pooled over samples, how well they serve each one.
     """
 
     name: str
@@ -73,6 +75,7 @@ class RegionSection:
     sheet: Image.Image
     other_seeds_sheet: Image.Image | None = None
     notes: Sequence[str] = ()
+    agreement: Sequence[Agreement] = ()
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,8 @@ def _region(number: int, title: str, kind: str, region: RegionSection, sample: s
              ' MSE on the [-1, 1] scale. Bars are measured, the line across is predicted.</p>', _table(region),
              '<h3>Directions</h3>', *(_direction(row, name, sample) for row in region.directions),
              f'<p>Use a direction: <code>{escape(use)}</code></p>']
+    if region.agreement:
+        parts += ['<h3>Agreement over the samples</h3>', _agreement(region.agreement)]
     if region.other_seeds_sheet:
         parts += ['<h3>Direction 1 on other seeds</h3>',
                   _wide(region.other_seeds_sheet, f'Direction 1 of {name} on other seeds, over strengths')]
@@ -217,6 +222,18 @@ def _table(region: RegionSection) -> str:
                      f'{_label(row)}</th>')
         lines += [f'<td role="cell" class="{kind}" data-head="{head}">{cell}</td>'
                   for kind, head, cell in zip(kinds, heads[1:], cells)]
+        lines.append('</tr>')
+    return ''.join(lines) + '</tbody></table>'
+
+
+def _agreement(rows: Sequence[Agreement]) -> str:
+    heads = ('Sample', 'Best quotient of its own', 'Attained by pooled direction 1', 'Share', 'Overlap of the subspaces')
+    lines = ['<table role="table"><thead role="rowgroup"><tr role="row">',
+             *(f'<th role="columnheader" scope="col">{head}</th>' for head in heads), '</tr></thead><tbody role="rowgroup">']
+    for row in rows:
+        cells = (significant(row.own), significant(row.pooled), _percent(row.share), _percent(row.overlap))
+        lines.append(f'<tr role="row"><th role="rowheader" scope="row">{escape(row.sample)}</th>')
+        lines += [f'<td role="cell" class="short" data-head="{head}">{escape(cell)}</td>' for head, cell in zip(heads[1:], cells)]
         lines.append('</tr>')
     return ''.join(lines) + '</tbody></table>'
 

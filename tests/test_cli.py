@@ -62,7 +62,7 @@ def test_end_to_end_on_the_real_generator(tmp_path):
 
 @pytest.mark.parametrize('space, layers, dim', [('z', None, 4), ('w', None, 4), ('w', '1-2', 4), ('w+', None, 32), ('w+', '0,2', 8), ('s', '1', 4)])
 def test_factorize_writes_everything(tiny, tmp_path, space, layers, dim):
-    arguments = ['--seeds=0,3', '--trunc=0.5', f'--space={space}', '--num-directions=2', '--other-seeds=7', *([f'--layers={layers}'] if layers else [])]
+    arguments = ['--seeds=0,3', '--no-pool', '--trunc=0.5', f'--space={space}', '--num-directions=2', '--other-seeds=7', *([f'--layers={layers}'] if layers else [])]
     output = factorize(tmp_path, *arguments, '--region=eyes')
     names = sorted(p.name for p in tmp_path.iterdir())
     assert names == ['options.json', 'overview.jpg', 'report.html', 'seed0000-box', 'seed0000-box.npz', 'seed0000-eyes', 'seed0000-eyes.npz',

@@ -66,8 +66,8 @@ def test_strength_is_measured_on_a_curved_generator():
     hook = FunctionHook(lambda z: 0.02 * (z + 2 * z ** 3)[:, :1, None, None] * torch.ones(1, 1, 8, 8)
                         + 1e-3 * z[:, 1:, None, None] * (torch.arange(8) > 3), 2)
     sample = type(hook.sample(0))('zero', {'z': torch.zeros(1, 2)})
-    gram = torch.diag(torch.tensor([0.0004 * 32, 0])).double(), torch.diag(torch.tensor([0.0004 * 32, 1e-6 * 32])).double()
-    calibration = calibrate(hook.space('z'), sample, LEFT, np.array([[1.0, 0.0]]), gram, (1, 8, 8))
+    predicted = np.array([0.0004]), np.array([0.0004])  # 0.02 for a step of 1, squared, on both sides
+    calibration = calibrate(hook.space('z'), [sample], LEFT, np.array([[1.0, 0.0]]), predicted)
     assert np.sqrt(calibration.measured_inside[0]) == pytest.approx(STRENGTH_RMS, rel=0.1)
     assert np.sqrt(calibration.predicted_inside[0]) == pytest.approx(0.02 * calibration.step[0], rel=1e-6)
     assert calibration.step[0] < 1.5  # the first order alone would say 5

@@ -7,11 +7,11 @@ import pytest
 import scipy.linalg
 import torch
 
-from resefa_plugin import Factorizer, RegionPartition, ResefaError, parse_region
+from resefa_plugin import Factorizer, FunctionHook, RegionPartition, ResefaError, parse_region
 from resefa_plugin.directions import DirectionSet
 from resefa_plugin.errors import DirectionsError, RegionError
 from resefa_plugin.studio.cache import JacobianCache
-from resefa_plugin.studio.findings import PROTECT_WEIGHT
+from resefa_plugin.protection import DEFAULT_WEIGHT
 from resefa_plugin.studio.session import HISTORY, MAX_REGIONS, Session
 from resefa_plugin.studio.sources import Source
 from tests.toys import TanhToy, TinyHook, TwoPartToy
@@ -66,12 +66,28 @@ def test_protected_pixels_count_more_and_are_no_part_of_the_region():
     used = mask & ~protect
     assert (finding.partition.mask == used).all() and (finding.directions.mask == used).all()
     J = toy.jacobian(session.state.sample.latents['z'])
-    weight = np.where(protect, PROTECT_WEIGHT, 1.0)[~used]
+    weight = np.where(protect, DEFAULT_WEIGHT, 1.0)[~used]
     A = J[:, used].reshape(-1, 6).T @ J[:, used].reshape(-1, 6)
     rest = J[:, ~used]
     B = np.einsum('cpi,p,cpj->ij', rest, weight, rest)
-    value = scipy.linalg.eigh(A, B + 1e-3 * np.trace(B) * np.eye(6), eigvals_only=True)[-1]
+    ridge = 1e-3 * np.trace(rest.reshape(-1, 6).T @ rest.reshape(-1, 6))  # relative to the background as it is
+    value = scipy.linalg.eigh(A, B + ridge * np.eye(6), eigvals_only=True)[-1]
     assert finding.directions.eigenvalues[0] == pytest.approx(value, rel=FLOAT32)
+
+
+def test_quick_needs_no_jacobian_and_agrees_with_the_dense_answer(session):
+    session.set_region('box', BOX)
+    with pytest.raises(ResefaError, match='is not computed yet: wait for it'):
+        session.factorize('box')
+    seen = []
+    quick = session.factorize('box', quick=True, report=lambda done, total: seen.append((done, total)))
+    assert quick.quick and session.jacobian() is None and seen and all(done <= total for done, total in seen)
+    session.compute_jacobian()
+    exact = session.factorize('box')
+    assert not exact.quick and len(quick.directions) == len(exact.directions) == 4
+    # Residuals of the quick search are at most 1e-2, and eigenvalues as good as their squares.
+    assert np.allclose(quick.directions.eigenvalues[0], exact.directions.eigenvalues[0], rtol=1e-3)
+    assert abs(quick.directions.directions[0] @ exact.directions.directions[0]) > 1 - 1e-3
 
 
 def test_measured_is_what_factorizer_measures(session):
@@ -96,13 +112,15 @@ def test_pictures_of_both_ends_show_the_surroundings_of_the_region(session):
     assert session.finding('box') is first  # nothing is rendered twice
 
 
-def test_a_strength_keeps_its_picture_when_its_step_is_measured(session):
-    ready(session)
-    session.set_strengths({('box', index): 3.0 for index in range(4)})
+def test_a_strength_keeps_its_picture_when_its_step_is_measured():
+    toy = TanhToy()  # cubed, so that steps are off by far when they are predicted
+    session = make(FunctionHook(lambda z: torch.tanh(20 * (z @ torch.from_numpy(toy.M).to(z).T) ** 3).unflatten(1, (3, 8, 8)), 6))
+    ready(session, 'box', box(2, 6, 1, 5))
+    session.set_strengths({('box', index): 3.0 for index in range(5)})
     offset, predicted = session.offset(), session.finding('box').directions.step
     session.measure('box')
     changed = session.finding('box').directions.step != predicted
-    assert changed.any() and all((session.state.strengths['box', index] != 3.0) == changed[index] for index in range(4))
+    assert changed.any() and all((session.state.strengths['box', index] != 3.0) == changed[index] for index in range(5))
     assert torch.allclose(session.offset(), offset, rtol=1e-5)
 
 
@@ -283,7 +301,7 @@ def test_errors_of_regions(session):
     session.set_region('r0', BOX, protect=True)
     with pytest.raises(RegionError, match="there is no region 'r0' to change"):
         session.partition('r0')
-    with pytest.raises(RegionError, match="region 'r1' is empty"):  # all of it is protected
+    with pytest.raises(RegionError, match="region 'r1' lies wholly within the protected r0: protect less"):
         session.partition('r1')
 
 

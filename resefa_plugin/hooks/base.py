@@ -82,6 +82,15 @@ class LatentSpace(abc.ABC):
         """
         return self.render(self.move(self.latent(sample), offset), sample, resolution)
 
+    def covariance(self, sample: Sample) -> list[np.ndarray]:
+        """How the generator's own latents spread in these coordinates: square blocks along the diagonal of a covariance.
+
+        `sample` supplies the class. Raises ResefaError where it is not known.
+        """
+        if self.name == 'z':
+            return [np.eye(self.dim)]  # z is drawn from a standard normal distribution
+        raise ResefaError(f"the spread of latents in space '{self.name}' is not known: leave the norm at identity")
+
     def linearize(self, sample: Sample, resolution: int | None = None) -> Callable[[Tensor], Tensor] | None:
         """The derivative of `images` at zero offset by hand, `[k, d]` -> `[k, C, h, w]`; None where only AD has it."""
         return None

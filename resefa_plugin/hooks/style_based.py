@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, seed_z
+
+
+# Samples that a covariance of latents is taken from: eight per dimension of w.
+COVARIANCE_SAMPLES, COVARIANCE_BATCH = 4096, 512
 
 
 class StyleBasedHook(GeneratorHook):
@@ -88,6 +93,13 @@ class StyleBasedHook(GeneratorHook):
 
     def layer_count(self, space):
         return len(self.style_dims) if space == 's' else self.num_ws
+
+    def latents(self, c: Tensor | None, count: int) -> Iterator[Tensor]:
+        """ws `[n, num_ws, w_dim]` of random z without truncation, batch by batch, `count` in all; always the same ones."""
+        z = torch.from_numpy(np.random.RandomState(0).randn(count, self.z_dim)).to(self.device, torch.float32)
+        for part in z.split(COVARIANCE_BATCH):
+            with torch.no_grad():
+                yield self.mapping(part, None if c is None else c.expand(len(part), -1), 1.0, None)
 
     def linearize_synthesis(self, styles: list[Tensor], resolution: int | None) -> Callable[[list[Tensor]], Tensor] | None:
         """The derivative of `from_styles` by hand, tangents `[k, style_dims[i]]` -> `[k, C, h, w]`; None where there is none."""
@@ -173,6 +185,9 @@ class WSpace(_StyleBasedSpace):
     def dim(self):
         return self.hook.w_dim
 
+    def covariance(self, sample):
+        return [_covariance(ws[:, 0] for ws in self.hook.latents(sample.c, COVARIANCE_SAMPLES))]
+
     def move(self, latent, offset):
         moved = latent.new_zeros(self.hook.num_ws, 1)
         moved[self._indices] = 1
@@ -187,6 +202,10 @@ class WPlusSpace(_StyleBasedSpace):
     @property
     def dim(self):
         return len(self._indices) * self.hook.w_dim
+
+    def covariance(self, sample):
+        """The same block for each layer: latents of the generator have one w, and an offset of each layer is judged by it."""
+        return [_covariance(ws[:, 0] for ws in self.hook.latents(sample.c, COVARIANCE_SAMPLES))] * len(self._indices)
 
     def move(self, latent, offset):
         offset = offset.unflatten(1, (len(self._indices), self.hook.w_dim))
@@ -216,6 +235,10 @@ class StyleSpace(_StyleBasedSpace):
         with torch.no_grad():
             return torch.cat(self.hook.styles(sample.latents['ws']), dim=1)
 
+    def covariance(self, sample):
+        batches = [self.hook.styles(ws) for ws in self.hook.latents(sample.c, COVARIANCE_SAMPLES)]
+        return [_covariance(styles[i] for styles in batches) for i in self._indices]
+
     def move(self, latent, offset):
         if self.layers is None:
             return latent + offset
@@ -231,6 +254,11 @@ class StyleSpace(_StyleBasedSpace):
 
     def saved(self, latent, sample):
         return {'s': latent}
+
+
+def _covariance(batches: Iterable[Tensor]) -> np.ndarray:
+    """Of vectors `[n, d]`, batch by batch; `[d, d]` float64."""
+    return np.atleast_2d(np.cov(torch.cat(list(batches)).cpu().double().numpy(), rowvar=False))
 
 
 SPACES = {space.name: space for space in (ZSpace, WSpace, WPlusSpace, StyleSpace)}

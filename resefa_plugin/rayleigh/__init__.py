@@ -10,11 +10,14 @@ import torch
 
 from resefa_plugin.errors import SolverError
 from resefa_plugin.rayleigh.cholesky import solve_cholesky
+from resefa_plugin.rayleigh.coordinates import Coordinates
+from resefa_plugin.rayleigh.lobpcg import solve_lobpcg
+from resefa_plugin.rayleigh.operators import DenseGrams
 from resefa_plugin.rayleigh.problem import RayleighProblem
 from resefa_plugin.rayleigh.solution import RayleighSolution, finish
 from resefa_plugin.rayleigh.woodbury import solve_woodbury
 
-__all__ = ['SOLVERS', 'RayleighSolution', 'solve_rayleigh']
+__all__ = ['SOLVERS', 'Coordinates', 'RayleighSolution', 'solve_lobpcg', 'solve_rayleigh']
 
 
 def _dense(problem: RayleighProblem, num_directions: int, rank: int | None) -> tuple[np.ndarray, None]:
@@ -24,10 +27,20 @@ def _dense(problem: RayleighProblem, num_directions: int, rank: int | None) -> t
     return solve_cholesky(problem, num_directions), None
 
 
+def _lobpcg(problem: RayleighProblem, num_directions: int, rank: int | None) -> tuple[np.ndarray, None]:
+    if rank is not None:
+        raise SolverError(f"rank is {rank}, but solver 'lobpcg' does not truncate: leave it out, or take solver 'woodbury'")
+    if problem.ridge == 0:
+        raise SolverError("solver 'lobpcg' needs a ridge a = tau tr(B): give a tau above 0, or take solver 'dense'")
+    grams = DenseGrams(problem.A, problem.B, problem.ridge / problem.tau)
+    return solve_lobpcg(grams, num_directions, tau=problem.tau).directions.T, None
+
+
 # name -> (problem, num_directions, rank) -> (vectors [d, k], rank used)
 SOLVERS: dict[str, Callable[[RayleighProblem, int, int | None], tuple[np.ndarray, int | None]]] = {
     'dense': _dense,
     'woodbury': solve_woodbury,
+    'lobpcg': _lobpcg,
 }
 
 
@@ -39,6 +52,8 @@ def solve_rayleigh(
     tau: float = 1e-3,
     solver: str = 'auto',
     rank: int | None = None,
+    trace: float | None = None,
+    coordinates: Coordinates | None = None,
 ) -> RayleighSolution:
     """Maximises n^T A n / n^T (B + a I) n over unit n, with a = tau tr(B) (Eq. 7, 10 and 11).
 
@@ -47,8 +62,11 @@ def solve_rayleigh(
         B: `[d, d]`, J_b^T J_b, the change outside it.
         num_directions: k, from 1 to d; None for all d.
         tau: the ridge relative to the trace of B; 0 solves Eq. 8 as it stands, which needs a regular B.
-        solver: 'dense' (Cholesky, Eq. 9), 'woodbury' (Eq. 12), or 'auto': woodbury if a rank is given, else dense.
+        solver: 'dense' (Cholesky, Eq. 9), 'woodbury' (Eq. 12), 'lobpcg' (matrix-free, which pays where A and B are not
+            known as matrices: see solve_lobpcg), or 'auto': woodbury if a rank is given, else dense.
         rank: how many eigenvectors of B woodbury keeps, from 1 to d; None keeps all that stand above rounding.
+        trace: what the ridge is relative to, in place of tr(B), where some pixels weigh more in B than others.
+        coordinates: see Coordinates; None for those of A and B.
 
     Returns: the k best directions, by descending eigenvalue.
 
@@ -57,7 +75,7 @@ def solve_rayleigh(
     """
     if solver != 'auto' and solver not in SOLVERS:
         raise SolverError(f"solver '{solver}' is not one of auto, {', '.join(SOLVERS)}")
-    problem = RayleighProblem.checked(A, B, tau)
+    problem = RayleighProblem.checked(A, B, tau, trace, coordinates)
     d = len(problem.A)
     num_directions = d if num_directions is None else _integer(num_directions, 'num_directions')
     if not 1 <= num_directions <= d:
@@ -66,7 +84,7 @@ def solve_rayleigh(
     if solver == 'auto':
         solver = 'dense' if rank is None else 'woodbury'
     vectors, kept = SOLVERS[solver](problem, num_directions, rank)
-    return finish(problem, vectors, solver, kept)
+    return finish(problem, vectors, solver, kept, coordinates)
 
 
 def _integer(value: object, name: str) -> int:

@@ -6,11 +6,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from resefa_plugin.rayleigh.coordinates import Coordinates
+from resefa_plugin.rayleigh.operators import FactoredGrams
 from resefa_plugin.rayleigh.problem import RayleighProblem
 
 # Components closer than this (relative to the largest) count as tied, so that rounding, and the 1e-8 by which solvers
 # differ, cannot flip a sign.
 SIGN_TIE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """How a matrix-free solver got there.
+
+    Attributes:
+        columns: products with (A, B) that it took; each is one jvp and two vjps of a network.
+        converged: whether all residuals are below the tolerance.
+        trace: tr(B0), which the ridge is relative to.
+        trace_error: standard error of `trace`, relative; 0 where it is exact.
+        grams: A and B as far as the products tell them: exact on all that was searched, too small elsewhere.
+    """
+
+    columns: int
+    converged: bool
+    trace: float
+    trace_error: float
+    grams: FactoredGrams
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +51,7 @@ class RayleighSolution:
         tau: the ridge relative to the trace of B.
         solver: name of the solver that was used.
         rank: eigenvectors of B that were kept, None for a solver that does not truncate.
+        search: of a matrix-free solver, None for the others.
     """
 
     directions: np.ndarray
@@ -39,6 +61,7 @@ class RayleighSolution:
     tau: float
     solver: str
     rank: int | None = None
+    search: Search | None = None
 
 
 def fix_signs(directions: np.ndarray) -> np.ndarray:
@@ -49,15 +72,31 @@ def fix_signs(directions: np.ndarray) -> np.ndarray:
     return np.where(deciding < 0, -directions, directions)
 
 
-def finish(problem: RayleighProblem, vectors: np.ndarray, solver: str, rank: int | None) -> RayleighSolution:
-    """Turns a solver's vectors `[d, k]`, of any length, sign and order, into a RayleighSolution."""
+def finish(problem: RayleighProblem, vectors: np.ndarray, solver: str, rank: int | None,
+           coordinates: Coordinates | None = None) -> RayleighSolution:
+    """Turns a solver's vectors `[d, k]`, of any length, sign and order, into a RayleighSolution.
+
+    Args:
+        problem: in the coordinates that it was solved in, if there are any.
+    """
     vectors = vectors / np.linalg.norm(vectors, axis=0)
     A_n = problem.A @ vectors
     B_n = problem.B @ vectors + problem.ridge * vectors
     eigenvalues = np.sum(vectors * A_n, axis=0) / np.sum(vectors * B_n, axis=0)
-    floor = np.sqrt(np.finfo(np.float64).eps) * np.linalg.norm(problem.A)
-    residuals = np.linalg.norm(A_n - eigenvalues * B_n, axis=0) / np.maximum(np.linalg.norm(A_n, axis=0), floor)
+    residuals = relative_residuals(A_n, B_n, eigenvalues, np.linalg.norm(problem.A))
     order = np.argsort(-eigenvalues, kind='stable')
     return RayleighSolution(
-        directions=fix_signs(vectors.T[order]), eigenvalues=eigenvalues[order], residuals=residuals[order],
+        directions=unit_rows(vectors[:, order], coordinates), eigenvalues=eigenvalues[order], residuals=residuals[order],
         ridge=problem.ridge, tau=problem.tau, solver=solver, rank=rank)
+
+
+def relative_residuals(A_n: np.ndarray, B_n: np.ndarray, eigenvalues: np.ndarray, scale: float) -> np.ndarray:
+    """|A n - lambda (B + a I) n| / max(|A n|, sqrt(eps) scale) of each column; `scale` is |A|_F or below it."""
+    floor = np.sqrt(np.finfo(np.float64).eps) * scale
+    return np.linalg.norm(A_n - eigenvalues * B_n, axis=0) / np.maximum(np.linalg.norm(A_n, axis=0), floor)
+
+
+def unit_rows(vectors: np.ndarray, coordinates: Coordinates | None) -> np.ndarray:
+    """Columns `[d, k]` in the solver's coordinates as unit rows `[k, d]` in those of the latent, of fixed sign."""
+    vectors = vectors if coordinates is None else coordinates.latent(vectors)
+    return fix_signs((vectors / np.linalg.norm(vectors, axis=0)).T)

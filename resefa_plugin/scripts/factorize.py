@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-from itertools import count, islice
 
 import click
 import torch
@@ -12,7 +11,11 @@ from PIL import Image
 from resefa_plugin import Factorizer, parse_region, pictures
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.callbacks import DirectionsWriter, PictureWriter, ProgressBar
+from resefa_plugin.directions import load_orthogonal
 from resefa_plugin.editing import render_edits
+from resefa_plugin.factorizer import NORMS, describe_choice
+from resefa_plugin.protection import PROTECT_HELP, parse_protection
+from resefa_plugin.ranks import joined, local_device
 from resefa_plugin.rayleigh import SOLVERS
 from resefa_plugin.regions import REGION_HELP
 from resefa_plugin.scripts import options, sampling
@@ -25,10 +28,20 @@ from resefa_plugin.scripts import options, sampling
               help='What to change, see below; repeat it for several regions')
 @click.option('--space', metavar='SPACE', help="Latent space to factorize: z, w, w+, s, ...  [default: w, or the network's first]")
 @click.option('--layers', metavar='RANGE', callback=options.layers_callback, help='Layers that the directions act on, e.g. 4-7  [default: all]')
-@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), default=5, show_default=True, help='Directions to keep per region')
+@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), help='Directions to keep per region  [default: 5, with --quick 4]')
+@click.option('--quick', is_flag=True, help='Do without the whole Jacobian wherever that is faster, to a residual of 1e-2')
+@click.option('--protect', 'protect', metavar='REGION', multiple=True, help=PROTECT_HELP)
+@click.option('--orthogonal-to', metavar='FILE[:INDEX]', multiple=True,
+              help='Directions file whose directions, or whose direction INDEX, the results shall be orthogonal to')
+@click.option('--pool/--no-pool', default=None, help='One set of directions for all samples, or one for each  [default: pool if there are several]')
+@click.option('--shard', metavar='I/N', callback=options.shard_callback,
+              help='Only prepare the I-th of N parts of a pool, in the same --outdir; a run without --shard then joins them')
 @click.option('--tau', metavar='FLOAT', type=click.FloatRange(min=0), default=1e-3, show_default=True,
               help='Ridge relative to the trace of the background')
-@click.option('--solver', type=click.Choice(['auto', *SOLVERS]), default='auto', show_default=True, help='How to solve the Rayleigh quotient')
+@click.option('--norm', type=click.Choice(NORMS), default='identity', show_default=True,
+              help="Length that the ridge measures: the paper's, or relative to the spread of the latents, to stay where the generator was trained")
+@click.option('--solver', type=click.Choice(['auto', *SOLVERS]), default='auto', show_default=True,
+              help='lobpcg does without the whole Jacobian; auto takes it beyond 2048 dimensions')
 @click.option('--resolution', metavar='INT', type=click.IntRange(min=1), help='Longer side of the differentiated picture  [default: 256 or the picture\'s]')
 @click.option('--other-seeds', metavar='RANGE', callback=options.seeds_callback, help='Seeds to try direction 1 on  [default: three]')
 @click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
@@ -37,17 +50,27 @@ from resefa_plugin.scripts import options, sampling
 @options.device_option
 @options.outdir_option
 @options.user_errors
-def factorize(network, function, noise_mode, repo, trust_pickle, regions, space, layers, num_directions, tau, solver, resolution, other_seeds,
-              jacobian_dir, preview, device, outdir, **which):
+def factorize(network, function, noise_mode, repo, trust_pickle, regions, space, layers, num_directions, quick, protect, orthogonal_to, pool,
+              shard, tau, norm, solver, resolution, other_seeds, jacobian_dir, preview, device, outdir, **which):
     """Find the directions of a latent space that change a region of a picture and leave the rest alone.
 
-    Writes a directions file per sample and region, pictures, and report.html, which shows them all.
+    Writes a directions file per region (of each sample, or of the pool of them), pictures, and report.html, which shows
+    them all. A pool that was stopped goes on where it was when the same command is given again. Started by
+    torchrun --nproc-per-node=N, the processes share the samples, or the tangents of one.
 
     Examples:
 
     \b
     # Mouth and eyes of the demo generator's sample 0
     resefa factorize --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --region=eyes --outdir=out
+
+    \b
+    # W+ and StyleSpace, without their Jacobians of thousands of columns
+    resefa factorize --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --space=w+ --quick --outdir=wplus
+
+    \b
+    # Directions that hold on many faces; hair without touching the face
+    resefa factorize --network=mobilestylegan-ffhq --seeds=0-3 --trunc=0.7 --region=hair --protect=10*face --outdir=pooled
 
     \b
     # A network file, with the official code if run in a checkout, else with our own networks
@@ -62,24 +85,37 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
     resefa factorize --network=mobilestylegan-ffhq --seeds=0-3 --region=0.3,0.6,0.4,0.2 --preview --outdir=out
     """
     keep_large_blocks()
+    device = local_device(device)
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
     samples = sampling.make_samples(hook, **which)
-    partitions = [parse_region(spec, hook.image_shape[1:]) for spec in regions]
+    image_size = hook.image_shape[1:]
+    partitions = [parse_region(spec, image_size) for spec in regions]
+    pool = len(samples) > 1 if pool is None else pool
+    if shard and not (pool and len(samples) >= shard[1]):
+        raise click.UsageError(f'--shard: there are {len(samples)} samples to share out; give a pool of as many --seeds as parts')
     space = space or ('w' if 'w' in hook.space_names else hook.space_names[0])
-    factorizer = Factorizer(hook, space, layers, num_directions=num_directions, tau=tau, solver=solver, resolution=resolution,
-                            jacobian_dir=jacobian_dir, command=options.command_line())
-    record = options.write_options(outdir, hook, click.get_current_context().params)
-    if preview:
-        return _preview(factorizer.space, samples, partitions, outdir)
-    if other_seeds is None:
-        # A projected latent of a conditional network needs no class, other samples would.
-        taken = {sample.seed for sample in samples}
-        other_seeds = [] if hook.c_dim and samples[0].c is None else islice((s for s in count() if s not in taken), 3)
-    others = [hook.sample(seed, which['truncation_psi'], which['truncation_cutoff'], samples[0].c) for seed in other_seeds]
-    factorizer.callbacks += [ProgressBar(), DirectionsWriter(outdir), PictureWriter(outdir, record, others)]
-    for result in factorizer.run(samples, partitions):
-        click.echo(f'{outdir / result.name}.npz')
-    click.echo(outdir / 'report.html')
+    with joined(device) as ranks:
+        factorizer = Factorizer(
+            hook, space, layers, num_directions=num_directions or (4 if quick else 5), tau=tau, solver=solver, quick=quick, resolution=resolution,
+            jacobian_dir=jacobian_dir, pool=pool, gram_dir=outdir / 'grams', protect=[parse_protection(spec, image_size) for spec in protect],
+            orthogonal_to=load_orthogonal(orthogonal_to, hook, space, layers), norm=norm, ranks=ranks, command=options.command_line())
+        if shard:
+            factorizer.callbacks.append(ProgressBar())
+            factorizer.collect(samples[shard[0] - 1::shard[1]], partitions)
+            return
+        if ranks.first:
+            record = options.write_options(outdir, hook, click.get_current_context().params)
+            if preview:
+                return _preview(factorizer.space, samples, partitions, outdir)
+            click.echo(describe_choice(factorizer, len(partitions)), err=True)
+            others = sampling.other_samples(hook, samples, other_seeds, which['truncation_psi'], which['truncation_cutoff'])
+            factorizer.callbacks += [ProgressBar(), DirectionsWriter(outdir), PictureWriter(outdir, record, others)]
+        for result in factorizer.run(samples, partitions):
+            for note in result.notes:
+                click.echo(f'{result.name}: {note}', err=True)
+            click.echo(f'{outdir / result.name}.npz')
+        if ranks.first:
+            click.echo(outdir / 'report.html')
 
 
 def _preview(space, samples, partitions, outdir):

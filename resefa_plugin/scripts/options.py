@@ -60,6 +60,16 @@ def _strength(value: str) -> tuple[float, float]:
     return (-numbers[0], numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
+def shard_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """click callback of `--shard`: `'2/4'` -> `(2, 4)`."""
+    if value is None:
+        return None
+    match = re.fullmatch(r'\s*(\d{1,6})/(\d{1,6})\s*', value)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise click.BadParameter(f"'{value}' is not I/N: expected a part from 1 to N, such as 1/4 to 4/4")
+    return int(match[1]), int(match[2])
+
+
 def device_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> torch.device:
     """click callback of `--device`: the first GPU if there is one, else the CPU. Raises click.BadParameter."""
     if value is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from itertools import count, islice
 
 import click
 import torch
@@ -52,6 +53,16 @@ def _sample(hook: StyleBasedHook, latent: FileLatent, name: str, *which) -> Samp
     sample, note = make_sample(hook, latent, name, *which)
     click.echo(f'{name}: {note}', err=True)
     return sample
+
+
+def other_samples(hook: GeneratorHook, samples: list[Sample], seeds: list[int] | None, truncation_psi: float,
+                  truncation_cutoff: int | None) -> list[Sample]:
+    """Samples that took no part, to try directions on: of the given seeds, or of three that are free."""
+    if seeds is None:
+        # A projected latent of a conditional network needs no class, other samples would.
+        taken = {sample.seed for sample in samples}
+        seeds = [] if hook.c_dim and samples[0].c is None else islice((s for s in count() if s not in taken), 3)
+    return [hook.sample(seed, truncation_psi, truncation_cutoff, samples[0].c) for seed in seeds]
 
 
 def make_label(hook: GeneratorHook, spec: str | None) -> torch.Tensor | None:

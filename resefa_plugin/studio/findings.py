@@ -11,17 +11,16 @@ from PIL import Image
 
 from resefa_plugin import pictures
 from resefa_plugin.directions import DirectionSet
-from resefa_plugin.editing import STRENGTH_RMS, Calibration, measure, predicted_change, render_edits
-from resefa_plugin.factorizer import NOTHING, SPECTRUM, Factorizer
+from resefa_plugin.editing import calibrate, render_edits
+from resefa_plugin.factorizer import Factorizer
 from resefa_plugin.hooks.base import LatentSpace, Sample
 from resefa_plugin.jacobian import RegionJacobian
-from resefa_plugin.rayleigh import solve_rayleigh
+from resefa_plugin.protection import Protection
 from resefa_plugin.regions import RegionPartition
 from resefa_plugin.studio.sources import Source
 
 END_STRENGTH = 3.0
 END_SIDE = 128  # pixels
-PROTECT_WEIGHT = 10.0  # so many times a protected pixel counts in the background
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +29,17 @@ class Finding:
 
     Attributes:
         partition: the region that was changed.
-        protect: bool `[H, W]`, the pixels that were protected.
+        protect: the regions that were protected.
         directions: `measured_*` hold what is predicted until they are measured.
         source, sample: where they were found.
         inside, outside: `[k]`, predicted mean squared change per squared length.
         measured: so many directions, from the first, have been measured.
         ends: JPEGs at strength -3 and +3 of so many directions, from the first.
+        quick: found without the Jacobian, to a coarser tolerance.
     """
 
     partition: RegionPartition
-    protect: np.ndarray
+    protect: tuple[Protection, ...]
     directions: DirectionSet
     source: Source
     sample: Sample
@@ -47,6 +47,7 @@ class Finding:
     outside: np.ndarray
     measured: int = 0
     ends: tuple[tuple[bytes, bytes], ...] = ()
+    quick: bool = False
 
 
 class Breathing:
@@ -64,25 +65,11 @@ class Breathing:
         return self._space.images(*args)
 
 
-def solve(factorizer: Factorizer, jacobian: RegionJacobian, source: Source, partition: RegionPartition,
-          protect: np.ndarray) -> Finding:
-    """Solves the quotient of a region on a computed Jacobian (Eq. 7 to 12). Raises RegionError and SolverError."""
-    gram = jacobian.gram(partition)
-    if protect.any():
-        # A protected pixel counts more than once among those to be kept.
-        kept, _ = jacobian.gram(RegionPartition(protect, 'protected'))
-        solved = gram[0], gram[1] + (PROTECT_WEIGHT - 1) * kept
-    else:
-        solved = gram
-    dim = jacobian.space.dim
-    solution = solve_rayleigh(*solved, min(dim, max(factorizer.num_directions, SPECTRUM)), tau=factorizer.tau)
-    k = min(factorizer.num_directions, int((solution.eigenvalues > NOTHING * solution.eigenvalues[0]).sum()))
-    inside, outside = predicted_change(partition, solution.directions[:k], gram, jacobian.image_shape)
-    step = STRENGTH_RMS / np.sqrt(inside)
-    predicted = step ** 2 * inside, step ** 2 * outside
-    calibration = Calibration(step, *predicted, *predicted)
-    directions = factorizer.direction_set(jacobian.sample, partition, jacobian, solution, calibration)
-    return Finding(partition, protect, directions, source, jacobian.sample, inside, outside)
+def solve(factorizer: Factorizer, jacobian: RegionJacobian, source: Source, region: RegionPartition) -> Finding:
+    """Solves the quotient of a region (Eq. 7 to 12), without the Jacobian where it is not computed. Raises RegionError, SolverError."""
+    directions, (inside, outside) = factorizer.find(jacobian.sample, region, jacobian)
+    return Finding(RegionPartition(directions.mask, region.name), factorizer.protect, directions, source, jacobian.sample, inside, outside,
+                   quick=not jacobian.computed)
 
 
 def with_ends(finding: Finding, space: LatentSpace, resolution: int | None) -> Finding:
@@ -108,8 +95,8 @@ def _window(mask: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int
 def with_measured(finding: Finding, space: LatentSpace) -> Finding:
     """The finding with the step of the next direction, and what it changes, as measured."""
     one = slice(finding.measured, finding.measured + 1)
-    calibration = measure(space, finding.sample, finding.partition, finding.directions.directions[one],
-                          finding.inside[one], finding.outside[one])
+    calibration = calibrate(space, [finding.sample], finding.partition, finding.directions.directions[one],
+                            (finding.inside[one], finding.outside[one]))
     arrays = {}
     for name in ('step', 'predicted_inside', 'predicted_outside', 'measured_inside', 'measured_outside'):
         arrays[name] = getattr(finding.directions, name).copy()

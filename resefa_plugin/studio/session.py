@@ -16,10 +16,11 @@ from torch import Tensor
 from resefa_plugin import pictures
 from resefa_plugin.editing import mean_square, render_edits
 from resefa_plugin.errors import RegionError, ResefaError
-from resefa_plugin.factorizer import Factorizer
+from resefa_plugin.factorizer import Callback, Factorizer
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
 from resefa_plugin.jacobian import RegionJacobian, default_resolution
 from resefa_plugin.probe import probe
+from resefa_plugin.protection import Protection, without
 from resefa_plugin.regions import RegionPartition
 from resefa_plugin.studio import findings
 from resefa_plugin.studio.cache import JacobianCache, jacobian_key
@@ -28,6 +29,7 @@ from resefa_plugin.studio.sources import Source, file_sample, seed_sample
 
 MAX_STRENGTH = 20.0
 MAX_REGIONS = 12
+QUICK_DIRECTIONS, QUICK_COLUMNS = 4, 80  # of a search without the Jacobian; about so many products with it
 HISTORY = 20  # steps of undo; a mask of 1024 x 1024 is a megabyte
 
 
@@ -159,15 +161,11 @@ class Session:
         region = self.state.regions.get(name)
         if region is None or region.protect:
             raise RegionError(f"there is no region '{name}' to change: draw it first")
-        return RegionPartition(region.mask & ~self.protected(), name)
+        return without(RegionPartition(region.mask, name), self.protected())
 
-    def protected(self) -> np.ndarray:
-        """The protected pixels, bool `[H, W]`."""
-        mask = np.zeros(self.hook.image_shape[1:], bool)
-        for region in self.state.regions.values():
-            if region.protect:
-                mask |= region.mask
-        return mask
+    def protected(self) -> tuple[Protection, ...]:
+        """The regions that are to be kept."""
+        return tuple(Protection(RegionPartition(region.mask, name)) for name, region in self.state.regions.items() if region.protect)
 
     # Directions
 
@@ -211,20 +209,29 @@ class Session:
             self.cache.put(key, jacobian)
         return jacobian
 
-    def factorize(self, name: str) -> Finding:
+    def factorize(self, name: str, quick: bool = False, report: Callable[[int, int], None] = lambda done, total: None) -> Finding:
         """Finds the directions of a region on the kept Jacobian, with their figures as predicted; see `measure`.
+
+        Args:
+            quick: do without the Jacobian; fewer directions, to a residual of 1e-2, for seconds in place of minutes.
+            report: of a quick search, called with the products so far and how many it may take; may raise to end it.
 
         Raises:
             RegionError: no such region, or none of it is left at the Jacobian's resolution.
-            ResefaError: the Jacobian is not there yet.
+            ResefaError: the Jacobian is not there yet, and `quick` is false.
             SolverError: the quotient has no answer.
         """
-        jacobian = self.jacobian()
+        state, partition, jacobian = self.state, self.partition(name), self.jacobian()
+        space = self.hook.space(state.space, state.layers)
         if jacobian is None:
-            raise ResefaError('the derivative of this sample is not computed yet: wait for it')
-        state, partition = self.state, self.partition(name)
-        factorizer = Factorizer(self.hook, state.space, state.layers, num_directions=self.num_directions, tau=self.tau)
-        finding = findings.solve(factorizer, jacobian, state.source, partition, self.protected())
+            if not quick:
+                raise ResefaError('the derivative of this sample is not computed yet: wait for it')
+            jacobian = RegionJacobian(self.hook, space, state.sample, self.resolution)
+            probe(self.hook, space, state.sample, self.resolution)
+        factorizer = Factorizer(
+            self.hook, state.space, state.layers, num_directions=min(QUICK_DIRECTIONS, self.num_directions) if quick else self.num_directions,
+            tau=self.tau, quick=quick, resolution=self.resolution, protect=self.protected(), callbacks=[_Columns(report)])
+        finding = findings.solve(factorizer, jacobian, state.source, partition)
         with self._lock:
             strengths = {key: value for key, value in self.state.strengths.items() if key[0] != name}
             self._change(findings={**self.state.findings, name: finding}, strengths=strengths)
@@ -333,6 +340,16 @@ class Session:
     def can_undo(self) -> bool:
         """Whether there is a step to go back."""
         return bool(self._history)
+
+
+class _Columns(Callback):
+    """Tells of a search without the Jacobian, whose end is not known: it takes QUICK_COLUMNS, as a rule."""
+
+    def __init__(self, report: Callable[[int, int], None]):
+        self._report = report
+
+    def on_columns(self, factorizer, sample, region, columns, residual):
+        self._report(columns, max(columns, QUICK_COLUMNS))
 
 
 def edit_offset(state: State, dim: int, scale: float = 1.0) -> Tensor:

@@ -1,0 +1,53 @@
+"""How well directions that were pooled over samples serve each one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One sample of a pool.
+
+    Attributes:
+        sample: its name.
+        own: the Rayleigh quotient of the best direction of this sample alone.
+        pooled: the quotient that the first pooled direction attains on this sample.
+        overlap: of the subspaces of its own and of the pooled directions, the mean squared cosine of their principal
+            angles: 1 for the same subspace, k / d for unrelated ones.
+    """
+
+    sample: str
+    own: float
+    pooled: float
+    overlap: float
+
+    @property
+    def share(self) -> float:
+        """What the pooled direction attains of the best quotient on this sample, about 0 to 1."""
+        return self.pooled / self.own if self.own > 0 else float('nan')
+
+
+def agreement(sample: str, grams: DenseGrams | FactoredGrams, own: np.ndarray, pooled: np.ndarray, tau: float) -> Agreement:
+    """Compares directions `[k, d]` of a sample alone with pooled ones, by the quotient of Eq. 11 on that sample."""
+    quotients = [_quotient(grams, n[:1], tau) for n in (own, pooled)]
+    k = min(len(own), len(pooled))
+    bases = [np.linalg.qr(n[:k].T)[0] for n in (own, pooled)]
+    return Agreement(sample, *quotients, float(np.square(bases[0].T @ bases[1]).sum() / k))
+
+
+def _quotient(grams: DenseGrams | FactoredGrams, n: np.ndarray, tau: float) -> float:
+    inside, outside = grams.quadratics(n)
+    return float(inside[0] / (outside[0] + tau * grams.background * np.square(n).sum()))
+
+
+def describe(rows: Sequence[Agreement]) -> str:
+    """One sentence: on how much of the samples the pooled direction is nearly as good as their own."""
+    shares = [row.share for row in rows]
+    return (f'The first pooled direction attains {np.median(shares):.0%} (median; {min(shares):.0%} to {max(shares):.0%}) of the best '
+            f'quotient of each of the {len(rows)} samples; the subspaces overlap by {np.mean([row.overlap for row in rows]):.0%}.')

@@ -1,0 +1,94 @@
+"""Other coordinates for a Rayleigh quotient: a norm that knows where the latents are, and directions that are excluded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from resefa_plugin.errors import SolverError
+
+# Of the mean variance, added to each: covariances of latents are nearly singular, and a direction that latents never
+# take must not get a ridge of infinity.
+SHRINKAGE = 1e-2
+DEPENDENT = 1e-6  # of the largest singular value: an excluded direction below it repeats the others
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """n = C y: the quotient is solved for y, in which the ridge of Eq. 10 is a I, and n is what is returned.
+
+    C = K P. K is the root of a covariance of latents, so that in y the latents are spread equally and a I costs a
+    direction n the more, the less the generator's own latents vary along it: a n^T Sigma^-1 n in place of a n^T n. P
+    projects excluded directions away: those n are orthogonal to them.
+
+    Attributes:
+        roots: K K^T = Sigma, block by block along the diagonal, lower triangular; None for the identity.
+        excluded: `[m, d]`, orthonormal rows in y; None for none.
+    """
+
+    roots: tuple[np.ndarray, ...] | None = None
+    excluded: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, dim: int, covariance: Sequence[np.ndarray] | None = None, orthogonal_to: np.ndarray | None = None) -> Coordinates | None:
+        """Coordinates in which the latents are white and some directions do not exist; None where there is nothing to do.
+
+        Args:
+            dim: d.
+            covariance: square blocks along the diagonal of the covariance of the latents, d rows in all; only its shape
+                counts, since it is scaled so that its mean variance is 1.
+            orthogonal_to: `[m, d]`, the directions that results shall be orthogonal to; of any length.
+
+        Raises:
+            SolverError: shapes that do not fit, values that are not finite, or nothing is left.
+        """
+        roots = None if covariance is None else _roots(covariance, dim)
+        if orthogonal_to is None or not len(orthogonal_to):
+            return None if roots is None else cls(roots)
+        E = np.asarray(orthogonal_to, np.float64)
+        if E.ndim != 2 or E.shape[1] != dim or not np.isfinite(E).all():
+            raise SolverError(f'orthogonal_to has shape {list(E.shape)}, expected [m, {dim}] of finite numbers')
+        _, scale, rows = np.linalg.svd(cls(roots).pull(E.T).T, full_matrices=False)  # n.e = y.(K^T e)
+        rows = rows[scale > DEPENDENT * scale[0]]
+        if len(rows) >= dim:
+            raise SolverError(f'orthogonal_to excludes all {dim} dimensions: nothing is left to search')
+        return cls(roots, rows)
+
+    def latent(self, Y: np.ndarray) -> np.ndarray:
+        """C y for each column of `Y [d, k]`."""
+        if self.excluded is not None:
+            Y = Y - self.excluded.T @ (self.excluded @ Y)
+        return self._blocks(Y, lambda K: K)
+
+    def solve(self, N: np.ndarray) -> np.ndarray:
+        """The y of each column n of `N [d, k]`, as far as directions are not excluded."""
+        Y = self._blocks(N, lambda K: scipy.linalg.inv(K))
+        return Y if self.excluded is None else Y - self.excluded.T @ (self.excluded @ Y)
+
+    def pull(self, X: np.ndarray) -> np.ndarray:
+        """C^T x for each column of `X [d, k]`."""
+        X = self._blocks(X, lambda K: K.T)
+        return X if self.excluded is None else X - self.excluded.T @ (self.excluded @ X)
+
+    def gram(self, A: np.ndarray) -> np.ndarray:
+        """C^T A C of a symmetric `A [d, d]`."""
+        return self.pull(self.pull(A).T)
+
+    def _blocks(self, X, side):
+        if self.roots is None:
+            return X
+        ends = np.cumsum([len(K) for K in self.roots])[:-1]
+        return np.concatenate([side(K) @ part for K, part in zip(self.roots, np.split(X, ends))])
+
+
+def _roots(covariance: Sequence[np.ndarray], dim: int) -> tuple[np.ndarray, ...]:
+    blocks = [np.asarray(block, np.float64) for block in covariance]
+    if any(block.ndim != 2 or block.shape[0] != block.shape[1] for block in blocks) or sum(map(len, blocks)) != dim:
+        raise SolverError(f'the covariance has blocks {[list(block.shape) for block in blocks]}, expected square ones of {dim} rows in all')
+    mean = sum(np.trace(block) for block in blocks) / dim
+    if not np.isfinite(mean) or mean <= 0:
+        raise SolverError(f'the mean variance of the latents is {mean:g}, expected a number above 0')
+    return tuple(scipy.linalg.cholesky((block / mean + SHRINKAGE * np.eye(len(block))) / (1 + SHRINKAGE), lower=True) for block in blocks)
