@@ -206,6 +206,7 @@ def _render(studio: Studio, desk: Desk, data: dict) -> dict:
         move = dict(zip(('region', 'index', 'value'), item))
         strengths[_value(move, 'region', str), _value(move, 'index', int)] = _value(move, 'value', float)
     full = _value(data, 'full', bool, False)
+    studio.queue.touch()
     desk.session.set_strengths(strengths, remember=full)
     answer = {'picture': view.jpeg_url(desk.session.render(None if full else desk.session.preview_resolution))}
     return {**answer, **_changed(desk)} if full else answer

@@ -19,12 +19,13 @@ def used_regions(state: State) -> list[str]:
     return list(dict.fromkeys(name for name, _ in state.strengths))
 
 
-def factorize_command(session: Session, finding: Finding, network_flags: Sequence[str]) -> str:
-    """`resefa factorize` for one region, its mask read from the saved `NAME.png`."""
+def factorize_command(finding: Finding, network_flags: Sequence[str]) -> str:
+    """`resefa factorize` for one region, its mask and those of protected regions read from the saved `NAME.png`."""
     name, metadata = finding.partition.name, finding.directions.metadata
     layers = [] if metadata.layers is None else [f'--layers={",".join(map(str, metadata.layers))}']
     return _joined('factorize', network_flags, finding.source.flags(finding.sample), [
-        f'--region={name}=mask:{name}.png', f'--space={metadata.space}', *layers, f'--num-directions={session.num_directions}',
+        f'--region={name}=mask:{name}.png', *(f'--protect={protection.weight:g}*mask:{protection.region.name}.png' for protection in finding.protect),
+        f'--space={metadata.space}', *layers, f'--num-directions={len(finding.directions)}', *(['--quick'] if finding.quick else []),
         f'--tau={metadata.tau!r}', f'--resolution={metadata.resolution}', '--outdir=.'])
 
 
@@ -43,7 +44,7 @@ def commands(session: Session, network_flags: Sequence[str]) -> str:
     if not names:
         return ''
     lines = ['# In the folder of the downloaded files. The directions are there already; to find them again:']
-    lines += [factorize_command(session, state.findings[name], network_flags) for name in names]
+    lines += [factorize_command(state.findings[name], network_flags) for name in names]
     if state.strengths:
         lines += ['# The picture on the screen, as edit/{0}-00.png'.format(state.sample.name), edit_command(state, network_flags)]
     return '\n'.join(lines) + '\n'

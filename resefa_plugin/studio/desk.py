@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from resefa_plugin.factorizer import QUICK_TANGENTS
 from resefa_plugin.studio.jobs import Cancelled, Job, JobQueue
 from resefa_plugin.studio.session import Session
 
@@ -46,12 +47,12 @@ class Desk:
             self.prepare()
 
     def prepare(self) -> Job | None:
-        """Starts the Jacobian of the sample on the screen, unless it is there or under way; ends that of an earlier one."""
+        """Starts the Jacobian of the sample on the screen, unless it is there, under way or unaffordable; ends an earlier one's."""
         key = self.session.jacobian_key()
         for (kind, of), job in list(self._jobs.items()):
             if kind == 'prepare' and of != key:
                 job.cancel()
-        if key in self.session.cache:
+        if key in self.session.cache or self.session.direct:
             return None
         return self._submit('prepare', key, f'Preparing {self.session.state.sample.name}', self._prepare)
 
@@ -64,24 +65,29 @@ class Desk:
 
         self.session.compute_jacobian(report)
         waiting, self._waiting = self._waiting, []
+        state = self.session.state
         for name in waiting:
-            if name in self.session.state.regions:
+            # A slider that was moved on the quick answer meanwhile is not pulled from under the hand.
+            if name in state.regions and all(region != name for region, _ in state.strengths):
                 self.factorize(name)
 
     def factorize(self, name: str) -> Job | None:
-        """Finds the directions of a region: at once where the Jacobian is there, else when it is. Raises RegionError."""
+        """Finds the directions of a region: on the Jacobian where it is there, else without it or when it is. Raises RegionError."""
         self.session.partition(name)
         for kind in ('solve', 'ends', 'measure'):
             if (kind, name) in self._jobs:
                 self._jobs[kind, name].cancel()
-        if self.session.jacobian() is None:
-            if name not in self._waiting:
-                self._waiting.append(name)
-            return self.prepare()
-        return self._submit('solve', name, f'Finding directions of {name}', lambda job: self._solve(name), urgent=True)
+        if self.session.jacobian() is not None:
+            return self._submit('solve', name, f'Finding directions of {name}', lambda job: self._solve(job, name), urgent=True)
+        preparing = self.prepare()
+        if preparing is not None and name not in self._waiting:
+            self._waiting.append(name)
+        if preparing is None or preparing.total - preparing.done > QUICK_TANGENTS or not preparing.total:
+            return self._submit('solve', name, f'Searching directions of {name}', lambda job: self._solve(job, name, True), urgent=True)
+        return preparing
 
-    def _solve(self, name: str) -> None:
-        self.session.factorize(name)
+    def _solve(self, job: Job, name: str, quick: bool = False) -> None:
+        self.session.factorize(name, quick and self.session.jacobian() is None, job.report)
         self._submit('ends', name, f'Picturing directions of {name}',
                      lambda job: self.session.picture_ends(name, self._steps(job, name)), urgent=True)
         self._submit('measure', name, f'Measuring directions of {name}',

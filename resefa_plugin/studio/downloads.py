@@ -15,8 +15,9 @@ from PIL import Image
 from resefa_plugin import pictures
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.files import replacing
+from resefa_plugin.regions import RegionPartition
 from resefa_plugin.studio.command_line import commands, finding_stem, used_regions
-from resefa_plugin.studio.session import Session, State, edit_offset
+from resefa_plugin.studio.session import Session, edit_offset
 
 STRIP_SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 FRAMES, FRAME_SECONDS, FRAME_SIDE = 24, 0.08, 512
@@ -93,20 +94,22 @@ def save_all(session: Session, folder: pathlib.Path, network_flags: Sequence[str
     if state.source.seed is None:
         files.append(save_latent(session, folder, edited=False))
     for name in used_regions(state) or list(state.findings):
-        files += [save_directions(session, name, folder, breathe), _save_mask(state, name, folder)]
+        finding = state.findings[name]
+        files += [save_directions(session, name, folder, breathe),
+                  *(_save_mask(region, folder) for region in (finding.partition, *(protection.region for protection in finding.protect)))]
     text = safe_path(folder, 'commands.txt')
     with replacing(text) as part:
         part.write_text(commands(session, network_flags), encoding='utf-8')
     path = safe_path(folder, f'{state.sample.name}.zip')
     with replacing(path) as part, zipfile.ZipFile(part, 'w') as archive:
-        for file in [*files, text]:
+        for file in dict.fromkeys([*files, text]):
             archive.write(file, file.name)
     return path
 
 
-def _save_mask(state: State, name: str, folder: pathlib.Path) -> pathlib.Path:
-    path = safe_path(folder, f'{name}.png')
-    pictures.save_png(Image.fromarray(state.findings[name].partition.mask), path)
+def _save_mask(region: RegionPartition, folder: pathlib.Path) -> pathlib.Path:
+    path = safe_path(folder, f'{region.name}.png')
+    pictures.save_png(Image.fromarray(region.mask), path)
     return path
 
 

@@ -12,6 +12,7 @@ from resefa_plugin.errors import ResefaError
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = 'queued', 'running', 'done', 'failed', 'cancelled'
 MAX_WAITING = 6  # jobs of one owner: a page needs two
+COURTESY = 0.5  # seconds between two moves of one slider, and some
 WARM_UP = 1.0  # seconds of work before an estimate of the rest is worth showing
 
 
@@ -75,10 +76,11 @@ class Job:
         self.breathe()
 
     def breathe(self) -> None:
-        """Called by the work where it can pause: lets urgent jobs go first. Raises Cancelled."""
+        """Called by the work where it can pause: lets sliders and urgent jobs go first. Raises Cancelled."""
+        start = time.monotonic()
+        self._cancel.wait(self._queue.courtesy(self))
         if self._cancel.is_set():
             raise Cancelled(self.title)
-        start = time.monotonic()
         self._queue.run_urgent(self)
         self._away += time.monotonic() - start
 
@@ -120,9 +122,17 @@ class JobQueue:
         self._lock = threading.Condition()
         self._waiting: list[Job] = []
         self._running: list[Job] = []  # the interrupted one first
-        self._closed = False
+        self._closed, self._touched = False, -COURTESY
         self._thread = threading.Thread(target=self._loop, name='resefa-studio-jobs', daemon=True)
         self._thread.start()
+
+    def touch(self) -> None:
+        """Somebody moves a slider: the running job pauses for a moment at its next breath, so that the picture follows."""
+        self._touched = time.monotonic()
+
+    def courtesy(self, job: Job) -> float:
+        """Seconds that a job should wait now."""
+        return 0.0 if job.urgent else max(0.0, COURTESY - (time.monotonic() - self._touched))
 
     def submit(self, owner: str, title: str, work: Callable[[Job], Any], urgent: bool = False) -> Job:
         """Queues a job; `work` gets the job, and should call its `report` often.

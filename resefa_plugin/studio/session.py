@@ -16,14 +16,14 @@ from torch import Tensor
 from resefa_plugin import pictures
 from resefa_plugin.editing import mean_square, render_edits
 from resefa_plugin.errors import RegionError, ResefaError
-from resefa_plugin.factorizer import Callback, Factorizer
+from resefa_plugin.factorizer import DENSE_LIMIT, Callback, Factorizer
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
 from resefa_plugin.jacobian import RegionJacobian, default_resolution
 from resefa_plugin.probe import probe
 from resefa_plugin.protection import Protection, without
 from resefa_plugin.regions import RegionPartition
 from resefa_plugin.studio import findings
-from resefa_plugin.studio.cache import JacobianCache, jacobian_key
+from resefa_plugin.studio.cache import JacobianCache, jacobian_bytes, jacobian_key
 from resefa_plugin.studio.findings import Finding
 from resefa_plugin.studio.sources import Source, file_sample, seed_sample
 
@@ -177,6 +177,12 @@ class Session:
         """What the cache knows the sample's Jacobian by."""
         state = self.state
         return jacobian_key(self.hook.space(state.space, state.layers), state.sample, self.resolution)
+
+    @property
+    def direct(self) -> bool:
+        """Whether the space has more dimensions than a Jacobian is affordable for, so that each region is searched without."""
+        space = self.space
+        return space.dim > DENSE_LIMIT or jacobian_bytes(RegionJacobian(self.hook, space, self.state.sample, self.resolution)) > self.cache.limit
 
     def compute_jacobian(self, report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
         """Computes the Jacobian of the sample on the screen, and keeps it in the cache.

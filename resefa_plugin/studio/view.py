@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from resefa_plugin import pictures
+from resefa_plugin.errors import RegionError
 from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.region_presets import BIGGAN_PRESETS, FACE_PRESETS
-from resefa_plugin.errors import RegionError
 from resefa_plugin.regions import RegionPartition
 from resefa_plugin.studio.desk import Desk
 from resefa_plugin.studio.findings import END_STRENGTH, Finding
@@ -61,7 +61,7 @@ def status_view(desk: Desk) -> dict[str, Any]:
     session = desk.session
     messages = [desk.messages.popleft() for _ in range(len(desk.messages))]
     return {
-        'version': session.version, 'ready': session.jacobian_key() in session.cache, 'waiting': desk.waiting, 'messages': messages,
+        'version': session.version, 'ready': session.jacobian_key() in session.cache, 'direct': session.direct, 'waiting': desk.waiting, 'messages': messages,
         'jobs': [{'number': job.number, 'title': job.title, 'state': job.state, 'ahead': desk.queue.ahead(job),
                   'done': job.done, 'total': job.total, 'remaining': job.remaining()} for job in desk.jobs() if not job.cancelling],
     }
@@ -87,5 +87,5 @@ def _finding(finding: Finding, shown: str) -> dict[str, Any]:
     directions = finding.directions
     levels = [[pictures.GREY_LEVELS * float(value) ** 0.5 for value in pair]
               for pair in zip(directions.measured_inside, directions.measured_outside)]
-    return {'elsewhere': finding.sample.name if finding.sample.name != shown else '', 'measured': finding.measured,
+    return {'elsewhere': finding.sample.name if finding.sample.name != shown else '', 'measured': finding.measured, 'quick': finding.quick,
             'levels': levels, 'ends': [[jpeg_url(low), jpeg_url(high)] for low, high in finding.ends]}

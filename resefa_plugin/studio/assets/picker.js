@@ -111,12 +111,9 @@ function makePicker(canvas, width, height, changed) {
 
   function hatched(mask, colour) {
     const made = layer(mask.width, mask.height), context = made.getContext('2d');
-    context.drawImage(mask, 0, 0);
-    context.globalCompositeOperation = 'source-in';
     context.fillStyle = `rgba(${colour}, .25)`;
     context.fillRect(0, 0, made.width, made.height);
-    context.globalCompositeOperation = 'source-atop';
-    context.strokeStyle = `rgba(${colour}, .9)`;
+    context.strokeStyle = `rgb(${colour})`;
     context.lineWidth = 2 * devicePixelRatio;
     for (let x = -made.height; x < made.width; x += 10 * devicePixelRatio) {
       context.beginPath();
@@ -124,6 +121,8 @@ function makePicker(canvas, width, height, changed) {
       context.lineTo(x + made.height, 0);
       context.stroke();
     }
+    context.globalCompositeOperation = 'destination-in';
+    context.drawImage(mask, 0, 0);
     return made;
   }
 

@@ -54,6 +54,7 @@ function show() {
   const source = {original, edited, heat}[showing] || edited;
   if (at('picture').src !== source) at('picture').src = source;
   at('picture').alt = `${state.sample.name}, ${{original: 'unedited', heat: 'heat map of the change'}[showing] || describe()}`;
+  at('stage').classList.toggle('heat', showing === 'heat');
   at('badge').hidden = showing !== 'original';
   picker.visible = showing !== 'heat' && at('outline').checked && showing !== 'original';
 }
@@ -174,7 +175,9 @@ function showRegions() {
 }
 
 function hintReady() {
-  return status && status.ready ? 'Ready: a moment.' : 'The sample is still being prepared; directions come as soon as it is.';
+  if (!status || status.ready) return '';
+  return status.direct ? 'This space is too large to prepare: each region is searched by itself, which takes a while.'
+    : 'The sample is still being prepared. You can go ahead: first directions come sooner.';
 }
 
 function button(text, press) {
@@ -189,7 +192,7 @@ function showDirections() {
   const name = picker.active, finding = name === null ? undefined : state.findings[name];
   at('directions-title').textContent = finding ? `Directions of ${name}` : 'Directions';
   at('directions-note').textContent = !finding ? 'Sliders appear here when directions are found.'
-    : (finding.elsewhere ? `Found on ${finding.elsewhere}, tried here. ` : '')
+    : (finding.elsewhere ? `Found on ${finding.elsewhere}, tried here. ` : '') + (finding.quick ? 'Found by a quick search. ' : '')
       + 'Change at strength 1, in grey levels of 255'
       + (finding.measured < finding.levels.length ? '; \u2248 is predicted and being measured.' : '.');
   const key = JSON.stringify([name, finding && finding.levels.length]);
@@ -278,13 +281,16 @@ function showStatus() {
   });
   const focused = at('jobs').contains(document.activeElement);
   if (!focused || !status.jobs.length) at('jobs').replaceChildren(...rows);
-  if (!status.ready && !status.jobs.some(job => job.title.startsWith('Preparing'))) {
+  if (!status.ready && !status.direct && !status.jobs.some(job => job.title.startsWith('Preparing'))) {
     const again = button('Prepare this sample', () => attempt(async () => take(await ask('prepare'))));
     again.className = 'plain';
     at('jobs').append(again);
   }
-  if (status.waiting.length) at('hint').textContent = `Directions of ${status.waiting.join(', ')} come when the sample is prepared.`;
-  root.dataset.ready = status.ready ? 'yes' : 'no';
+  if (status.waiting.length) {
+    at('hint').textContent = status.waiting.every(name => state.findings[name]) ? 'These are first directions; better ones come when the sample is prepared.'
+      : `Directions of ${status.waiting.join(', ')} are on their way.`;
+  }
+  root.dataset.ready = status.ready || status.direct ? 'yes' : 'no';
 }
 
 async function poll() {
