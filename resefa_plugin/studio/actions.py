@@ -41,15 +41,19 @@ class Studio:
         session_options: of Session: resolution, num_directions, tau, jacobian_dir, source.
         limit: how many pages may be open.
         idle_seconds: how long a page is remembered without use.
+
+    Raises ResefaError for session options that the generator does not have.
     """
 
     def __init__(self, hook: GeneratorHook, network_flags: Sequence[str] = (), *, memory: int = 4 << 30,
                  outdir: pathlib.Path | None = None, session_options: Mapping[str, Any] | None = None, limit: int = 16,
                  idle_seconds: float = 1800):
         self.hook, self.network_flags, self.outdir = hook, list(network_flags), outdir
-        self.cache, self.queue = JacobianCache(memory), JobQueue()
-        self._temporary = tempfile.TemporaryDirectory(prefix='resefa-studio-')
+        self.cache = JacobianCache(memory)
         self._options = dict(session_options or {})
+        Session(hook, self.cache, **self._options)  # an option that no session can have is better known now
+        self._temporary = tempfile.TemporaryDirectory(prefix='resefa-studio-')
+        self.queue = JobQueue()
         self._number = 0
         self.store = SessionStore(self._desk, lambda token, desk: desk.close(), limit, idle_seconds)
 
