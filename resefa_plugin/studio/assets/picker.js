@@ -221,7 +221,7 @@ function makePicker(canvas, width, height, changed) {
     regions, add, url, setUrl, setBox, clear, draw,
     get active() { return active; },
     set active(name) { active = name; draw(); },
-    set tool(name) { tool = name; canvas.dataset.tool = name; },
+    set tool(name) { tool = name; },
     set radius(value) { radius = value; },
     set filled(value) { filled = value; draw(); },
     set visible(value) { visible = value; draw(); },
