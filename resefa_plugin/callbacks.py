@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from resefa_plugin import pictures
 from resefa_plugin.editing import render_edits
 from resefa_plugin.factorizer import Callback, RegionResult
 from resefa_plugin.hooks.base import LatentSpace, Sample
-from resefa_plugin.report import DirectionRow, RegionSection, Report, SampleSection, write_report
+from resefa_plugin.report import BackgroundRow, DirectionRow, RegionSection, Report, SampleSection, write_report
 
 STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
 OTHER_STRENGTHS = (-3, -1, 0, 1, 3)
@@ -80,10 +81,12 @@ class PictureWriter(Callback):
         outdir: the folder of the run.
         record: what the report says of the run: `options`, `versions` (by name) and `command`.
         other_samples: samples that took no part; direction 1 of each region is tried on them, and on the first of a pool.
+        background: what BackgroundComparison, before this callback, found, by the name of the result.
     """
 
-    def __init__(self, outdir: pathlib.Path, record: Mapping[str, Any], other_samples: Sequence[Sample] = ()):
-        self.outdir, self.record, self.other_samples = outdir, record, other_samples
+    def __init__(self, outdir: pathlib.Path, record: Mapping[str, Any], other_samples: Sequence[Sample] = (),
+                 background: Mapping[str, Sequence[BackgroundRow]] = MappingProxyType({})):
+        self.outdir, self.record, self.other_samples, self.background = outdir, record, other_samples, background
         self._images: dict[str, Image.Image] = {}  # unedited, by the name of the sample
         self._samples: list[SampleSection] = []
         self._overview: list[tuple[str, list[Image.Image]]] = []
@@ -145,7 +148,8 @@ class PictureWriter(Callback):
             pictures.save_png(picture, folder / f'{name}.png')
         section.regions.append(RegionSection(
             result.partition.name, f'{result.name}.npz', float(mask.mean()), named['region'], heat_map, named['eigenvalues'],
-            rows, named['sheet'], named.get('other_seeds'), result.notes, result.agreement))
+            rows, named['sheet'], named.get('other_seeds'), result.notes, result.agreement,
+            self.background.get(result.name, ())))
         self._overview.append((result.name, [pictures.thumbnail(named['region'], PICTURE_SIDE), *tiles[0]]))
         self._seconds |= {f'{result.source} {stage}' if stage == 'jacobian' else f'{result.name} {stage}': value
                           for stage, value in result.seconds.items()}

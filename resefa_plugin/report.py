@@ -7,7 +7,7 @@ import io
 import math
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -48,6 +48,27 @@ class DirectionRow:
 
 
 @dataclass(frozen=True)
+class BackgroundRow:
+    """One direction, straight and with the background kept. Changes are MSE on the [-1, 1] scale, of the pictures.
+
+    Attributes:
+        index: 1 for the first.
+        strengths: that are compared, 0 left out.
+        straight_inside, straight_outside: one for each strength, without correction.
+        kept_inside, kept_outside: one for each strength, with it.
+        sheet: pictures over strengths, without and with correction.
+    """
+
+    index: int
+    strengths: Sequence[float]
+    straight_inside: Sequence[float]
+    straight_outside: Sequence[float]
+    kept_inside: Sequence[float]
+    kept_outside: Sequence[float]
+    sheet: Image.Image
+
+
+@dataclass(frozen=True)
 class RegionSection:
     """One region: what it is, and what its directions do.
 
@@ -63,6 +84,7 @@ class RegionSection:
         other_seeds_sheet: direction 1 on other samples.
         notes: sentences about this region, e.g. a failed convergence.
         agreement: of directions that were pooled over samples, how well they serve each one.
+        background: the directions with their background kept, if that was asked for.
     """
 
     name: str
@@ -76,6 +98,7 @@ class RegionSection:
     other_seeds_sheet: Image.Image | None = None
     notes: Sequence[str] = ()
     agreement: Sequence[Agreement] = ()
+    background: Sequence[BackgroundRow] = ()
 
 
 @dataclass(frozen=True)
@@ -186,6 +209,13 @@ def _region(number: int, title: str, kind: str, region: RegionSection, sample: s
     if region.other_seeds_sheet:
         parts += ['<h3>Direction 1 on other seeds</h3>',
                   _wide(region.other_seeds_sheet, f'Direction 1 of {name} on other seeds, over strengths')]
+    if region.background:
+        parts += ['<h3>With the background kept</h3>',
+                  '<p class="quiet">Root mean square in grey levels of 255: along the straight line, and with'
+                  ' corrections that keep everything outside the region still.</p>',
+                  _background_table(region.background),
+                  *(_wide(row.sheet, f'Direction {row.index} of {name} on {sample}, straight and kept')
+                    for row in region.background)]
     parts += ['<details><summary>All directions on one sheet</summary>',
               _wide(region.sheet, f'All directions of {name} on {sample}, over strengths'), '</details></section>']
     return '\n'.join(parts)
@@ -228,12 +258,27 @@ def _table(region: RegionSection) -> str:
 
 def _agreement(rows: Sequence[Agreement]) -> str:
     heads = ('Sample', 'Best quotient of its own', 'Attained by pooled direction 1', 'Share', 'Overlap of the subspaces')
+    return _plain_table(heads, ((escape(row.sample), significant(row.own), significant(row.pooled), _percent(row.share),
+                                 _percent(row.overlap)) for row in rows))
+
+
+def _background_table(rows: Sequence[BackgroundRow]) -> str:
+    heads = ('Direction', 'Strength', 'Inside, straight', 'Inside, kept', 'Outside, straight', 'Outside, kept')
+    return _plain_table(heads, (
+        (f'<span class="word">Direction </span>{row.index}', significant(strength), *(_levels(mse) for mse in changes))
+        for row in rows for strength, *changes in zip(
+            row.strengths, row.straight_inside, row.kept_inside, row.straight_outside, row.kept_outside)))
+
+
+def _plain_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of HTML cells, the first of each row its head."""
     lines = ['<table role="table"><thead role="rowgroup"><tr role="row">',
-             *(f'<th role="columnheader" scope="col">{head}</th>' for head in heads), '</tr></thead><tbody role="rowgroup">']
-    for row in rows:
-        cells = (significant(row.own), significant(row.pooled), _percent(row.share), _percent(row.overlap))
-        lines.append(f'<tr role="row"><th role="rowheader" scope="row">{escape(row.sample)}</th>')
-        lines += [f'<td role="cell" class="short" data-head="{head}">{escape(cell)}</td>' for head, cell in zip(heads[1:], cells)]
+             *(f'<th role="columnheader" scope="col">{head}</th>' for head in heads),
+             '</tr></thead><tbody role="rowgroup">']
+    for first, *cells in rows:
+        lines.append(f'<tr role="row"><th role="rowheader" scope="row">{first}</th>')
+        lines += [f'<td role="cell" class="short" data-head="{head}">{cell}</td>'
+                  for head, cell in zip(heads[1:], cells)]
         lines.append('</tr>')
     return ''.join(lines) + '</tbody></table>'
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resefa_plugin.report import SampleSection, DirectionRow, RegionSection, Report, grey_levels, share_inside, write_report
+from resefa_plugin.report import BackgroundRow, SampleSection, DirectionRow, RegionSection, Report, grey_levels, share_inside, write_report
 
 VOID = {'meta', 'img', 'br', 'hr', 'link', 'input'}
 HOSTILE = '"><script>alert(1)</script><img src=//evil.example/x onerror=\'alert(1)\'>&amp;'
@@ -239,3 +239,13 @@ def test_each_sample_has_its_sections_and_its_picture_to_hold(tmp_path):
     assert len(set(held.values())) == 2
     sections = [attrs['class'] for tag, attrs in parsed.elements if tag == 'section' and 'class' in attrs]
     assert sections == ['of-1', 'of-2']
+
+
+def test_background_kept_beside_straight(tmp_path):
+    kept = BackgroundRow(2, [-1, 3], [0.01, 0.04], [4e-4, 1.6e-3], [0.0101, 0.0405], [1.6e-4, 2.25e-4], picture(7))
+    _, with_rows = page(tmp_path, report(samples=[sample([region('mouth', background=[kept])])]))
+    # 127.5 times the roots of the MSE, straight and kept, at both strengths
+    for text in ('With the background kept', 'Outside, kept', '2.55', '1.61', '5.10', '1.91'):
+        assert text in with_rows.text
+    _, without = page(tmp_path, report())
+    assert 'background kept' not in without.text

@@ -11,6 +11,7 @@ from PIL import Image
 from resefa_plugin import Factorizer, parse_region, pictures
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.callbacks import DirectionsWriter, PictureWriter, ProgressBar
+from resefa_plugin.comparison import BackgroundComparison
 from resefa_plugin.directions import load_orthogonal
 from resefa_plugin.editing import render_edits
 from resefa_plugin.factorizer import NORMS, describe_choice
@@ -46,12 +47,13 @@ from resefa_plugin.scripts import options, sampling
 @click.option('--other-seeds', metavar='RANGE', callback=options.seeds_callback, help='Seeds to try direction 1 on  [default: three]')
 @click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
               help='Keep Jacobians there; a second region of the same sample is then a matter of seconds')
+@options.keep_background_option
 @click.option('--preview', is_flag=True, help='Only write the samples with the regions drawn on them')
 @options.device_option
 @options.outdir_option
 @options.user_errors
 def factorize(network, function, noise_mode, repo, trust_pickle, regions, space, layers, num_directions, quick, protect, orthogonal_to, pool,
-              shard, tau, norm, solver, resolution, other_seeds, jacobian_dir, preview, device, outdir, **which):
+              shard, tau, norm, solver, resolution, other_seeds, jacobian_dir, keep_background, preview, device, outdir, **which):
     """Find the directions of a latent space that change a region of a picture and leave the rest alone.
 
     Writes a directions file per region (of each sample, or of the pool of them), pictures, and report.html, which shows
@@ -109,7 +111,9 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
                 return _preview(factorizer.space, samples, partitions, outdir)
             click.echo(describe_choice(factorizer, len(partitions)), err=True)
             others = sampling.other_samples(hook, samples, other_seeds, which['truncation_psi'], which['truncation_cutoff'])
-            factorizer.callbacks += [ProgressBar(), DirectionsWriter(outdir), PictureWriter(outdir, record, others)]
+            kept = [BackgroundComparison(outdir, keep_background)] if keep_background else []
+            writer = PictureWriter(outdir, record, others, *(comparison.rows for comparison in kept))
+            factorizer.callbacks += [ProgressBar(), DirectionsWriter(outdir), *kept, writer]
         for result in factorizer.run(samples, partitions):
             for note in result.notes:
                 click.echo(f'{result.name}: {note}', err=True)

@@ -138,6 +138,9 @@ def open_generator(network: str | None, function: str | None, device: torch.devi
     return open_function(function, device)
 
 
+keep_background_option = click.option(
+    '--keep-background', metavar='[N]', is_flag=False, flag_value=3, type=click.IntRange(min=1),
+    help='Correct each edit, N times, so that everything outside the region stays still  [default: off; 3 without a number]')
 device_option = click.option('--device', metavar='DEVICE', callback=device_callback,
                              help='cpu, cuda, cuda:1, ...  [default: the GPU if there is one]')
 outdir_option = click.option('--outdir', metavar='DIR', required=True, type=click.Path(file_okay=False, path_type=pathlib.Path),

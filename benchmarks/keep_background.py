@@ -1,0 +1,94 @@
+"""Edits with the background kept, against straight ones at equal change inside, on the demo generator.
+
+    python -m benchmarks.keep_background [--jacobian-dir DIR] [--write]
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import click
+import numpy as np
+import torch
+
+from benchmarks.common import environment, median_ratio, paired, publish
+from resefa_plugin import RegionJacobian, open_network, parse_region, solve_rayleigh
+from resefa_plugin.allocator import keep_large_blocks
+from resefa_plugin.background import BackgroundKeeper
+from resefa_plugin.editing import calibrate, slopes
+from resefa_plugin.tangent_model import TangentModel
+
+NETWORK, RESOLUTION, TRUNCATION = 'mobilestylegan-ffhq', 256, 0.7
+CHANGES = ('inside', 'outside', 'straight_inside', 'straight_outside')
+REGIONS, STRENGTHS = ('mouth', 'eyes'), (-3, -1, 1, 3)
+
+
+@click.command()
+@click.option('--device', default='cpu', show_default=True)
+@click.option('--rounds', default=3, show_default=True, help='Paired rounds of the ratios')
+@click.option('--jacobian-dir', type=click.Path(file_okay=False, path_type=pathlib.Path), help='To keep Jacobians in')
+@click.option('--write', is_flag=True, help='Put the result into results/ and README.md')
+def main(device, rounds, jacobian_dir, write):
+    """Edits with the background kept, against straight ones."""
+    keep_large_blocks()
+    device = torch.device(device)
+    hook = open_network(NETWORK, device)
+    space, samples = hook.space('w'), [hook.sample(seed, TRUNCATION) for seed in (0, 1)]
+    jacobians = [RegionJacobian(hook, space, sample, RESOLUTION).compute(path=jacobian_dir) for sample in samples]
+    cases = {'the sample itself, kept Jacobian, 1 correction': (0, TangentModel.of_jacobian(jacobians[0]), 1),
+             'the sample itself, kept Jacobian': (0, TangentModel.of_jacobian(jacobians[0]), 3),
+             'another sample, its own Jacobian': (1, TangentModel.of_jacobian(jacobians[1]), 3),
+             'another sample, nothing known of it': (1, None, 3)}
+    rows = []
+    for name in REGIONS:
+        region = parse_region(name, hook.image_shape[1:])
+        direction = solve_rayleigh(*jacobians[0].gram(region), 1).directions
+        predicted = slopes(jacobians[0].jvp(torch.from_numpy(direction)), region)
+        step = calibrate(space, samples[:1], region, direction, predicted).step[0]
+        for case, (number, model, corrections) in cases.items():
+            keeper = BackgroundKeeper(hook, space, samples[number], region, resolution=RESOLUTION, model=model,
+                                      corrections=corrections)
+            path = keeper.path(step * direction[0], STRENGTHS)
+            rows.append({
+                'region': name, 'case': case, 'strengths': STRENGTHS, 'pictures': path.pictures,
+                'products': path.products,
+                **{key: getattr(path, key).tolist() for key in CHANGES}})
+            print(rows[-1])
+
+    V = torch.randn(8, space.dim, device=device)
+    U = torch.randn(3, *jacobians[0].image_shape, device=device)
+    with torch.no_grad():
+        zero = torch.zeros(1, space.dim, device=device)
+        calls = {'picture': lambda: space.images(samples[0], zero, RESOLUTION), 'jvp': lambda: jacobians[0].jvp(V),
+                 'vjp': lambda: jacobians[0].vjp(U)}
+        times = paired(calls, device, rounds)[device.type != 'cuda']
+    record = {'environment': environment(), 'network': NETWORK, 'resolution': RESOLUTION, 'truncation_psi': TRUNCATION,
+              'rows': rows,
+              'pictures_per_jvp': median_ratio(times['jvp'], times['picture']) / len(V),
+              'pictures_per_vjp': median_ratio(times['vjp'], times['picture']) / len(U)}
+    table = render(record)
+    print(table)
+    if write:
+        publish('keep_background', record, table)
+
+
+def render(record: dict) -> str:
+    side, strengths = record['resolution'], ', '.join(f'{s:+d}' for s in record['rows'][0]['strengths'])
+    lines = [f'{record["network"]}, seeds 0 and 1, truncation {record["truncation_psi"]}, at {side}x{side}; a product '
+             f'J v costs {record["pictures_per_jvp"]:.2f} pictures, a J^T u {record["pictures_per_vjp"]:.2f}.', '',
+             f'| region | edited | MSE outside / inside, straight | kept | MSE outside cut by, at strengths '
+             f'{strengths} | RMS inside, kept / straight | pictures | products |',
+             '| --- | --- | --- | --- | --- | --- | --- | --- |']
+    for row in record['rows']:
+        inside, outside, straight_inside, straight_outside = (
+            np.array(row[key]) for key in CHANGES)
+        share = np.sqrt(inside / straight_inside)
+        cuts = ', '.join(f'{cut:.1f}' for cut in straight_outside / outside)
+        lines.append(f'| {row["region"]} | {row["case"]} | {np.mean(straight_outside / straight_inside):.4f} '
+                     f'| {np.mean(outside / inside):.4f} | {cuts} | {share.min():.3f} to {share.max():.3f} '
+                     f'| {row["pictures"]} | {row["products"]} |')
+    return '\n'.join(lines) + '\n'
+
+
+if __name__ == '__main__':
+    main()
