@@ -134,6 +134,18 @@ def test_a_dragged_slider_gives_a_small_picture():
         studio.close()
 
 
+def test_the_background_is_kept_on_request(page):
+    page.with_directions()
+    straight = page.good('render', strengths=[['mouth', 0, 3.0]], full=True)['picture']
+    bent = page.good('keep', keep=True)
+    assert bent['state']['keep'] and bent['picture'] != straight and 'note' not in bent
+    assert page.good('keep', keep=False)['picture'] == straight
+    page.good('keep', keep=True)
+    page.studio.queue.submit('nobody', 'free', lambda job: page.studio.cache._kept.clear()).wait(LONG)
+    answer = page.good('render', strengths=[['mouth', 0, 2.0]], full=True)
+    assert 'once the sample is prepared' in answer['note'] and answer['picture']
+
+
 def test_sessions_are_isolated(studio):
     one, other = Page(studio), Page(studio)
     assert one.token != other.token

@@ -109,6 +109,17 @@ def test_an_uploaded_latent_is_saved_for_the_commands(tiny, tmp_path, monkeypatc
     assert np.array_equal(np.asarray(Image.open(tmp_path / 'home' / 'edit' / 'proj00-00.png')), np.asarray(session.render()))
 
 
+def test_a_bent_edit_is_made_again_from_its_latent(tiny, tmp_path, monkeypatch):
+    session = edited()
+    session.set_keep(True)
+    session.keep_background()
+    unpacked(session, tmp_path)
+    line = commands(session, FLAGS).splitlines()[-1]
+    assert '--projected-w=seed0003-edited.npz' in line
+    type_in(line, tmp_path / 'home', monkeypatch)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / 'home' / 'edit' / 'proj00-00.png')), np.asarray(session.render()))
+
+
 def test_directions_of_another_sample_are_found_where_they_were_found():
     session = edited()
     session.load_seed(Source(seed=9))
@@ -186,6 +197,22 @@ def test_no_file_leaves_its_folder(tmp_path, name):
 
 
 # The command that adds directions up
+
+
+def test_edit_keeps_the_background_of_several_directions(tiny, tmp_path):
+    session = edited()
+    for name in ('top', 'bottom'):
+        downloads.save_directions(session, name, tmp_path)
+    arguments = ['--seeds=3', '--trunc=0.5', f'--directions={tmp_path}/seed0003-top.npz', f'--directions={tmp_path}/seed0003-bottom.npz',
+                 '--index=1', '--strength=3,3', '--steps=1']
+    pictures = {}
+    for name, more in (('straight', []), ('kept', ['--keep-background'])):
+        edit(tmp_path / name, *arguments, *more)
+        pictures[name] = np.asarray(Image.open(tmp_path / name / 'out' / 'seed0003-00.png')).astype(float)
+    original = np.asarray(session.render(scale=0.0)).astype(float)
+    outside = ~(session.finding('top').partition.mask | session.finding('bottom').partition.mask)
+    kept, straight = (np.square(pictures[name] - original)[outside].mean() for name in ('kept', 'straight'))
+    assert kept < straight
 
 
 def edit(tmp_path, *arguments, code=0):

@@ -212,8 +212,24 @@ def _render(studio: Studio, desk: Desk, data: dict) -> dict:
     full = _value(data, 'full', bool, False)
     studio.queue.touch()
     desk.session.set_strengths(strengths, remember=full)
-    answer = {'picture': view.jpeg_url(desk.session.render(None if full else desk.session.preview_resolution))}
+    note = _bent(desk) if full else {}
+    answer = {'picture': view.jpeg_url(desk.session.render(None if full else desk.session.preview_resolution)), **note}
     return {**answer, **_changed(desk)} if full else answer
+
+
+def _bent(desk: Desk) -> dict[str, str]:
+    """Bends the edit if its background is to be kept; where that fails it stays straight, with a note that says why."""
+    if not desk.session.state.keep:
+        return {}
+    job = desk.keep_background()
+    job.wait(SAVE_TIMEOUT)
+    return {'note': str(job.error)} if job.state == FAILED else {}
+
+
+def _keep(studio: Studio, desk: Desk, data: dict) -> dict:
+    desk.session.set_keep(_value(data, 'keep', bool))
+    note = _bent(desk)
+    return {**_shown(desk), **note}
 
 
 def _heat(studio: Studio, desk: Desk, data: dict) -> dict:
@@ -274,6 +290,6 @@ def _download(studio: Studio, desk: Desk, data: dict) -> dict:
 # name -> (studio, desk, what came) -> what goes back
 ACTIONS: dict[str, Callable[[Studio, Desk, dict], dict]] = {
     'seed': _seed, 'upload': _upload, 'space': _space, 'region': _region, 'mask_file': _mask_file, 'remove': _remove,
-    'factorize': _factorize, 'render': _render, 'heat': _heat, 'undo': _undo, 'status': _status, 'cancel': _cancel,
+    'factorize': _factorize, 'render': _render, 'keep': _keep, 'heat': _heat, 'undo': _undo, 'status': _status, 'cancel': _cancel,
     'prepare': _prepare, 'commands': _commands, 'download': _download,
 }

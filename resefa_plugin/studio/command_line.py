@@ -30,7 +30,11 @@ def factorize_command(finding: Finding, network_flags: Sequence[str]) -> str:
 
 
 def edit_command(state: State, network_flags: Sequence[str]) -> str:
-    """`resefa edit` with every slider that is not at zero."""
+    """`resefa edit` with every slider that is not at zero; of a bent edit, with the saved latent, which is moved no further."""
+    if state.bend is not None:
+        first = state.findings[used_regions(state)[0]]
+        return _joined('edit', network_flags, [f'--projected-w={state.sample.name}-edited.npz', f'--directions={finding_stem(first)}.npz',
+                                               '--strength=0,0', '--steps=1', '--outdir=edit'])
     moves = []
     for (name, index), strength in state.strengths.items():
         moves += [f'--directions={finding_stem(state.findings[name])}.npz', f'--index={index + 1}', f'--strength={strength!r},{strength!r}']
@@ -46,7 +50,8 @@ def commands(session: Session, network_flags: Sequence[str]) -> str:
     lines = ['# In the folder of the downloaded files. The directions are there already; to find them again:']
     lines += [factorize_command(state.findings[name], network_flags) for name in names]
     if state.strengths:
-        lines += ['# The picture on the screen, as edit/{0}-00.png'.format(state.sample.name), edit_command(state, network_flags)]
+        name = state.sample.name if state.bend is None else 'proj00'
+        lines += [f'# The picture on the screen, as edit/{name}-00.png:', edit_command(state, network_flags)]
     return '\n'.join(lines) + '\n'
 
 

@@ -105,6 +105,10 @@ class Desk:
 
         return breathe
 
+    def keep_background(self) -> Job:
+        """Bends the edit so that its background stays. Its error is for whoever waits for it."""
+        return self._submit('keep', '', 'Keeping the background', lambda job: self.session.keep_background(job.breathe), urgent=True, quiet=True)
+
     def save(self, title: str, write: Callable[[Callable[[], None]], pathlib.Path]) -> Job:
         """Writes a file in the background; `write` gets what it calls between pictures. The job's result is the file.
 

@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from resefa_plugin import pictures
+from resefa_plugin.background import BackgroundKeeper
 from resefa_plugin.editing import mean_square, render_edits
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.factorizer import DENSE_LIMIT, Callback, Factorizer
@@ -26,6 +27,7 @@ from resefa_plugin.studio import findings
 from resefa_plugin.studio.cache import JacobianCache, jacobian_bytes, jacobian_key
 from resefa_plugin.studio.findings import Finding
 from resefa_plugin.studio.sources import Source, file_sample, seed_sample
+from resefa_plugin.tangent_model import TangentModel
 
 MAX_STRENGTH = 20.0
 MAX_REGIONS = 12
@@ -56,6 +58,8 @@ class State:
         regions: by name, in the order of their making.
         findings: directions of regions by their name.
         strengths: of directions by (region, index), those that are not zero.
+        keep: the background of the edit is to be kept.
+        bend: `[d]`, what is added to the offset for that; None until it is known.
     """
 
     source: Source
@@ -65,6 +69,8 @@ class State:
     regions: Mapping[str, Region] = field(default_factory=dict)
     findings: Mapping[str, Finding] = field(default_factory=dict)
     strengths: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    keep: bool = False
+    bend: np.ndarray | None = None
 
 
 class Session:
@@ -107,6 +113,8 @@ class Session:
             if remember:
                 self._history = [*self._history, before][-HISTORY:]
             self._dragged_from = None if remember else before
+            if changes.keys() & {'strengths', 'sample', 'space', 'keep'}:
+                changes['bend'] = None
             self.state = replace(self.state, **changes)
             self.version += 1
             return self.state
@@ -305,6 +313,33 @@ class Session:
             if strengths != before.strengths:
                 self._change(remember, strengths=strengths)
 
+    def set_keep(self, keep: bool) -> None:
+        """Whether edits are bent so that their background stays; see `keep_background`."""
+        if keep != self.state.keep:
+            self._change(keep=keep)
+
+    def keep_background(self, breathe: Callable[[], None] = lambda: None) -> None:
+        """Bends the edit so that what is outside the edited regions stays put, if that is wanted; see BackgroundKeeper.
+
+        Args:
+            breathe: called before each picture; an exception that it raises leaves the edit straight.
+
+        Raises ResefaError if the sample's Jacobian is not there.
+        """
+        state, jacobian = self.state, self.jacobian()
+        if not state.keep or not state.strengths or state.bend is not None:
+            return
+        if jacobian is None:
+            raise ResefaError('the background is kept once the sample is prepared: until then, edits are straight')
+        space, straight = self.space, edit_offset(state, self.space.dim).numpy()
+        keeper = BackgroundKeeper(self.hook, findings.Breathing(space, breathe), state.sample, moved_region(state),
+                                  resolution=self.resolution, model=TangentModel.of_jacobian(jacobian))
+        bend = keeper.path(straight, [1.0]).offsets[0].numpy() - straight
+        with self._lock:
+            if self.state.strengths == state.strengths and self.state.sample is state.sample and self.state.keep:
+                self.state = replace(self.state, bend=bend)
+                self.version += 1
+
     def offset(self, scale: float = 1.0) -> Tensor:
         """The edit as an offset `[d]` float32: the sum over all sliders, times `scale`."""
         return edit_offset(self.state, self.space.dim, scale)
@@ -322,15 +357,12 @@ class Session:
         Raises ResefaError if nothing is edited.
         """
         state, space = self.state, self.space
-        names = {name for name, _ in state.strengths}
-        if not names:
-            raise ResefaError('nothing is changed yet: move a slider')
+        region = moved_region(state)
         before, after = render_edits(space, state.sample, torch.stack([torch.zeros(space.dim), edit_offset(state, space.dim)]))
-        mask = np.any([state.findings[name].partition.mask for name in names], axis=0)
         inside, outside = (pictures.GREY_LEVELS * float(part.sqrt()) for part in
-                           mean_square((after - before)[None], RegionPartition(mask, 'edited')))
+                           mean_square((after - before)[None], region))
         original = Image.fromarray(pictures.to_uint8(before[None])[0])
-        return pictures.heat_map(after - before, mask, original, size=1024), inside, outside
+        return pictures.heat_map(after - before, region.mask, original, size=1024), inside, outside
 
     def undo(self) -> bool:
         """Goes back one step: of strengths, regions, directions, space or sample. False if there is none."""
@@ -359,8 +391,18 @@ class _Columns(Callback):
 
 
 def edit_offset(state: State, dim: int, scale: float = 1.0) -> Tensor:
-    """The offset `[dim]` float32 of a state's sliders, added in their order, as `resefa edit` adds them."""
+    """The offset `[dim]` float32 of a state's sliders, added in their order, as `resefa edit` adds them, and its bend."""
     total = np.zeros(dim, np.float32)
     for (name, index), strength in state.strengths.items():
         total += state.findings[name].directions.offset(index, scale * strength)
+    if state.bend is not None:
+        total += scale ** 2 * state.bend  # which grows with the square of the way
     return torch.from_numpy(total)
+
+
+def moved_region(state: State) -> RegionPartition:
+    """The union of the regions whose sliders are not at zero. Raises ResefaError if all are."""
+    if not state.strengths:
+        raise ResefaError('nothing is changed yet: move a slider')
+    masks = [state.findings[name].partition.mask for name in {name for name, _ in state.strengths}]
+    return RegionPartition(np.any(masks, axis=0), 'edited')

@@ -73,7 +73,7 @@ def state_view(session: Session, masks: bool = False) -> dict[str, Any]:
     regions = [{'name': name, 'protect': region.protect, 'area': float(region.mask.mean()),
                 **({'mask': mask_url(region.mask)} if masks else {})} for name, region in state.regions.items()]
     return {
-        'version': session.version, 'undo': session.can_undo, 'space': state.space,
+        'version': session.version, 'undo': session.can_undo, 'keep': state.keep, 'space': state.space,
         'layers': None if state.layers is None else list(state.layers),
         'sample': {'name': state.sample.name, 'seed': state.source.seed, 'trunc': state.source.truncation_psi,
                    'cutoff': state.source.truncation_cutoff, 'label': state.source.label, 'note': state.source.note},

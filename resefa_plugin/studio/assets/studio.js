@@ -104,6 +104,7 @@ function take(answer, adopt = true) {
     network = answer.network;
     token = answer.token;
   }
+  if (answer.note) notice(answer.note);
   if (answer.original) original = answer.original;
   if (answer.picture) edited = answer.picture;
   if (answer.state) {
@@ -128,6 +129,7 @@ function showState() {
   at('label').value = state.sample.label;
   at('sample-note').textContent = state.sample.note ? `From your file: ${state.sample.note}.` : '';
   at('space').value = state.space;
+  at('keep').checked = state.keep;
   if (document.activeElement !== at('layers')) at('layers').value = state.layers === null ? '' : state.layers.join(',');
   act('undo').disabled = !state.undo;
   for (const [name, region] of picker.regions) {
@@ -496,6 +498,7 @@ function wire() {
   held.addEventListener('contextmenu', event => event.preventDefault());
   at('size').addEventListener('input', () => { picker.radius = at('size').value / 200; });
   at('outline').addEventListener('change', show);
+  at('keep').addEventListener('change', () => attempt(async () => { endHeat(); take(await ask('keep', {keep: at('keep').checked})); }));
   at('sample-form').addEventListener('submit', event => { event.preventDefault(); attempt(() => showSeed(Number(at('seed').value))); });
   at('name').addEventListener('change', () => attempt(async () => {
     const name = at('name').value.trim(), before = picker.active;
