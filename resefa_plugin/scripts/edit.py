@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-from dataclasses import dataclass
 
 import click
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from resefa_plugin import DirectionSet, pictures
+from resefa_plugin import pictures
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.background import BackgroundKeeper
 from resefa_plugin.comparison import keep, outside_summary
@@ -19,6 +18,7 @@ from resefa_plugin.editing import render_edits
 from resefa_plugin.files import replacing
 from resefa_plugin.regions import RegionPartition
 from resefa_plugin.scripts import options, sampling
+from resefa_plugin.scripts.moves import common_space, make_moves
 
 
 @click.command()
@@ -65,9 +65,9 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
         --outdir=still
     """
     keep_large_blocks()
-    moves = _moves(directions, index, strength)
+    moves = make_moves(directions, index, strength)
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
-    space = _common_space(moves, hook)
+    space = common_space(moves, hook)
     samples = sampling.make_samples(hook, **which)
     sampling.refuse_truncation(samples)
     options.write_options(outdir, hook, click.get_current_context().params)
@@ -93,40 +93,6 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
     click.echo(outdir / 'grid.png')
 
 
-@dataclass(frozen=True)
-class _Move:
-    """Direction `index`, from 1, of a file, from one strength to another."""
-
-    directions: DirectionSet
-    index: int
-    low: float
-    high: float
-
-    def strengths(self, steps: int) -> np.ndarray:
-        return np.linspace(self.low, self.high, steps) if steps > 1 else np.array([self.high])
-
-    def offsets(self, steps: int, alpha: bool) -> np.ndarray:
-        """`[steps, d]` float32."""
-        factor = 1 / self.directions.step[self.index - 1] if alpha else 1.0
-        return np.stack([self.directions.offset(self.index - 1, s * factor) for s in self.strengths(steps)])
-
-
-def _moves(directions, index, strength) -> list[_Move]:
-    """What to add up: each option is given once, for all, or as often as the others."""
-    given = {'--directions': directions, '--index': index, '--strength': strength}
-    count = max(map(len, given.values()))
-    for flag, values in given.items():
-        if len(values) not in (1, count):
-            raise click.UsageError(f'{flag} is given {len(values)} times, another option {count} times: give each of '
-                                   f'{", ".join(given)} once or {count} times')
-    paths, indices, strengths = (values * (count // len(values)) for values in given.values())
-    files = {path: DirectionSet.load(path) for path in directions}
-    for path, number in zip(paths, indices):
-        if number > len(files[path]):
-            raise click.BadParameter(f'{path} has directions 1 to {len(files[path])}', param_hint='--index')
-    return [_Move(files[path], number, *ends) for path, number, ends in zip(paths, indices, strengths)]
-
-
 def _kept(hook, space, sample, moves, straight, alpha, corrections, write) -> list[torch.Tensor]:
     """The offsets with the background of all moves kept, and a word on what it gained."""
     sets, regions = [move.directions for move in moves], dict.fromkeys(move.directions.metadata.region for move in moves)
@@ -143,14 +109,6 @@ def _kept(hook, space, sample, moves, straight, alpha, corrections, write) -> li
     for path in paths:
         write(f'{sample.name}: {outside_summary(path)}')
     return [offset for path in paths for offset in path.offsets]
-
-
-def _common_space(moves, hook):
-    """The latent space of all moves. Raises click.UsageError where they differ, and DirectionsError."""
-    spaces = [directions.check_fits(hook) for directions in {id(move.directions): move.directions for move in moves}.values()]
-    if len({(space.name, space.layers) for space in spaces}) > 1:
-        raise click.UsageError('--directions: the files are of several latent spaces or layers, which cannot be added up')
-    return spaces[0]
 
 
 def _save_latents(path, space, sample, offset):
