@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import pathlib
-import re
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +60,8 @@ class Studio:
         self._number += 1
         root = self.outdir if self.outdir is not None else pathlib.Path(self._temporary.name)
         session = Session(self.hook, self.cache, **self._options)
-        return Desk(token, session, self.queue, root / f'session{self._number:03d}', keep_folder=self.outdir is not None)
+        folder = root / f'session{self._number:03d}'
+        return Desk(token, session, self.queue, folder, keep_folder=self.outdir is not None)
 
     def close(self) -> None:
         """Ends all jobs and sessions, and removes temporary files."""
@@ -78,7 +78,8 @@ class Studio:
             if action == 'open':
                 token, desk = self.store.open()
                 desk.prepare()
-                return {'token': token, 'network': view.network_view(self.hook, desk.session), **_shown(desk, masks=True)}
+                network = view.network_view(self.hook, desk.session)
+                return {'token': token, 'network': network, **_shown(desk, masks=True)}
             if not isinstance(action, str) or action not in ACTIONS:
                 raise ResefaError(f'no such action; expected open, {", ".join(ACTIONS)}')
             desk = self.store.get(data.get('token'), touch=action != 'status')
@@ -90,7 +91,8 @@ class Studio:
             return {'error': str(error)}
         except Exception as error:  # a defect of ours: the page says so, the terminal has the details
             traceback.print_exc()
-            return {'error': f'something went wrong ({type(error).__name__}: {error}); the terminal of the studio has the details'}
+            return {'error': f'something went wrong ({type(error).__name__}: {error}); the terminal of the studio has the '
+                             'details'}
 
 
 def _value(data: dict, key: str, kind: type, default: Any = None) -> Any:
@@ -124,7 +126,8 @@ def _shown(desk: Desk, masks: bool = False) -> dict[str, Any]:
     session = desk.session
     original = view.jpeg_url(session.render(scale=0.0))
     picture = view.jpeg_url(session.render()) if session.state.strengths else original
-    return {'original': original, 'picture': picture, 'state': view.state_view(session, masks), 'status': view.status_view(desk)}
+    return {'original': original, 'picture': picture, 'state': view.state_view(session, masks),
+            'status': view.status_view(desk)}
 
 
 def _changed(desk: Desk) -> dict[str, Any]:
@@ -132,7 +135,8 @@ def _changed(desk: Desk) -> dict[str, Any]:
 
 
 def _source(data: dict, seed: int | None) -> Source:
-    return Source(seed, _value(data, 'trunc', float, 1.0), _optional(data, 'cutoff', int), _value(data, 'label', str, '').strip())
+    return Source(seed, _value(data, 'trunc', float, 1.0), _optional(data, 'cutoff', int),
+                  _value(data, 'label', str, '').strip())
 
 
 def _seed(studio: Studio, desk: Desk, data: dict) -> dict:
@@ -180,7 +184,8 @@ def _decoded_mask(studio: Studio, data: dict) -> np.ndarray:
 
 def _region(studio: Studio, desk: Desk, data: dict) -> dict:
     before = desk.session.state.strengths
-    desk.session.set_region(_value(data, 'name', str), _decoded_mask(studio, data), _value(data, 'protect', bool, False))
+    name, protect = _value(data, 'name', str), _value(data, 'protect', bool, False)
+    desk.session.set_region(name, _decoded_mask(studio, data), protect)
     return _changed(desk) if desk.session.state.strengths == before else _shown(desk)
 
 

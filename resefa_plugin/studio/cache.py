@@ -14,7 +14,8 @@ from resefa_plugin.jacobian import RegionJacobian
 
 def jacobian_key(space: LatentSpace, sample: Sample, resolution: int) -> str:
     """What tells the Jacobians of one generator apart: space, layers, sample and resolution."""
-    digest = hashlib.sha256(repr((space.name, space.layers, sample.truncation_psi, sample.truncation_cutoff, resolution)).encode())
+    facts = space.name, space.layers, sample.truncation_psi, sample.truncation_cutoff, resolution
+    digest = hashlib.sha256(repr(facts).encode())
     # A space of z with layers leaves the other layers as they are in `ws`: every latent counts.
     for part in (*(sample.latents[kind] for kind in sorted(sample.latents)), sample.c):
         if part is not None:
@@ -64,8 +65,9 @@ class JacobianCache:
         """Frees what a Jacobian that is about to be computed will take. Raises ResefaError if it exceeds the bound."""
         needed = jacobian_bytes(jacobian)
         if needed > self.limit:
-            raise ResefaError(f"the Jacobian of space '{jacobian.space.name}' needs {needed / 1e9:.1f} GB and the studio keeps at most "
-                              f'{self.limit / 1e9:.1f} GB: choose fewer layers, or start it with a larger --memory or a smaller --resolution')
+            raise ResefaError(f"the Jacobian of space '{jacobian.space.name}' needs {needed / 1e9:.1f} GB and the studio keeps "
+                              f'at most {self.limit / 1e9:.1f} GB: choose fewer layers, or start it with a larger --memory or '
+                              'a smaller --resolution')
         with self._lock:
             while self._kept and self._taken() + needed > self.limit:
                 self._kept.popitem(last=False)

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Sequence
 
 from resefa_plugin.studio.findings import Finding
-from resefa_plugin.studio.session import Session, State
+from resefa_plugin.studio.session import Session
+from resefa_plugin.studio.state import State
 
 
 def finding_stem(finding: Finding) -> str:
@@ -23,26 +24,29 @@ def factorize_command(finding: Finding, network_flags: Sequence[str]) -> str:
     """`resefa factorize` for one region, its mask and those of protected regions read from the saved `NAME.png`."""
     name, metadata = finding.partition.name, finding.directions.metadata
     layers = [] if metadata.layers is None else [f'--layers={",".join(map(str, metadata.layers))}']
+    protect = [f'--protect={part.weight:g}*mask:{part.region.name}.png' for part in finding.protect]
     return _joined('factorize', network_flags, finding.source.flags(finding.sample), [
-        f'--region={name}=mask:{name}.png', *(f'--protect={protection.weight:g}*mask:{protection.region.name}.png' for protection in finding.protect),
-        f'--space={metadata.space}', *layers, f'--num-directions={len(finding.directions)}', *(['--quick'] if finding.quick else []),
+        f'--region={name}=mask:{name}.png', *protect, f'--space={metadata.space}', *layers,
+        f'--num-directions={len(finding.directions)}', *(['--quick'] if finding.quick else []),
         f'--tau={metadata.tau!r}', f'--resolution={metadata.resolution}', '--outdir=.'])
 
 
 def edit_command(state: State, network_flags: Sequence[str]) -> str:
-    """`resefa edit` with every slider that is not at zero; of a bent edit, with the saved latent, which is moved no further."""
+    """`resefa edit` with every slider that is not at zero; of a bent edit, with the saved latent, moved no further."""
     if state.bend is not None:
         first = state.findings[used_regions(state)[0]]
-        return _joined('edit', network_flags, [f'--projected-w={state.sample.name}-edited.npz', f'--directions={finding_stem(first)}.npz',
-                                               '--strength=0,0', '--steps=1', '--outdir=edit'])
+        return _joined('edit', network_flags, [
+            f'--projected-w={state.sample.name}-edited.npz', f'--directions={finding_stem(first)}.npz', '--strength=0,0',
+            '--steps=1', '--outdir=edit'])
     moves = []
     for (name, index), strength in state.strengths.items():
-        moves += [f'--directions={finding_stem(state.findings[name])}.npz', f'--index={index + 1}', f'--strength={strength!r},{strength!r}']
+        moves += [f'--directions={finding_stem(state.findings[name])}.npz', f'--index={index + 1}',
+                  f'--strength={strength!r},{strength!r}']
     return _joined('edit', network_flags, state.source.flags(state.sample), [*moves, '--steps=1', '--outdir=edit'])
 
 
 def commands(session: Session, network_flags: Sequence[str]) -> str:
-    """What to type, with a comment about the files. The edit reads directions files that are downloaded, or made by the first lines."""
+    """What to type. The edit reads directions files that were downloaded, or that the first lines make; empty for none."""
     state = session.state
     names = used_regions(state) or list(state.findings)
     if not names:

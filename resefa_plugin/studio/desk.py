@@ -47,7 +47,7 @@ class Desk:
             self.prepare()
 
     def prepare(self) -> Job | None:
-        """Starts the Jacobian of the sample on the screen, unless it is there, under way or unaffordable; ends an earlier one's."""
+        """Starts the sample's Jacobian, unless it is there, under way or unaffordable; ends that of an earlier sample."""
         key = self.session.jacobian_key()
         for (kind, of), job in list(self._jobs.items()):
             if kind == 'prepare' and of != key:
@@ -72,18 +72,20 @@ class Desk:
                 self.factorize(name)
 
     def factorize(self, name: str) -> Job | None:
-        """Finds the directions of a region: on the Jacobian where it is there, else without it or when it is. Raises RegionError."""
+        """Finds the directions of a region: on the Jacobian, or without while it is computed. Raises RegionError."""
         self.session.partition(name)
         for kind in ('solve', 'ends', 'measure'):
             if (kind, name) in self._jobs:
                 self._jobs[kind, name].cancel()
         if self.session.jacobian() is not None:
-            return self._submit('solve', name, f'Finding directions of {name}', lambda job: self._solve(job, name), urgent=True)
+            return self._submit('solve', name, f'Finding directions of {name}', lambda job: self._solve(job, name),
+                                urgent=True)
         preparing = self.prepare()
         if preparing is not None and name not in self._waiting:
             self._waiting.append(name)
         if preparing is None or preparing.total - preparing.done > QUICK_TANGENTS or not preparing.total:
-            return self._submit('solve', name, f'Searching directions of {name}', lambda job: self._solve(job, name, True), urgent=True)
+            return self._submit('solve', name, f'Searching directions of {name}', lambda job: self._solve(job, name, True),
+                                urgent=True)
         return preparing
 
     def _solve(self, job: Job, name: str, quick: bool = False) -> None:
@@ -107,7 +109,8 @@ class Desk:
 
     def keep_background(self) -> Job:
         """Bends the edit so that its background stays. Its error is for whoever waits for it."""
-        return self._submit('keep', '', 'Keeping the background', lambda job: self.session.keep_background(job.breathe), urgent=True, quiet=True)
+        return self._submit('keep', '', 'Keeping the background', lambda job: self.session.keep_background(job.breathe),
+                            urgent=True, quiet=True)
 
     def save(self, title: str, write: Callable[[Callable[[], None]], pathlib.Path]) -> Job:
         """Writes a file in the background; `write` gets what it calls between pictures. The job's result is the file.

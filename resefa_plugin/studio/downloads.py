@@ -17,7 +17,8 @@ from resefa_plugin.errors import ResefaError
 from resefa_plugin.files import replacing
 from resefa_plugin.regions import RegionPartition
 from resefa_plugin.studio.command_line import commands, finding_stem, used_regions
-from resefa_plugin.studio.session import Session, edit_offset
+from resefa_plugin.studio.session import Session
+from resefa_plugin.studio.state import edit_offset
 
 STRIP_SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0)
 FRAMES, FRAME_SECONDS, FRAME_SIDE = 24, 0.08, 512
@@ -30,7 +31,8 @@ def safe_path(folder: pathlib.Path, name: str) -> pathlib.Path:
     return folder / name
 
 
-def save_directions(session: Session, region: str, folder: pathlib.Path, breathe: Callable[[], None] = lambda: None) -> pathlib.Path:
+def save_directions(session: Session, region: str, folder: pathlib.Path,
+                    breathe: Callable[[], None] = lambda: None) -> pathlib.Path:
     """`seed0000-mouth.npz`: the directions of a region, measured. Raises ResefaError if there are none."""
     session.measure(region, breathe)
     finding = session.finding(region)
@@ -56,7 +58,8 @@ def save_latent(session: Session, folder: pathlib.Path, edited: bool = True) -> 
             moved = space.move(latent, edit_offset(state, space.dim)[None].to(latent))
             arrays = space.saved(moved, state.sample)
     else:
-        arrays = {kind: state.sample.latents[native] for kind, native in (('w', 'ws'), ('z', 'z')) if native in state.sample.latents}
+        latents = state.sample.latents
+        arrays = {kind: latents[native] for kind, native in (('w', 'ws'), ('z', 'z')) if native in latents}
     with replacing(path) as part, open(part, 'wb') as file:
         np.savez(file, **{key: value.cpu().numpy() for key, value in arrays.items()})
     return path
@@ -95,8 +98,8 @@ def save_all(session: Session, folder: pathlib.Path, network_flags: Sequence[str
         files.append(save_latent(session, folder, edited=False))
     for name in used_regions(state) or list(state.findings):
         finding = state.findings[name]
-        files += [save_directions(session, name, folder, breathe),
-                  *(_save_mask(region, folder) for region in (finding.partition, *(protection.region for protection in finding.protect)))]
+        regions = finding.partition, *(protection.region for protection in finding.protect)
+        files += [save_directions(session, name, folder, breathe), *(_save_mask(region, folder) for region in regions)]
     text = safe_path(folder, 'commands.txt')
     with replacing(text) as part:
         part.write_text(commands(session, network_flags), encoding='utf-8')
@@ -113,7 +116,8 @@ def _save_mask(region: RegionPartition, folder: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def _path(session: Session, scales: Sequence[float], resolution: int | None, breathe: Callable[[], None]) -> list[Image.Image]:
+def _path(session: Session, scales: Sequence[float], resolution: int | None,
+          breathe: Callable[[], None]) -> list[Image.Image]:
     """Pictures of the edit at several scales of its strengths."""
     if not session.state.strengths:
         raise ResefaError('nothing is changed yet: move a slider')
@@ -130,7 +134,8 @@ def _frame_resolution(session: Session) -> int | None:
 
 
 def _write_webp(frames: Sequence[Image.Image], path: pathlib.Path) -> None:
-    frames[0].save(path, 'WEBP', save_all=True, append_images=frames[1:], duration=round(1000 * FRAME_SECONDS), loop=0, quality=85)
+    frames[0].save(path, 'WEBP', save_all=True, append_images=frames[1:], duration=round(1000 * FRAME_SECONDS), loop=0,
+                   quality=85)
 
 
 def _write_mp4(frames: Sequence[Image.Image], path: pathlib.Path) -> None:
@@ -140,9 +145,9 @@ def _write_mp4(frames: Sequence[Image.Image], path: pathlib.Path) -> None:
         raise ResefaError("mp4 needs the extra 'video': pip install 'resefa_plugin[video]'; WebP does without") from error
     # H.264 takes even sides only.
     width, height = (side - side % 2 for side in frames[0].size)
-    # ffmpeg chooses the container by the ending, which a part file does not have.
-    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=1 / FRAME_SECONDS, macro_block_size=2, codec='libx264',
-                                         output_params=['-f', 'mp4', '-movflags', '+faststart'])
+    # '-f': ffmpeg chooses the container by the ending, which a part file does not have.
+    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=1 / FRAME_SECONDS, macro_block_size=2,
+                                         codec='libx264', output_params=['-f', 'mp4', '-movflags', '+faststart'])
     writer.send(None)
     try:
         for frame in frames:

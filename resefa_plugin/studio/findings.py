@@ -66,18 +66,23 @@ class Breathing:
 
 
 def solve(factorizer: Factorizer, jacobian: RegionJacobian, source: Source, region: RegionPartition) -> Finding:
-    """Solves the quotient of a region (Eq. 7 to 12), without the Jacobian where it is not computed. Raises RegionError, SolverError."""
+    """Solves the quotient of a region (Eq. 7 to 12), without the Jacobian where it is not computed.
+
+    Raises RegionError and SolverError.
+    """
     directions, (inside, outside) = factorizer.find(jacobian.sample, region, jacobian)
-    return Finding(RegionPartition(directions.mask, region.name), factorizer.protect, directions, source, jacobian.sample, inside, outside,
-                   quick=not jacobian.computed)
+    return Finding(RegionPartition(directions.mask, region.name), factorizer.protect, directions, source, jacobian.sample,
+                   inside, outside, quick=not jacobian.computed)
 
 
 def with_ends(finding: Finding, space: LatentSpace, resolution: int | None) -> Finding:
     """The finding with pictures of both ends of the next direction."""
-    offsets = torch.stack([torch.from_numpy(finding.directions.offset(len(finding.ends), s)) for s in (-END_STRENGTH, END_STRENGTH)])
-    images = pictures.to_uint8(render_edits(space, finding.sample, offsets, resolution))
+    index = len(finding.ends)
+    offsets = [torch.from_numpy(finding.directions.offset(index, s)) for s in (-END_STRENGTH, END_STRENGTH)]
+    images = pictures.to_uint8(render_edits(space, finding.sample, torch.stack(offsets), resolution))
     window = _window(finding.partition.mask, images.shape[1:3])
-    low, high = (pictures.jpeg_bytes(pictures.thumbnail(Image.fromarray(image).crop(window), END_SIDE)) for image in images)
+    low, high = (pictures.jpeg_bytes(pictures.thumbnail(Image.fromarray(image).crop(window), END_SIDE))
+                 for image in images)
     return replace(finding, ends=(*finding.ends, (low, high)))
 
 

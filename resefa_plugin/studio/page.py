@@ -27,7 +27,7 @@ def _gradio():
 
 
 def build_page(studio: Studio):
-    """The page as `gradio.Blocks`; `launch_options` has what `launch` needs beside it. Raises ResefaError without gradio."""
+    """The page as `gradio.Blocks`; `launch` needs `launch_options` beside it. Raises ResefaError without gradio."""
     gradio = _gradio()
 
     def call(data: dict) -> dict:
@@ -43,8 +43,8 @@ def launch_options() -> dict[str, Any]:
     """What the page needs of `Blocks.launch`: its style, no footer, and a bound on what is sent to it."""
     from starlette.middleware import Middleware
 
-    return {'css': _asset('studio.css'), 'footer_links': [], 'show_error': False, 'max_file_size': MAX_UPLOAD, 'allowed_paths': [],
-            'app_kwargs': {'middleware': [Middleware(BoundedRequests)]}}
+    return {'css': _asset('studio.css'), 'footer_links': [], 'show_error': False, 'max_file_size': MAX_UPLOAD,
+            'allowed_paths': [], 'app_kwargs': {'middleware': [Middleware(BoundedRequests)]}}
 
 
 class BoundedRequests:

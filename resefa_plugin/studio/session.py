@@ -6,7 +6,7 @@ import math
 import pathlib
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from resefa_plugin.background import BackgroundKeeper
 from resefa_plugin.editing import mean_square, render_edits
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.factorizer import DENSE_LIMIT, Callback, Factorizer
-from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, pooling_factor
 from resefa_plugin.jacobian import RegionJacobian, default_resolution
 from resefa_plugin.probe import probe
 from resefa_plugin.protection import Protection, without
@@ -27,50 +27,13 @@ from resefa_plugin.studio import findings
 from resefa_plugin.studio.cache import JacobianCache, jacobian_bytes, jacobian_key
 from resefa_plugin.studio.findings import Finding
 from resefa_plugin.studio.sources import Source, file_sample, seed_sample
+from resefa_plugin.studio.state import Region, State, edit_offset, moved_region
 from resefa_plugin.tangent_model import TangentModel
 
 MAX_STRENGTH = 20.0
 MAX_REGIONS = 12
 QUICK_DIRECTIONS, QUICK_COLUMNS = 4, 80  # of a search without the Jacobian; about so many products with it
 HISTORY = 20  # steps of undo; a mask of 1024 x 1024 is a megabyte
-
-
-@dataclass(frozen=True, eq=False)
-class Region:
-    """A region that the user drew.
-
-    Attributes:
-        mask: bool `[H, W]`.
-        protect: it is to be kept rather than changed.
-    """
-
-    mask: np.ndarray
-    protect: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """Everything that undo restores; never changed, always replaced.
-
-    Attributes:
-        source, sample: what is shown.
-        space, layers: what is factorized.
-        regions: by name, in the order of their making.
-        findings: directions of regions by their name.
-        strengths: of directions by (region, index), those that are not zero.
-        keep: the background of the edit is to be kept.
-        bend: `[d]`, what is added to the offset for that; None until it is known.
-    """
-
-    source: Source
-    sample: Sample
-    space: str
-    layers: tuple[int, ...] | None
-    regions: Mapping[str, Region] = field(default_factory=dict)
-    findings: Mapping[str, Finding] = field(default_factory=dict)
-    strengths: Mapping[tuple[str, int], float] = field(default_factory=dict)
-    keep: bool = False
-    bend: np.ndarray | None = None
 
 
 class Session:
@@ -133,7 +96,7 @@ class Session:
         self._change(source=replace(source, note=note), sample=sample)
 
     def set_space(self, name: str, layers: tuple[int, ...] | None = None) -> None:
-        """Chooses the latent space. Directions of another space are dropped. Raises ResefaError if there is none of that name."""
+        """Chooses the latent space; directions of another are dropped. Raises ResefaError if there is none of that name."""
         space = self.hook.space(name, layers)
         space.latent(self.state.sample)
         if (space.name, space.layers) != (self.state.space, self.state.layers):
@@ -145,7 +108,8 @@ class Session:
         """Draws a region, or draws it anew: bool `[H, W]`. Directions of another drawing are dropped. Raises RegionError."""
         partition = RegionPartition(mask, name)
         if partition.mask.shape != tuple(self.hook.image_shape[1:]):
-            raise RegionError(f"region '{name}' is {list(partition.mask.shape)}, the pictures are {list(self.hook.image_shape[1:])}")
+            raise RegionError(f"region '{name}' is {list(partition.mask.shape)}, the pictures are "
+                              f'{list(self.hook.image_shape[1:])}')
         with self._lock:
             old = self.state.regions.get(name)
             if old is None and len(self.state.regions) >= MAX_REGIONS:
@@ -173,7 +137,8 @@ class Session:
 
     def protected(self) -> tuple[Protection, ...]:
         """The regions that are to be kept."""
-        return tuple(Protection(RegionPartition(region.mask, name)) for name, region in self.state.regions.items() if region.protect)
+        return tuple(Protection(RegionPartition(region.mask, name))
+                     for name, region in self.state.regions.items() if region.protect)
 
     # Directions
 
@@ -188,9 +153,10 @@ class Session:
 
     @property
     def direct(self) -> bool:
-        """Whether the space has more dimensions than a Jacobian is affordable for, so that each region is searched without."""
+        """Whether the space has too many dimensions for a Jacobian, so that each region is searched without."""
         space = self.space
-        return space.dim > DENSE_LIMIT or jacobian_bytes(RegionJacobian(self.hook, space, self.state.sample, self.resolution)) > self.cache.limit
+        jacobian = RegionJacobian(self.hook, space, self.state.sample, self.resolution)
+        return space.dim > DENSE_LIMIT or jacobian_bytes(jacobian) > self.cache.limit
 
     def compute_jacobian(self, report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
         """Computes the Jacobian of the sample on the screen, and keeps it in the cache.
@@ -223,7 +189,8 @@ class Session:
             self.cache.put(key, jacobian)
         return jacobian
 
-    def factorize(self, name: str, quick: bool = False, report: Callable[[int, int], None] = lambda done, total: None) -> Finding:
+    def factorize(self, name: str, quick: bool = False,
+                  report: Callable[[int, int], None] = lambda done, total: None) -> Finding:
         """Finds the directions of a region on the kept Jacobian, with their figures as predicted; see `measure`.
 
         Args:
@@ -242,9 +209,10 @@ class Session:
                 raise ResefaError('the derivative of this sample is not computed yet: wait for it')
             jacobian = RegionJacobian(self.hook, space, state.sample, self.resolution)
             probe(self.hook, space, state.sample, self.resolution)
+        count = min(QUICK_DIRECTIONS, self.num_directions) if quick else self.num_directions
         factorizer = Factorizer(
-            self.hook, state.space, state.layers, num_directions=min(QUICK_DIRECTIONS, self.num_directions) if quick else self.num_directions,
-            tau=self.tau, quick=quick, resolution=self.resolution, protect=self.protected(), callbacks=[_Columns(report)])
+            self.hook, state.space, state.layers, num_directions=count, tau=self.tau, quick=quick,
+            resolution=self.resolution, protect=self.protected(), callbacks=[_Columns(report)])
         finding = findings.solve(factorizer, jacobian, state.source, partition)
         with self._lock:
             strengths = {key: value for key, value in self.state.strengths.items() if key[0] != name}
@@ -278,7 +246,8 @@ class Session:
             if state.findings.get(name) is not old:
                 return state
             ratio = old.directions.step / new.directions.step
-            strengths = {key: value * float(ratio[key[1]]) if key[0] == name else value for key, value in state.strengths.items()}
+            strengths = {key: value * float(ratio[key[1]]) if key[0] == name else value
+                         for key, value in state.strengths.items()}
             return replace(state, findings={**state.findings, name: new}, strengths=strengths)
 
         with self._lock:
@@ -345,7 +314,7 @@ class Session:
         return edit_offset(self.state, self.space.dim, scale)
 
     def render(self, resolution: int | None = None, scale: float = 1.0) -> Image.Image:
-        """The picture at `scale` times the strengths: 0 is the sample as it was. `resolution` is its longer side, None for full."""
+        """The picture at `scale` times the strengths, 0 is the unedited sample; `resolution` None for the full one."""
         state = self.state
         space = self.hook.space(state.space, state.layers)
         offset = edit_offset(state, space.dim, scale)
@@ -358,7 +327,8 @@ class Session:
         """
         state, space = self.state, self.space
         region = moved_region(state)
-        before, after = render_edits(space, state.sample, torch.stack([torch.zeros(space.dim), edit_offset(state, space.dim)]))
+        offsets = torch.stack([torch.zeros(space.dim), edit_offset(state, space.dim)])
+        before, after = render_edits(space, state.sample, offsets)
         inside, outside = (pictures.GREY_LEVELS * float(part.sqrt()) for part in
                            mean_square((after - before)[None], region))
         original = Image.fromarray(pictures.to_uint8(before[None])[0])
@@ -388,21 +358,3 @@ class _Columns(Callback):
 
     def on_columns(self, factorizer, sample, region, columns, residual):
         self._report(columns, max(columns, QUICK_COLUMNS))
-
-
-def edit_offset(state: State, dim: int, scale: float = 1.0) -> Tensor:
-    """The offset `[dim]` float32 of a state's sliders, added in their order, as `resefa edit` adds them, and its bend."""
-    total = np.zeros(dim, np.float32)
-    for (name, index), strength in state.strengths.items():
-        total += state.findings[name].directions.offset(index, scale * strength)
-    if state.bend is not None:
-        total += scale ** 2 * state.bend  # which grows with the square of the way
-    return torch.from_numpy(total)
-
-
-def moved_region(state: State) -> RegionPartition:
-    """The union of the regions whose sliders are not at zero. Raises ResefaError if all are."""
-    if not state.strengths:
-        raise ResefaError('nothing is changed yet: move a slider')
-    masks = [state.findings[name].partition.mask for name in {name for name, _ in state.strengths}]
-    return RegionPartition(np.any(masks, axis=0), 'edited')

@@ -52,7 +52,8 @@ class SessionStore(Generic[T]):
             if len(self._entries) >= self._limit:
                 oldest = min(self._entries, key=lambda token: self._entries[token].used)
                 if self._clock() - self._entries[oldest].used < RECENT:
-                    raise ResefaError(f'the studio is full, all {self._limit} places are in use: try again in a few minutes')
+                    raise ResefaError(f'the studio is full, all {self._limit} places are in use: try again in a few '
+                                      'minutes')
                 self.close(oldest)
             token = secrets.token_urlsafe(24)
             self._entries[token] = _Entry(self._create(token), self._clock())
@@ -64,7 +65,8 @@ class SessionStore(Generic[T]):
             self.sweep()
             entry = self._entries.get(token) if isinstance(token, str) else None
             if entry is None:
-                raise SessionEnded(f'this session has ended (sessions end after {self._idle / 60:g} minutes without use): reload the page')
+                raise SessionEnded(f'this session has ended (sessions end after {self._idle / 60:g} minutes without use): '
+                                   'reload the page')
             if touch:
                 entry.used = self._clock()
             return entry.session

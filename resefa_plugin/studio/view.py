@@ -61,9 +61,11 @@ def status_view(desk: Desk) -> dict[str, Any]:
     session = desk.session
     messages = [desk.messages.popleft() for _ in range(len(desk.messages))]
     return {
-        'version': session.version, 'ready': session.jacobian_key() in session.cache, 'direct': session.direct, 'waiting': desk.waiting, 'messages': messages,
+        'version': session.version, 'ready': session.jacobian_key() in session.cache, 'direct': session.direct,
+        'waiting': desk.waiting, 'messages': messages,
         'jobs': [{'number': job.number, 'title': job.title, 'state': job.state, 'ahead': desk.queue.ahead(job),
-                  'done': job.done, 'total': job.total, 'remaining': job.remaining()} for job in desk.jobs() if not job.cancelling],
+                  'done': job.done, 'total': job.total, 'remaining': job.remaining()}
+                 for job in desk.jobs() if not job.cancelling],
     }
 
 
@@ -87,5 +89,5 @@ def _finding(finding: Finding, shown: str) -> dict[str, Any]:
     directions = finding.directions
     levels = [[pictures.GREY_LEVELS * float(value) ** 0.5 for value in pair]
               for pair in zip(directions.measured_inside, directions.measured_outside)]
-    return {'elsewhere': finding.sample.name if finding.sample.name != shown else '', 'measured': finding.measured, 'quick': finding.quick,
-            'levels': levels, 'ends': [[jpeg_url(low), jpeg_url(high)] for low, high in finding.ends]}
+    return {'elsewhere': finding.sample.name if finding.sample.name != shown else '', 'measured': finding.measured,
+            'quick': finding.quick, 'levels': levels, 'ends': [[jpeg_url(low), jpeg_url(high)] for low, high in finding.ends]}
