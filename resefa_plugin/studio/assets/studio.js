@@ -9,13 +9,19 @@ let original = '', edited = '', heat = '', showing = 'edited';
 let strengths = new Map();  // "region/index" -> value
 let dragging = false, asked = null, rendering = false, stale = new Set(), shownFindings = '';
 
+// What takes longer than a moment is seen to be under way.
+const slow = new Set(['open', 'seed', 'upload', 'space', 'keep', 'heat', 'undo', 'render', 'download']);
+let pending = 0;
+
 async function ask(action, values = {}) {
   let answer;
+  if (slow.has(action)) at('stage').classList.toggle('busy', ++pending > 0);
   try {
     answer = await server.call({action, token, ...values});
   } catch (error) {
     answer = {error: 'the studio does not answer: is it still running?'};
   }
+  if (slow.has(action)) at('stage').classList.toggle('busy', --pending > 0);
   if (answer.error) {
     if (answer.ended) ended(answer.error);
     throw new Error(answer.error);
