@@ -9,6 +9,7 @@ import torch
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.jacobian import RegionJacobian
+from resefa_plugin.regions import RegionPartition
 from resefa_plugin.studio.cache import JacobianCache, jacobian_bytes, jacobian_key
 from resefa_plugin.studio.store import SessionEnded, SessionStore
 from tests.toys import TinyHook
@@ -18,15 +19,25 @@ W = HOOK.space('w')
 
 
 def jacobian(seed=0, space=W):
-    return RegionJacobian(HOOK, space, HOOK.sample(seed), 32)
+    return RegionJacobian(HOOK, space, HOOK.sample(seed), 32, gram_room=3000)
 
 
-ONE = 4 * 4 * 3 * 32 * 32 + 8 * 4 * 4  # 4 columns of float32 pictures, and J^T J
+# 4 columns of float32 pictures, and 16 tiles of 8 x 8 pixels with a matrix 4 x 4 of float64 each.
+ONE = 4 * 4 * 3 * 32 * 32 + 16 * 8 * 4 * 4
 
 
-def test_bytes():
+def test_bytes_are_those_that_are_taken():
     computed = jacobian().compute()
-    assert jacobian_bytes(computed) == ONE == computed.matrix.nbytes + 8 * 4 * 4
+    computed.gram(RegionPartition.from_center(0.5, (32, 32)))
+    assert jacobian_bytes(computed) == ONE == computed.matrix.nbytes + computed._grams._sums.nbytes
+    small = RegionJacobian(HOOK, W, HOOK.sample(0), 32, gram_room=100).compute()
+    small.gram(RegionPartition.from_center(0.5, (32, 32)))
+    assert jacobian_bytes(small) == small.matrix.nbytes + small._grams._total.nbytes
+
+
+def test_an_opened_jacobian_stays_within_its_share():
+    opened = JacobianCache(60 * ONE).open(HOOK, W, HOOK.sample(0), 32)
+    assert opened.gram_room == 10 * ONE and not opened.computed
 
 
 def test_the_one_used_longest_ago_goes():

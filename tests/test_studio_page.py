@@ -5,7 +5,11 @@ from __future__ import annotations
 import builtins
 import json
 import os
+import pathlib
+import signal
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 
@@ -19,6 +23,7 @@ from resefa_plugin.studio.actions import Studio
 from resefa_plugin.studio.page import MAX_REQUEST, _asset, build_page, launch_options
 from tests.toys import TinyHook
 
+ROOT = pathlib.Path(__file__).parent.parent
 gradio = pytest.importorskip('gradio', reason="needs the extra 'ui'")
 
 
@@ -97,10 +102,6 @@ def test_without_its_extra(monkeypatch):
     studio.close()
 
 
-class Launched(Exception):
-    """In place of a server that would not return."""
-
-
 def test_the_command_passes_everything_on(tiny, monkeypatch, tmp_path):
     seen = {}
 
@@ -117,6 +118,29 @@ def test_the_command_passes_everything_on(tiny, monkeypatch, tmp_path):
     assert studio.network_flags == ['--network=tiny'] and studio.cache.limit == 500_000_000 and studio.outdir == tmp_path
     session = studio.store._create('token').session
     assert (session.resolution, session.num_directions, session.state.source.seed, session.state.source.truncation_psi) == (16, 2, 3, 0.5)
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX')
+@pytest.mark.parametrize('end', [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path, end):
+    (tmp_path / 'my_gan.py').write_text('from tests.toys import TwoPartToy\n\n\ndef my_hook(device):\n    return TwoPartToy().hook()\n')
+    (tmp_path / 'tmp').mkdir()
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'TMPDIR': str(tmp_path / 'tmp'), 'PYTHONUNBUFFERED': '1'}
+    command = [sys.executable, '-m', 'resefa_plugin.scripts.main', 'studio', '--hook=my_gan:my_hook', '--no-browser', f'--port={port}']
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    try:
+        lines = iter(process.stdout.readline, '')
+        assert any(f'http://127.0.0.1:{port}' in line for line in lines)
+        assert b'ReSeFa studio' in get(f'http://127.0.0.1:{port}/')
+        process.send_signal(end)
+        rest = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+    assert 'Traceback' not in rest and not list((tmp_path / 'tmp').glob('resefa-studio-*'))
 
 
 @pytest.mark.parametrize('arguments, message', [

@@ -8,8 +8,9 @@ import threading
 from collections import OrderedDict
 
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.hooks.base import LatentSpace, Sample
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
 from resefa_plugin.jacobian import RegionJacobian
+from resefa_plugin.tile_grams import choose_side
 
 
 def jacobian_key(space: LatentSpace, sample: Sample, resolution: int) -> str:
@@ -24,9 +25,14 @@ def jacobian_key(space: LatentSpace, sample: Sample, resolution: int) -> str:
 
 
 def jacobian_bytes(jacobian: RegionJacobian) -> int:
-    """What a computed Jacobian takes: the matrix in float32 and J^T J in float64."""
+    """What a Jacobian of `JacobianCache.open` takes once it is used: its columns in float32, sums of them in float64."""
     d = jacobian.space.dim
-    return 4 * d * math.prod(jacobian.image_shape) + 8 * d * d
+    _, sums = choose_side((d, *jacobian.image_shape), jacobian.gram_room)
+    return 4 * d * math.prod(jacobian.image_shape) + sums
+
+
+# Of 4 GB: sums over tiles of 16 pixels for 512 dimensions, with which a region takes a tenth of a second. Several samples fit.
+GRAM_SHARE = 6
 
 
 class JacobianCache:
@@ -46,6 +52,10 @@ class JacobianCache:
         """What is taken now."""
         with self._lock:
             return self._taken()
+
+    def open(self, hook: GeneratorHook, space: LatentSpace, sample: Sample, resolution: int) -> RegionJacobian:
+        """A Jacobian that is not computed yet, and takes no more than a share of the cache for its sums over tiles."""
+        return RegionJacobian(hook, space, sample, resolution, gram_room=self.limit // GRAM_SHARE)
 
     def _taken(self) -> int:
         return sum(map(jacobian_bytes, self._kept.values()))
@@ -73,7 +83,7 @@ class JacobianCache:
                 self._kept.popitem(last=False)
 
     def put(self, key: str, jacobian: RegionJacobian) -> None:
-        """Keeps a computed Jacobian. Raises ResefaError if it exceeds the bound."""
+        """Keeps a computed Jacobian of `open`. Raises ResefaError if it exceeds the bound."""
         self.make_room(jacobian)
         with self._lock:
             self._kept[key] = jacobian

@@ -155,7 +155,7 @@ class Session:
     def direct(self) -> bool:
         """Whether the space has too many dimensions for a Jacobian, so that each region is searched without."""
         space = self.space
-        jacobian = RegionJacobian(self.hook, space, self.state.sample, self.resolution)
+        jacobian = self.cache.open(self.hook, space, self.state.sample, self.resolution)
         return space.dim > DENSE_LIMIT or jacobian_bytes(jacobian) > self.cache.limit
 
     def compute_jacobian(self, report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
@@ -172,7 +172,7 @@ class Session:
         jacobian = self.cache.get(key)
         if jacobian is None:
             space = self.hook.space(state.space, state.layers)
-            jacobian = RegionJacobian(self.hook, space, state.sample, self.resolution)
+            jacobian = self.cache.open(self.hook, space, state.sample, self.resolution)
             self.cache.make_room(jacobian)
             report(0, space.dim)
             probe(self.hook, space, state.sample, self.resolution)
