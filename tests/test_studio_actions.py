@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from resefa_plugin import DirectionSet, ResefaError
+from resefa_plugin.studio import actions
 from resefa_plugin.studio import desk as desk_module
 from resefa_plugin.studio.actions import ACTIONS, MAX_UPLOAD, Studio
 from resefa_plugin.studio.view import mask_url
@@ -254,6 +255,21 @@ def test_idle_sessions_and_their_files_go(studio):
     assert not folder.exists()
     answer = page.ask('status')
     assert answer['ended'] and 'reload the page' in answer['error']
+
+
+def test_idle_sessions_go_without_anybody_asking(monkeypatch):
+    monkeypatch.setattr(actions, 'SWEEP', 0.01)
+    studio = Studio(TinyHook(), idle_seconds=0.0)
+    try:
+        studio.call({'action': 'open'})
+        gone = threading.Event()
+        for _ in range(100 * LONG):
+            if not len(studio.store):
+                break
+            gone.wait(0.01)
+        assert not len(studio.store)
+    finally:
+        studio.close()
 
 
 def test_kept_files_stay(tmp_path):

@@ -6,6 +6,7 @@ import base64
 import binascii
 import pathlib
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from resefa_plugin.studio.store import SessionEnded, SessionStore
 MAX_UPLOAD = 8 << 20  # bytes: a w+ of StyleGAN2 is 37 kB, a mask of 4096 x 4096 is below a megabyte
 SOON = 0.25  # seconds: what is done by then is answered at once
 SAVE_TIMEOUT = 600.0
+SWEEP = 60.0  # seconds: how often idle sessions are looked for
 
 
 class Studio:
@@ -55,6 +57,8 @@ class Studio:
         self.queue = JobQueue()
         self._number = 0
         self.store = SessionStore(self._desk, lambda token, desk: desk.close(), limit, idle_seconds)
+        self._closed = threading.Event()
+        threading.Thread(target=self._sweep, name='resefa-studio-sweep', daemon=True).start()
 
     def _desk(self, token: str) -> Desk:
         self._number += 1
@@ -63,8 +67,13 @@ class Studio:
         folder = root / f'session{self._number:03d}'
         return Desk(token, session, self.queue, folder, keep_folder=self.outdir is not None)
 
+    def _sweep(self) -> None:
+        while not self._closed.wait(SWEEP):
+            self.store.sweep()
+
     def close(self) -> None:
         """Ends all jobs and sessions, and removes temporary files."""
+        self._closed.set()
         self.queue.close()
         self._temporary.cleanup()
 
