@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import shutil
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -30,6 +31,7 @@ class Desk:
         self.owner, self.session, self.queue, self.folder = owner, session, queue, folder
         self.messages: deque[str] = deque(maxlen=8)  # of jobs that failed, until the page has shown them
         self._keep_folder = keep_folder
+        self._lock = threading.RLock()  # of what follows: the jobs themselves submit more
         self._jobs: dict[tuple[str, str], Job] = {}
         self._waiting: list[str] = []  # regions to be factorized when the Jacobian is there
         self._seen, self._lapsed = time.monotonic(), False
@@ -49,9 +51,10 @@ class Desk:
     def prepare(self) -> Job | None:
         """Starts the sample's Jacobian, unless it is there, under way or unaffordable; ends that of an earlier sample."""
         key = self.session.jacobian_key()
-        for (kind, of), job in list(self._jobs.items()):
-            if kind == 'prepare' and of != key:
-                job.cancel()
+        with self._lock:
+            for (kind, of), job in self._jobs.items():
+                if kind == 'prepare' and of != key:
+                    job.cancel()
         if key in self.session.cache or self.session.direct:
             return None
         return self._submit('prepare', key, f'Preparing {self.session.state.sample.name}', self._prepare)
@@ -64,7 +67,8 @@ class Desk:
             job.report(done, total)
 
         self.session.compute_jacobian(report)
-        waiting, self._waiting = self._waiting, []
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
         state = self.session.state
         for name in waiting:
             # A slider that was moved on the quick answer meanwhile is not pulled from under the hand.
@@ -74,15 +78,17 @@ class Desk:
     def factorize(self, name: str) -> Job | None:
         """Finds the directions of a region: on the Jacobian, or without while it is computed. Raises RegionError."""
         self.session.partition(name)
-        for kind in ('solve', 'ends', 'measure'):
-            if (kind, name) in self._jobs:
-                self._jobs[kind, name].cancel()
+        with self._lock:
+            for kind in ('solve', 'ends', 'measure'):
+                if (kind, name) in self._jobs:
+                    self._jobs[kind, name].cancel()
         if self.session.jacobian() is not None:
             return self._submit('solve', name, f'Finding directions of {name}', lambda job: self._solve(job, name),
                                 urgent=True)
         preparing = self.prepare()
-        if preparing is not None and name not in self._waiting:
-            self._waiting.append(name)
+        with self._lock:
+            if preparing is not None and name not in self._waiting:
+                self._waiting.append(name)
         if preparing is None or preparing.total - preparing.done > QUICK_TANGENTS or not preparing.total:
             return self._submit('solve', name, f'Searching directions of {name}', lambda job: self._solve(job, name, True),
                                 urgent=True)
@@ -139,10 +145,6 @@ class Desk:
 
     def _submit(self, kind: str, of: str, title: str, work: Callable[[Job], object], urgent: bool = False,
                 quiet: bool = False) -> Job:
-        current = self._jobs.get((kind, of))
-        if current is not None and not current.finished and not current.cancelling:
-            return current
-
         def guarded(job: Job) -> object:
             try:
                 return work(job)
@@ -153,6 +155,10 @@ class Desk:
                     self.messages.append(f'{title}: {error}')
                 raise
 
-        self._jobs = {key: job for key, job in self._jobs.items() if not job.finished}
-        self._jobs[kind, of] = job = self.queue.submit(self.owner, title, guarded, urgent)
-        return job
+        with self._lock:
+            current = self._jobs.get((kind, of))
+            if current is not None and not current.finished and not current.cancelling:
+                return current
+            self._jobs = {key: job for key, job in self._jobs.items() if not job.finished}
+            self._jobs[kind, of] = job = self.queue.submit(self.owner, title, guarded, urgent)
+            return job

@@ -11,7 +11,7 @@ from typing import Any
 from resefa_plugin.errors import ResefaError
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = 'queued', 'running', 'done', 'failed', 'cancelled'
-MAX_WAITING = 6  # jobs of one owner: a page needs two
+MAX_WAITING = 24  # jobs of one owner: two for each of twelve regions
 COURTESY = 0.5  # seconds between two moves of one slider, and some
 WARM_UP = 1.0  # seconds of work before an estimate of the rest is worth showing
 
@@ -45,7 +45,7 @@ class Job:
         self.result: Any = None
         self._queue, self._work = queue, work
         self._cancel, self._finished = threading.Event(), threading.Event()
-        self._first: tuple[float, int] | None = None  # when it reported first, and how much was done then
+        self._first: tuple[float, int] | None = None  # when it had first done something, and how much
         self._spent = self._away = 0.0  # seconds from the first report to the last, and those of urgent jobs among them
 
     @property
@@ -70,7 +70,7 @@ class Job:
     def report(self, done: int, total: int) -> None:
         """Called by the work itself: notes the progress, and lets urgent jobs go first. Raises Cancelled."""
         self.done, self.total, now = done, total, time.monotonic()
-        if self._first is None:
+        if self._first is None or not self._first[1]:  # what comes before the first step is no measure of the others
             self._first, self._away = (now, done), 0.0
         self._spent = now - self._first[0] - self._away
         self.breathe()
@@ -85,7 +85,7 @@ class Job:
         self._away += time.monotonic() - start
 
     def remaining(self) -> float | None:
-        """Seconds that are left, by the pace since its first report; None while that is not known."""
+        """Seconds that are left, by the pace since its first step; None while that is not known."""
         if self._first is None or self.finished:
             return None
         _, before = self._first

@@ -18,7 +18,7 @@ from resefa_plugin.background import BackgroundKeeper
 from resefa_plugin.editing import mean_square, render_edits
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.factorizer import DENSE_LIMIT, Callback, Factorizer
-from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, pooling_factor
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
 from resefa_plugin.jacobian import RegionJacobian, default_resolution
 from resefa_plugin.probe import probe
 from resefa_plugin.protection import Protection, without
@@ -61,6 +61,7 @@ class Session:
         self._lock = threading.RLock()
         self._history: list[State] = []
         self._dragged_from: State | None = None  # what undo goes back to once the slider is released
+        self._probed = ''  # key of what was probed last
         self.version = 0  # grows with every change of the state
         space = 'w' if 'w' in hook.space_names else hook.space_names[0]
         self.state = State(source, seed_sample(hook, source), space, None)
@@ -175,7 +176,7 @@ class Session:
             jacobian = self.cache.open(self.hook, space, state.sample, self.resolution)
             self.cache.make_room(jacobian)
             report(0, space.dim)
-            probe(self.hook, space, state.sample, self.resolution)
+            self._probe(space, state.sample)
             done = 0
 
             def progress(count: int) -> None:
@@ -208,7 +209,7 @@ class Session:
             if not quick:
                 raise ResefaError('the derivative of this sample is not computed yet: wait for it')
             jacobian = RegionJacobian(self.hook, space, state.sample, self.resolution)
-            probe(self.hook, space, state.sample, self.resolution)
+            self._probe(space, state.sample)
         count = min(QUICK_DIRECTIONS, self.num_directions) if quick else self.num_directions
         factorizer = Factorizer(
             self.hook, state.space, state.layers, num_directions=count, tau=self.tau, quick=quick,
@@ -218,6 +219,13 @@ class Session:
             strengths = {key: value for key, value in self.state.strengths.items() if key[0] != name}
             self._change(findings={**self.state.findings, name: finding}, strengths=strengths)
         return finding
+
+    def _probe(self, space: LatentSpace, sample: Sample) -> None:
+        """Checks the generator once for each sample and space: that takes as long as many tangents."""
+        key = jacobian_key(space, sample, self.resolution)
+        if key != self._probed:
+            probe(self.hook, space, sample, self.resolution)
+            self._probed = key
 
     def picture_ends(self, name: str, breathe: Callable[[], None] = lambda: None) -> None:
         """Renders both ends of each slider of a region, so that the right one is found by looking.

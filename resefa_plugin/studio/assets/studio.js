@@ -234,7 +234,8 @@ function row(name, index) {
     render(full);
   };
   slider.addEventListener('input', () => set(Number(slider.value), false));
-  slider.addEventListener('change', () => set(Number(slider.value), true));
+  // A slider that is dragged back to where it was fires no change.
+  for (const event of ['change', 'pointerup', 'pointercancel']) slider.addEventListener(event, () => { if (dragging) set(Number(slider.value), true); });
   slider.addEventListener('dblclick', () => set(0, true));
   field.addEventListener('change', () => set(Math.min(20, Math.max(-20, Number(field.value) || 0)), true));
   item.querySelector('.low').addEventListener('click', () => set(-network.end, true));
