@@ -13,6 +13,7 @@ from resefa_plugin.factorizer import QUICK_TANGENTS
 from resefa_plugin.studio.jobs import Cancelled, Job, JobQueue
 from resefa_plugin.studio.session import Session
 
+WORTHWHILE = 1.5  # a search delays the Jacobian by as much: it must end well before
 ABSENT = 60.0  # seconds without a sign of the page, after which nothing is prepared for it
 
 
@@ -89,7 +90,7 @@ class Desk:
         with self._lock:
             if preparing is not None and name not in self._waiting:
                 self._waiting.append(name)
-        if preparing is None or preparing.total - preparing.done > QUICK_TANGENTS or not preparing.total:
+        if preparing is None or not preparing.total or preparing.total - preparing.done > WORTHWHILE * QUICK_TANGENTS:
             return self._submit('solve', name, f'Searching directions of {name}', lambda job: self._solve(job, name, True),
                                 urgent=True)
         return preparing
