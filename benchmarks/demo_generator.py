@@ -30,7 +30,8 @@ def main(device, rounds, write):
     space, sample = hook.space('w'), hook.sample(0, 0.7)
     jacobian = RegionJacobian(hook, space, sample, RESOLUTION)
     V = torch.randn(jacobian._chunk(), space.dim, device=device)
-    jacobian.jvp(V)  # decides and checks how tangents are computed
+    U = jacobian.jvp(V)  # decides and checks how tangents are computed
+    jacobian.vjp(U)  # and cotangents
 
     def forward(batch):
         return lambda: space.images(sample, torch.zeros(batch, space.dim, device=device))
@@ -38,7 +39,8 @@ def main(device, rounds, write):
     ratios = {}
     row = published_rows(space, sample, device)
     with torch.no_grad():
-        calls = {f'forward {b}': forward(b) for b in (1, 2, 4)} | {'tangents': lambda: jacobian.jvp(V), 'row': lambda: next(row)}
+        calls = {f'forward {b}': forward(b) for b in (1, 2, 4)} | {
+            'tangents': lambda: jacobian.jvp(V), 'cotangents': lambda: jacobian.vjp(U), 'row': lambda: next(row)}
         times, processor = paired(calls, device, rounds)
         # On a CPU that others use too, processor time is the fairer ratio; both are recorded.
         shares = times if device.type == 'cuda' else processor
@@ -47,6 +49,7 @@ def main(device, rounds, write):
         best = min(per_forward, key=lambda b: sorted(per_forward[b])[rounds // 2])
         ratios['linearization'] = median_ratio([t / len(V) for t in shares['tangents']], per_forward[best])
         ratios['linearization, wall clock'] = median_ratio([t / len(V) for t in times['tangents']], [t / best for t in times[f'forward {best}']])
+        ratios['adjoint'] = median_ratio([t / len(U) for t in shares['cotangents']], per_forward[best])
         ad = paired({'forward': forward(best), 'ad': lambda: jacobian._forward_mode(V)}, device, 2)[device.type != 'cuda']
         ratios['vmap(jvp)'] = median_ratio([t / len(V) for t in ad['ad']], [t / best for t in ad['forward']])
 
@@ -96,6 +99,7 @@ def render(r: dict) -> str:
         ('forward picture at 1024, best batch', f'{r["forward_seconds"]:.2f} s (batch {r["forward_batch"]})'),
         ('forwards per tangent, by the network\'s own linearization',
          f'{r["forwards_per_tangent"]["linearization"]:.2f} (wall clock {r["forwards_per_tangent"]["linearization, wall clock"]:.2f})'),
+        ('forwards per cotangent (adjoint)', f'{r["forwards_per_tangent"]["adjoint"]:.2f}'),
         ('forwards per tangent, `vmap(jvp)`', f'{r["forwards_per_tangent"]["vmap(jvp)"]:.2f}'),
         (f'Jacobian in W, {r["dimensions"]} tangents at {r["resolution"]}x{r["resolution"]}', f'{r["jacobian_seconds"]:.0f} s'),
         ('Gram matrices, first region', f'{r["first_gram_seconds"]:.2f} s'),

@@ -47,7 +47,7 @@ def forward_mode(synthesis: Callable[[Tensor], Tensor], ws: Tensor) -> Callable[
 
 
 def linearized(synthesis: nn.Module, ws: Tensor) -> Callable[[Tensor], Tensor]:
-    push = synthesis.linearize(synthesis.styles(ws))
+    push = synthesis.linearize(synthesis.styles(ws)).push
     styles_of = vmap(lambda v: jvp(lambda w: tuple(synthesis.styles(w)), (ws,), (v.expand_as(ws).clone(),))[1])
     return lambda V: push([style[:, 0] for style in styles_of(V)])
 

@@ -39,3 +39,7 @@ class ZeroJacobianError(ProbeError):
 
 class NonFiniteError(ProbeError):
     """The picture or its derivative contains NaN or infinity."""
+
+
+class MetricError(ResefaError):
+    """Pictures or features that cannot be measured, or a metric that there is not."""

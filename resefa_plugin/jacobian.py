@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -13,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resefa_plugin.adjoint import adjoint_mismatch
 from resefa_plugin.errors import NonFiniteError, ResefaError, TangentError
 from resefa_plugin.files import replacing
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
 from resefa_plugin.memory import available_bytes, out_of_memory
+from resefa_plugin.networks.linearization import Linearization
 from resefa_plugin.regions import RegionPartition
 from resefa_plugin.reverse_mode import ReverseMode
 from resefa_plugin.tile_grams import DirectGrams, TileGrams, pixel_grams
@@ -31,8 +34,9 @@ class RegionJacobian:
     """J `[C * h * w, d]`: how the picture of one sample, box averaged to h x w, changes with an offset of its latent.
 
     Forward mode: one pass gives a column of J for each tangent, so the full matrix costs d passes instead of the
-    C * h * w of reverse mode, which is used, and announced, where an op of the network has no forward mode. Products with J are available at any time; `matrix` and `gram` need `compute` first, which
-    is what takes long. A computed Jacobian serves any number of regions.
+    C * h * w of reverse mode, which is used, and announced, where an op of the network has no forward mode. Products with
+    J and its transpose are available at any time; `matrix` and `gram` need `compute` first, which is what takes long. A
+    computed Jacobian serves any number of regions.
 
     Args:
         hook: the generator.
@@ -55,6 +59,8 @@ class RegionJacobian:
         self.image_shape = (channels, height // factor, width // factor)
         self.chunk_size, self.gram_room = chunk_size, gram_room
         self._push: Callable[[Tensor], Tensor] | None = None  # columns of J, once it is known which way
+        self._pull: Callable[[Tensor], Tensor] | None = None  # rows of J, likewise
+        self._reverse: ReverseMode | None = None  # autograd's graph of the picture
         self._matrix: Tensor | None = None  # [d, C * h * w] float32: rows are columns of J
         self._grams: DirectGrams | TileGrams | None = None
 
@@ -63,16 +69,53 @@ class RegionJacobian:
         return self.space.images(self.sample, offset[None], self.resolution)[0].to(torch.float32)
 
     def jvp(self, V: Tensor) -> Tensor:
-        """J v for each row v of `V [k, d]`; returns `[k, C, h, w]` float32."""
-        V = self._check(V, (self.space.dim,), 'V')
-        return torch.cat([self._jvp_chunk(chunk) for chunk in V.split(self._chunk())])
+        """J v for each row v of `V [k, d]`; returns `[k, C, h, w]` float32. Raises ResefaError if memory is too short for one."""
+        return self._in_chunks(self._jvp_chunk, self._check(V, (self.space.dim,), 'V'))
 
     def vjp(self, U: Tensor) -> Tensor:
-        """J^T u for each picture u of `U [k, C, h, w]`; returns `[k, d]` float32."""
+        """J^T u for each picture u of `U [k, C, h, w]`; returns `[k, d]` float32.
+
+        By the network's own transposed pass where it has one, in chunks as `jvp`; else as `vjp_by_autograd`.
+
+        Raises:
+            TangentError: the network's own pass is not the transpose of the one of `jvp`.
+            ResefaError: the memory does not suffice for one picture.
+        """
+        return self._in_chunks(self._vjp_chunk, self._check(U, self.image_shape, 'U'))
+
+    def vjp_by_autograd(self, U: Tensor) -> Tensor:
+        """The same by one backward pass of autograd for each picture.
+
+        Its graph is kept until `release`, unless it takes more memory than it leaves.
+        """
         U = self._check(U, self.image_shape, 'U')
-        zero = torch.zeros(self.space.dim, device=self.hook.device)
+        free = available_bytes(self.hook.device)
         with self.hook.differentiable():
-            return ReverseMode(self._images, zero).pull(U)
+            rows = self._reverse_mode().pull(U)
+        if available_bytes(self.hook.device) < free // 2:
+            self.release()
+        return rows
+
+    def release(self) -> None:
+        """Frees autograd's graph of the picture, which the next `vjp_by_autograd` builds anew. It stays if `jvp` needs it."""
+        self._reverse = None
+
+    def _reverse_mode(self) -> ReverseMode:
+        if self._reverse is None:
+            self._reverse = ReverseMode(self._images, torch.zeros(self.space.dim, device=self.hook.device))
+        return self._reverse
+
+    def _in_chunks(self, function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        parts: list[Tensor] = []
+        start = 0
+        while start < len(batch):
+            try:
+                parts.append(function(batch[start:start + self._chunk()]))
+            except (RuntimeError, MemoryError) as error:
+                self._halve_chunk(error)
+            else:
+                start += len(parts[-1])
+        return torch.cat(parts)
 
     def _check(self, batch: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
         if tuple(batch.shape[1:]) != shape or len(batch) < 1:
@@ -81,8 +124,25 @@ class RegionJacobian:
 
     def _jvp_chunk(self, V: Tensor) -> Tensor:
         if self._push is None:
-            self._push = self._checked_linearization() or self._forward_or_reverse()
+            self._push = self._linearization.push if self._linearization else self._forward_or_reverse()
         return self._push(V)
+
+    def _vjp_chunk(self, U: Tensor) -> Tensor:
+        if self._pull is None:
+            self._pull = self._checked_pull() or self.vjp_by_autograd
+        return self._pull(U)
+
+    def _checked_pull(self) -> Callable[[Tensor], Tensor] | None:
+        """The network's own transposed pass, where it has one; believed only if it is the transpose of `jvp` for a pair."""
+        if self._linearization is None or self._linearization.pull is None:
+            return None
+        generator = torch.Generator().manual_seed(0)
+        v = torch.randn(1, self.space.dim, generator=generator).to(self.hook.device)
+        mismatch = adjoint_mismatch(v[0], self._linearization.push(v)[0], self._linearization.pull, generator)
+        if mismatch:
+            raise TangentError(f'{self.hook.name}: its linearization and the transpose of it disagree, {mismatch}; report this with the '
+                               'version of torch')
+        return self._linearization.pull
 
     def _forward_mode(self, V: Tensor) -> Tensor:
         zero = torch.zeros(self.space.dim, device=self.hook.device)
@@ -100,7 +160,7 @@ class RegionJacobian:
                 raise
             reason = str(error).partition('\n')[0]
         with self.hook.differentiable():
-            push, cost = ReverseMode(self._images, zero).push()
+            push, cost = self._reverse_mode().push()
         warnings.warn(f'{self.hook.name}: forward-mode AD does not work ({reason}). Reverse mode is used instead: {cost}',
                       stacklevel=2)
 
@@ -110,19 +170,20 @@ class RegionJacobian:
 
         return reverse
 
-    def _checked_linearization(self) -> Callable[[Tensor], Tensor] | None:
+    @functools.cached_property
+    def _linearization(self) -> Linearization | None:
         """The network's own derivative, where it has one; believed only if it agrees with forward-mode AD on a tangent."""
-        push = self.space.linearize(self.sample, self.resolution)
-        if push is not None:
+        linearization = self.space.linearize(self.sample, self.resolution)
+        if linearization is not None:
             v = torch.randn(1, self.space.dim, generator=torch.Generator().manual_seed(0)).to(self.hook.device)
             expected = self._forward_mode(v)
             if not expected.isfinite().all() or not expected.any():
                 return None  # no scale to compare with: forward mode shows what is wrong
-            error = ((push(v) - expected).norm() / expected.norm()).item()
+            error = ((linearization.push(v) - expected).norm() / expected.norm()).item()
             if not error < LINEARIZATION_TOLERANCE:
                 raise TangentError(f'{self.hook.name}: its linearization is off by {error:.2g} from forward-mode AD; report this with '
                                    'the version of torch')
-        return push
+        return linearization
 
     def _chunk(self) -> int:
         if self.chunk_size is None:
@@ -132,6 +193,16 @@ class RegionJacobian:
             per_tangent = 12 * 4 * 16 * height * width
             self.chunk_size = max(1, min(MAX_CHUNK, self.space.dim, available_bytes(self.hook.device) // 2 // per_tangent))
         return self.chunk_size
+
+    def _halve_chunk(self, error: Exception) -> None:
+        """Goes on with half as many tangents after an error that says that memory ran out; raises any other."""
+        if not out_of_memory(error):
+            raise error
+        if self.chunk_size == 1:
+            raise ResefaError('the memory does not suffice for one tangent: choose a smaller --resolution or another --device') from error
+        self.chunk_size = max(1, self.chunk_size // 2)
+        if self.hook.device.type == 'cuda':
+            torch.cuda.empty_cache()
 
     def compute(self, progress: Callable[[int], None] | None = None, path: str | pathlib.Path | None = None) -> RegionJacobian:
         """Computes all columns, in chunks; the chunk is halved when memory runs out. Does nothing if it was done before.
@@ -198,13 +269,7 @@ class RegionJacobian:
             try:
                 columns = self._jvp_chunk(V)
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-                if self.chunk_size == 1:
-                    raise ResefaError('the memory does not suffice for one tangent: choose a smaller --resolution or another --device') from error
-                self.chunk_size = max(1, self.chunk_size // 2)
-                if self.hook.device.type == 'cuda':
-                    torch.cuda.empty_cache()
+                self._halve_chunk(error)
                 continue
             if not columns.isfinite().all():
                 raise NonFiniteError(f'{self.hook.name}: the Jacobian of {self.sample.name} contains NaN or infinity')

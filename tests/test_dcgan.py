@@ -20,7 +20,7 @@ from resefa_plugin.third_party.assets import Asset
 WEIGHTS = 'gan_face_generate/weights.tar'
 ASSET = Asset(
     name='test-dcgan', requirement='gan_face_generate==1.1.1',
-    wheel_sha256='24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569',
+    archive_sha256='24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569',
     files={WEIGHTS: '0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f'}, licence='MIT')
 
 pytestmark = pytest.mark.network

@@ -10,6 +10,7 @@ from resefa_plugin import RegionJacobian, RegionPartition
 from resefa_plugin.errors import NonFiniteError, RegionError, ResefaError, TangentError
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.jacobian import default_resolution
+from resefa_plugin.networks.linearization import Linearization
 from tests.toys import TanhToy
 
 FLOAT32 = 1e-5  # relative: a few float32 roundings against an oracle in float64
@@ -173,11 +174,77 @@ def test_a_wrong_linearization_is_refused():
     space = hook.space('z')
     jacobian = RegionJacobian(hook, space, hook.sample(0))
     exact = jacobian._forward_mode
-    space.linearize = lambda sample, resolution: exact
+    space.linearize = lambda sample, resolution: Linearization(exact)
     assert torch.equal(RegionJacobian(hook, space, hook.sample(0)).compute().matrix, jacobian.compute().matrix)
-    space.linearize = lambda sample, resolution: (lambda V: 1.05 * exact(V))
+    space.linearize = lambda sample, resolution: Linearization(lambda V: 1.05 * exact(V))
     with pytest.raises(TangentError, match='linearization is off by 0.05 from forward-mode AD'):
         RegionJacobian(hook, space, hook.sample(0)).compute()
+
+
+def linearized(pull, **kwargs):
+    """A Jacobian whose space has a derivative of its own, right forwards and with this pull; and the right pull."""
+    hook = TanhToy().hook()
+    space, sample = hook.space('z'), hook.sample(3)
+    plain = RegionJacobian(hook, space, sample)
+    space.linearize = lambda sample, resolution: Linearization(plain._forward_mode, pull and (lambda U: pull(plain, U)))
+    return RegionJacobian(hook, space, sample, **kwargs), plain.vjp_by_autograd
+
+
+U = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_pull_of_a_linearization_is_used_in_chunks():
+    sizes = []
+
+    def pull(plain, U):
+        sizes.append(len(U))
+        return plain.vjp_by_autograd(U)
+
+    jacobian, right = linearized(pull, chunk_size=2)
+    assert torch.equal(jacobian.vjp(U), right(U))
+    assert sizes == [1, 2, 2, 1]  # the check, then chunks
+    assert jacobian._reverse is None
+
+
+def test_a_wrong_pull_is_refused():
+    jacobian, _ = linearized(lambda plain, U: 1.01 * plain.vjp_by_autograd(U))
+    jacobian.jvp(torch.ones(1, 6))
+    with pytest.raises(TangentError, match=r'linearization and the transpose of it disagree, <u, J v> = .* but <J\^T u, v> = '):
+        jacobian.vjp(U)
+
+
+def test_without_a_pull_autograd_is_used_and_its_graph_kept():
+    jacobian, right = linearized(None)
+    assert torch.equal(jacobian.vjp(U), right(U))
+    graph = jacobian._reverse
+    assert graph is not None
+    jacobian.vjp(U)
+    assert jacobian._reverse is graph
+    jacobian.release()
+    assert jacobian._reverse is None
+    assert torch.equal(jacobian.vjp(U), right(U))
+
+
+def test_a_graph_that_takes_more_memory_than_it_leaves_is_not_kept(monkeypatch):
+    jacobian, right = linearized(None)
+    expected, free = right(U), iter([100, 49])
+    monkeypatch.setattr('resefa_plugin.jacobian.available_bytes', lambda device: next(free))
+    assert torch.equal(jacobian.vjp_by_autograd(U), expected)
+    assert jacobian._reverse is None
+
+
+def test_chunk_of_pictures_is_halved_when_memory_runs_out():
+    sizes = []
+
+    def pull(plain, U):
+        sizes.append(len(U))
+        if len(U) > 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return plain.vjp_by_autograd(U)
+
+    jacobian, right = linearized(pull, chunk_size=4)
+    assert torch.equal(jacobian.vjp(U), right(U))
+    assert sizes == [1, 4, 2, 1, 1, 1, 1, 1]
 
 
 def test_kept_jacobians_of_two_functions_are_two(tmp_path):
@@ -208,5 +275,5 @@ def test_matrix_that_does_not_fit_is_refused_before_it_is_computed(monkeypatch):
 def test_a_linearization_is_not_blamed_for_a_dead_generator():
     hook = FunctionHook(lambda z: torch.zeros(len(z), 1, 8, 8) + 0 * z[:, :1, None, None], 3)
     space = hook.space('z')
-    space.linearize = lambda sample, resolution: (lambda V: torch.zeros(len(V), 1, 8, 8))
+    space.linearize = lambda sample, resolution: Linearization(lambda V: torch.zeros(len(V), 1, 8, 8))
     assert not RegionJacobian(hook, space, hook.sample(0)).jvp(torch.ones(1, 3)).any()

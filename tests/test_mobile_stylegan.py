@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from resefa_plugin import RegionJacobian
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.networks.mobile_stylegan import SynthesisNetwork, inverse_haar
+from resefa_plugin.networks.haar import haar_doubled, inverse_haar, inverse_haar_doubled
+from resefa_plugin.networks.mobile_stylegan import SynthesisNetwork
 from resefa_plugin.probe import probe
 
 pytestmark = pytest.mark.network
@@ -66,10 +67,13 @@ def test_linearization_is_forward_mode_ad(demo, name, layers):
     space, sample = demo.space(name, layers), demo.sample(1, 0.7)
     jacobian = RegionJacobian(demo, space, sample, 64, chunk_size=2)
     V = torch.randn(2, space.dim, generator=torch.Generator().manual_seed(0))
-    by_hand = space.linearize(sample, 64)(V)
-    assert torch.equal(by_hand, space.linearize(sample, 64)(V))
+    linearization = space.linearize(sample, 64)
+    by_hand = linearization.push(V)
+    assert torch.equal(by_hand, space.linearize(sample, 64).push(V))
     by_ad = jacobian._forward_mode(V)
     assert (by_hand - by_ad).norm() < FLOAT32_TANGENT * by_ad.norm()
+    pulled, by_autograd = linearization.pull(by_ad), jacobian.vjp_by_autograd(by_ad)
+    assert pulled.shape == V.shape and (pulled - by_autograd).norm() < FLOAT32_TANGENT * by_autograd.norm()
 
 
 def test_offsets_of_the_spaces_are_the_same_edit(demo):
@@ -90,8 +94,8 @@ def test_offsets_of_the_spaces_are_the_same_edit(demo):
 def test_w_tangent_is_the_sum_of_the_layers_of_wplus(demo):
     sample, v = demo.sample(0, 0.7), torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
     parts = [range(3), range(3, 15), range(15, 23)]
-    by_layer = sum(demo.space('w+', tuple(part)).linearize(sample, 32)(v.repeat(1, len(part))) for part in parts)
-    whole = demo.space('w').linearize(sample, 32)(v)
+    by_layer = sum(demo.space('w+', tuple(part)).linearize(sample, 32).push(v.repeat(1, len(part))) for part in parts)
+    whole = demo.space('w').linearize(sample, 32).push(v)
     assert (by_layer - whole).norm() < FLOAT32_TANGENT * whole.norm()
 
 
@@ -105,6 +109,27 @@ def test_adjoint_identity(demo):
     assert abs(forward - reverse) < 1e-3 * abs(forward)
 
 
+def test_pull_leaves_no_trace_and_averages_rows(demo):
+    """Cotangents are overwritten inside, not those of the caller; one spread over boxes is the same at every resolution."""
+    space, sample = demo.space('w'), demo.sample(0, 0.7)
+    U = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    before, low = U.clone(), space.linearize(sample, 256)
+    pulled = low.pull(U)
+    assert torch.equal(U, before) and torch.equal(low.pull(U), pulled)
+    for resolution in (512, None):
+        factor = (resolution or 1024) // 256
+        spread = U.repeat_interleave(factor, 2).repeat_interleave(factor, 3) / factor ** 2
+        assert (space.linearize(sample, resolution).pull(spread) - pulled).norm() < 1e-5 * pulled.norm()
+
+
+def test_haar_transforms_are_each_others_transpose():
+    eye = torch.eye(32, dtype=torch.float64)
+    up = inverse_haar_doubled(eye.unflatten(1, (8, 2, 2))).flatten(1)
+    down = haar_doubled(eye.unflatten(1, (2, 4, 4))).flatten(1)
+    assert torch.equal(up, down.T)
+    assert torch.equal(up, 2 * inverse_haar(eye.unflatten(1, (8, 2, 2))).flatten(1))
+
+
 def test_inverse_haar_is_orthogonal_and_averages():
     bands = torch.randn(1, 8, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     picture = inverse_haar(bands)
@@ -115,7 +140,8 @@ def test_inverse_haar_is_orthogonal_and_averages():
     assert torch.equal(vertical[0, 0], torch.tensor([[.5, .5], [-.5, -.5]], dtype=torch.float64))
 
 
-def test_linearization_in_float64():
+@pytest.mark.parametrize('resolution', [None, 512, 64])
+def test_linearization_in_float64(resolution):
     """On random weights, where float64 leaves rounding no excuse."""
     torch.manual_seed(0)
     G = SynthesisNetwork()
@@ -126,17 +152,27 @@ def test_linearization_in_float64():
     G = G.double().requires_grad_(False)
     styles = [0.5 + torch.rand(1, n, dtype=torch.float64) for n in G.style_dims]
     tangents = [torch.randn(1, n, dtype=torch.float64) for n in G.style_dims]
-    by_hand = G.linearize(styles, 64)(tangents)
-    by_ad = torch.func.jvp(lambda *s: G.from_styles(list(s), 64), tuple(styles), tuple(tangents))[1]
+
+    def render(*styles):
+        return G.from_styles(list(styles), resolution)
+
+    with torch.no_grad():
+        linearization = G.linearize(styles, resolution)
+        by_hand = linearization.push(tangents)
+        pulled = linearization.pull(by_hand)
+    by_ad = torch.func.jvp(render, tuple(styles), tuple(tangents))[1]
     assert (by_hand - by_ad).norm() < 1e-12 * by_ad.norm()
+    point = [style.requires_grad_() for style in styles]
+    for style, by_autograd in zip(pulled, torch.autograd.grad(render(*point), point, by_hand), strict=True):
+        assert (style - by_autograd).norm() < 1e-12 * by_autograd.norm()
 
 
 def test_linearization_at_every_resolution(demo):
     sample, v = demo.sample(0, 0.7), torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
-    full = demo.space('w').linearize(sample, None)(v)
+    full = demo.space('w').linearize(sample, None).push(v)
     assert full.shape == (1, 3, 1024, 1024)
     for resolution in (512, 128):
-        low = demo.space('w').linearize(sample, resolution)(v)
+        low = demo.space('w').linearize(sample, resolution).push(v)
         assert (low - functional.avg_pool2d(full, 1024 // resolution)).norm() < 1e-5 * low.norm()
 
 

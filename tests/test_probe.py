@@ -7,6 +7,8 @@ import torch
 
 from resefa_plugin.errors import NondeterministicError, NonFiniteError, TangentError, ZeroJacobianError
 from resefa_plugin.hooks.function import FunctionHook
+from resefa_plugin.jacobian import RegionJacobian
+from resefa_plugin.networks.linearization import Linearization
 from resefa_plugin.probe import probe
 from tests.toys import TanhToy
 
@@ -71,5 +73,17 @@ class WrongBackward(torch.autograd.Function):
 
 
 def test_forward_and_reverse_disagree():
-    with pytest.raises(TangentError, match=r'forward mode and reverse mode disagree, <u, J t> = .* but <J\^T u, t>'):
+    with pytest.raises(TangentError, match=r'forward mode and reverse mode disagree, <u, J v> = .* but <J\^T u, v>'):
         check(lambda z: toy(WrongBackward.apply(z)))
+
+
+def test_a_linearization_that_is_wrong_both_ways_is_not_its_own_witness():
+    """Off by less than the check against forward mode sees: autograd's reverse mode sees it."""
+    hook = FunctionHook(toy, 6, name='suspect')
+    space, sample = hook.space('z'), hook.sample(0)
+    right = RegionJacobian(hook, space, sample)
+    space.linearize = lambda sample, resolution: Linearization(lambda V: 1.005 * right._forward_mode(V),
+                                                               lambda U: 1.005 * right.vjp_by_autograd(U))
+    RegionJacobian(hook, space, sample).vjp(torch.ones(1, 3, 8, 8))
+    with pytest.raises(TangentError, match='forward mode and reverse mode disagree'):
+        probe(hook, space, sample)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from resefa_plugin import FunctionHook, RegionJacobian
-from resefa_plugin.errors import ZeroJacobianError
+from resefa_plugin.errors import ResefaError, ZeroJacobianError
 from resefa_plugin.probe import probe
 from resefa_plugin.reverse_mode import ReverseMode
 from tests.toys import TanhToy
@@ -150,7 +150,7 @@ def test_memory_that_runs_out_is_not_taken_for_a_missing_rule(monkeypatch):
         raise torch.OutOfMemoryError('CUDA out of memory')
 
     monkeypatch.setattr(jacobian, '_forward_mode', exhausted)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(ResefaError, match='does not suffice for one tangent'):
         jacobian.jvp(torch.zeros(1, 6))
     reverse = ReverseMode(lambda x: toy.images(x[None])[0], torch.zeros(6))
     monkeypatch.setattr(reverse, 'columns', lambda: exhausted(None))

@@ -1,4 +1,4 @@
-"""The derivative of our StyleGAN2 by hand, against forward-mode AD and central differences in float64."""
+"""The derivative of our StyleGAN2 by hand, both ways, against AD and central differences in float64."""
 
 from __future__ import annotations
 
@@ -42,13 +42,26 @@ def forward_mode(render, styles, tangents):
     return vmap(lambda *t: jvp(render, point, t)[1])(*tangents)
 
 
+def reverse_mode(render, styles, cotangents):
+    point = tuple(s[0].clone().requires_grad_() for s in styles)
+    image = render(*point)
+    rows = [torch.autograd.grad(image, point, u, retain_graph=True) for u in cotangents]
+    return [torch.stack(style) for style in zip(*rows)]
+
+
 def check(synthesis, count=2, resolution=None, noise_mode='const'):
     styles, tangents = point_and_tangents(synthesis, count)
-    columns = synthesis.linearize(styles, resolution, noise_mode)(tangents)
-    expected = forward_mode(picture(synthesis, resolution, noise_mode), styles, tangents)
+    render, linearization = picture(synthesis, resolution, noise_mode), synthesis.linearize(styles, resolution, noise_mode)
+    columns = linearization.push(tangents)
+    expected = forward_mode(render, styles, tangents)
     assert columns.dtype == torch.float64 and expected.norm() > 0
     assert columns.shape == expected.shape
     assert (columns - expected).norm() < AD_TOLERANCE * expected.norm()
+    cotangents = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    pulled = linearization.pull(cotangents)
+    assert [p.shape for p in pulled] == [t.shape for t in tangents]
+    for style, by_autograd in zip(pulled, reverse_mode(render, styles, cotangents)):
+        assert (style - by_autograd).norm() <= AD_TOLERANCE * by_autograd.norm()
 
 
 def clamped_fraction(synthesis):
@@ -66,7 +79,7 @@ def clamped_fraction(synthesis):
 @pytest.mark.parametrize('architecture', ['skip', 'resnet', 'orig'])
 @pytest.mark.parametrize('conv_clamp', [None, 0.6, 256])
 @pytest.mark.parametrize('img_channels, resolution', [(3, None), (1, 16), (3, 8), (1, 1)])
-def test_equals_forward_mode(architecture, conv_clamp, img_channels, resolution):
+def test_equals_ad(architecture, conv_clamp, img_channels, resolution):
     synthesis = network(img_channels, architecture=architecture, conv_clamp=conv_clamp)
     if conv_clamp == 0.6:
         features, colours = clamped_fraction(synthesis)
@@ -77,17 +90,17 @@ def test_equals_forward_mode(architecture, conv_clamp, img_channels, resolution)
 @pytest.mark.parametrize('activation', ['linear', 'relu', 'lrelu'])
 @pytest.mark.parametrize('kernel_size', [1, 3])
 @pytest.mark.parametrize('resample_filter', [[1, 3, 3, 1], [1, 2, 1]])
-def test_equals_forward_mode_for_other_layers(activation, kernel_size, resample_filter):
+def test_equals_ad_for_other_layers(activation, kernel_size, resample_filter):
     check(network(activation=activation, kernel_size=kernel_size, resample_filter=resample_filter, conv_clamp=2))
 
 
 @pytest.mark.parametrize('kwargs', [dict(noise_mode='none'), dict(count=1), dict(count=5)])
-def test_equals_forward_mode_for_other_calls(kwargs):
+def test_equals_ad_for_other_calls(kwargs):
     check(network(), **kwargs)
 
 
 @pytest.mark.parametrize('kwargs', [dict(resolution=4), dict(use_noise=False)])
-def test_equals_forward_mode_for_other_networks(kwargs):
+def test_equals_ad_for_other_networks(kwargs):
     check(network(**kwargs))
 
 
@@ -98,7 +111,7 @@ def test_equals_central_differences(architecture):
     step = 1e-6
     ahead, behind = (synthesis.from_styles([s + sign * t for s, t in zip(styles, tangents)]) for sign in (step, -step))
     difference = F.avg_pool2d((ahead - behind) / (2 * step), 2)
-    column = synthesis.linearize(styles, 8)(tangents)
+    column = synthesis.linearize(styles, 8).push(tangents)
     assert (column - difference).norm() < DIFFERENCE_TOLERANCE * difference.norm()
 
 
@@ -108,7 +121,7 @@ def test_a_style_of_zeros_is_a_point_like_any_other():
     styles, tangents = point_and_tangents(synthesis, 2)
     styles[2][:, ::2] = 0
     expected = forward_mode(picture(synthesis, None), styles, tangents)
-    assert (synthesis.linearize(styles)(tangents) - expected).norm() < AD_TOLERANCE * expected.norm()
+    assert (synthesis.linearize(styles).push(tangents) - expected).norm() < AD_TOLERANCE * expected.norm()
 
 
 @pytest.mark.parametrize('architecture', ['skip', 'resnet', 'orig'])
@@ -117,20 +130,24 @@ def test_calls_leave_no_trace(architecture):
     synthesis = network(architecture=architecture, conv_clamp=0.6).requires_grad_(True)
     styles, tangents = point_and_tangents(synthesis, 5)
     before = [t.clone() for t in (*styles, *tangents, *synthesis.state_dict().values())]
-    push = synthesis.linearize(styles, 8)
-    first = push(tangents)
+    linearization = synthesis.linearize(styles, 8)
+    push, first = linearization.push, linearization.push(tangents)
     kept = first.clone()
     rest = push([t[2:4] for t in tangents])
     assert torch.equal(push(tangents), first) and torch.equal(first, kept) and not first.requires_grad
     torch.testing.assert_close(rest, first[2:4], rtol=1e-12, atol=1e-12)
+    pulled = linearization.pull(first)
+    again = linearization.pull(first[2:4])
+    assert torch.equal(first, kept) and not any(p.requires_grad for p in pulled)
+    torch.testing.assert_close(again, [p[2:4] for p in pulled], rtol=1e-12, atol=1e-12)
     assert all(map(torch.equal, before, (*styles, *tangents, *synthesis.state_dict().values())))
 
 
 def test_float32_is_taken_as_it_is():
     synthesis = network()
     styles, tangents = point_and_tangents(synthesis, 2)
-    exact = synthesis.linearize(styles)(tangents)
-    rounded = synthesis.float().linearize([s.float() for s in styles])([t.float() for t in tangents])
+    exact = synthesis.linearize(styles).push(tangents)
+    rounded = synthesis.float().linearize([s.float() for s in styles]).push([t.float() for t in tangents])
     assert rounded.dtype == torch.float32
     # Rounding 1e-7 in some ten layers, more where it turns the sign of an activation's argument.
     assert (rounded - exact).norm() < 1e-4 * exact.norm()
@@ -149,4 +166,6 @@ def test_what_does_not_fit_is_an_error():
     with pytest.raises(ResefaError, match=r'styles: expected those of one picture, got \[2, 2'):
         synthesis.linearize([s.expand(2, -1) for s in styles])
     with pytest.raises(ResefaError, match='styles: expected 8 tensors'):
-        synthesis.linearize(styles)(tangents[:-1])
+        synthesis.linearize(styles).push(tangents[:-1])
+    with pytest.raises(ResefaError, match=r'pictures: expected \[K, 3, 8, 8\], got \[2, 3, 16, 16\]'):
+        synthesis.linearize(styles, 8).pull(torch.zeros(2, 3, 16, 16))

@@ -88,10 +88,14 @@ def test_jacobian_of_each_space(network, kind, space, layers):
     hook = HOOKS[kind](G, 'net')
     sample = hook.sample(0, PSI, CUTOFF, c)
     torch.testing.assert_close(sample.latents['ws'].double(), dense.ws, rtol=1e-5, atol=1e-5)
-    jacobian = RegionJacobian(hook, hook.space(space, layers), sample, POOLED).compute().matrix.T.double()
+    jacobian = RegionJacobian(hook, hook.space(space, layers), sample, POOLED)
     expected = dense(space, layers or tuple(range(hook.layer_count(space))))
-    assert jacobian.shape == expected.shape
-    assert (jacobian - expected).norm() < JACOBIAN_TOLERANCE * expected.norm()
+    matrix = jacobian.compute().matrix.T.double()
+    assert matrix.shape == expected.shape
+    assert (matrix - expected).norm() < JACOBIAN_TOLERANCE * expected.norm()
+    U = torch.randn(3, *jacobian.image_shape, generator=torch.Generator().manual_seed(1))
+    rows = U.flatten(1).double() @ expected
+    assert (jacobian.vjp(U) - rows).norm() < JACOBIAN_TOLERANCE * rows.norm()
 
 
 @pytest.mark.parametrize('kind', HOOKS)

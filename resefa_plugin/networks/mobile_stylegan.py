@@ -3,16 +3,17 @@
 Each block synthesises a picture's wavelet bands instead of pixels: an inverse wavelet transform is its upsampling.
 Demodulation is folded into the weights and the noise is a constant, so the picture is a smooth function of the styles.
 Written for forward mode: weights never carry tangents, and `SynthesisNetwork.linearize` does by hand what
-`torch.func.jvp` does in general. In channels_last layout, where 1x1 convolutions are plain matrix products.
+`torch.func` does in general. In channels_last layout, where 1x1 convolutions are plain matrix products.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from resefa_plugin.networks.haar import haar_doubled, inverse_haar, inverse_haar_doubled
+from resefa_plugin.networks.linearization import Linearization, spread, sum_over_pixels
 
 NUM_WS = 23
 STYLE_DIM = 512
@@ -20,34 +21,6 @@ RESOLUTION = 1024
 SLOPE = 0.2
 IN_CHANNELS = (512, 512, 512, 512, 512, 256, 128)  # of blocks 0..6, at 4, 8, ..., 256 pixels
 OUT_CHANNELS = (512, 512, 512, 512, 256, 128, 64)
-
-
-def inverse_haar(bands: Tensor) -> Tensor:
-    """One level of the inverse Haar wavelet transform.
-
-    Args:
-        bands: `[N, 4 * C, H, W]`: the low-pass channels, then their vertical, horizontal and diagonal details.
-
-    Returns: `[N, C, 2 * H, 2 * W]`, in channels_last layout.
-    """
-    low, vertical, horizontal, diagonal = bands.permute(0, 2, 3, 1).chunk(4, dim=3)  # [N, H, W, C]
-    top, bottom = low + vertical, low - vertical
-    left, right = horizontal + diagonal, horizontal - diagonal
-    upper = torch.stack([top + left, top - left], dim=3).flatten(2, 3)  # [N, H, 2 W, C]
-    lower = torch.stack([bottom + right, bottom - right], dim=3).flatten(2, 3)
-    return torch.stack([upper, lower], dim=2).flatten(1, 2).permute(0, 3, 1, 2) * 0.5
-
-
-def _inverse_haar_doubled(bands: Tensor) -> Tensor:
-    """Twice `inverse_haar` for what needs no derivative: written into its place, with no copies in between."""
-    n, channels, height, width = bands.shape
-    low, vertical, horizontal, diagonal = bands.permute(0, 2, 3, 1).chunk(4, dim=3)
-    pixels = bands.new_empty(n, height, 2, width, 2, channels // 4)
-    for row, sign in enumerate((1, -1)):
-        one, other = torch.add(low, vertical, alpha=sign), torch.add(horizontal, diagonal, alpha=sign)
-        torch.add(one, other, out=pixels[:, :, row, :, 0])
-        torch.sub(one, other, out=pixels[:, :, row, :, 1])
-    return pixels.view(n, 2 * height, 2 * width, channels // 4).permute(0, 3, 1, 2)
 
 
 class MappingNetwork(nn.Module):
@@ -84,13 +57,16 @@ class ModulatedConv(nn.Module):
             x = functional.conv2d(x, self.weight, self.bias)
         return functional.leaky_relu(x + self.noise, SLOPE)
 
-    def linearize(self, x: Tensor, style: Tensor, gain: Tensor | None) -> tuple[Tensor, Callable]:
-        """The output at a point, and the function that maps tangents of x and style to `gain` times the output's tangent.
+    def linearize(self, x: Tensor, style: Tensor, gain: Tensor | None) -> tuple[Tensor, Linearization]:
+        """The output at a point, and the derivative of `gain` times the output by x and style.
 
         A modulation before a depthwise convolution is folded into its weights: dw(x_t s + x s_t) = dw_s(x_t) + dw(x) s_t.
 
         Args:
             x: `[1, C, H, W]`. style: `[1, C]`. gain: `[1, out]` or None for 1.
+
+        Returns: the output, and `push(x_t, style_t)` and `pull(out_g) -> (x_g, style_g)`, where a dense layer, whose x
+            is the constant input, has None for x. `pull` overwrites what it takes.
         """
         scale = style[:, :, None, None]
         if self.weight_dw is None:
@@ -99,6 +75,7 @@ class ModulatedConv(nn.Module):
         else:
             filtered = functional.conv2d(x, self.weight_dw, padding=1, groups=x.shape[1])
             out = functional.conv2d(filtered * scale, self.weight, self.bias)
+            modulated_dw = self.weight_dw * scale[0, :, None]
         out += self.noise
         slope = torch.where(out > 0, torch.ones_like(out), SLOPE)
         out *= slope
@@ -107,12 +84,20 @@ class ModulatedConv(nn.Module):
 
         def push(x_t: Tensor | None, style_t: Tensor) -> Tensor:
             style_t = style_t[:, :, None, None]
-            if filtered is None:  # the constant input: x_t is None
+            if filtered is None:
                 return functional.conv2d(x * style_t, self.weight, padding=1).mul_(slope)
-            x_t = functional.conv2d(x_t, self.weight_dw * scale[0, :, None], padding=1, groups=x.shape[1])
+            x_t = functional.conv2d(x_t, modulated_dw, padding=1, groups=x.shape[1])
             return functional.conv2d(x_t.addcmul_(filtered, style_t), self.weight).mul_(slope)
 
-        return out, push
+        def pull(out_g: Tensor) -> tuple[Tensor | None, Tensor]:
+            g = out_g.mul_(slope)
+            if filtered is None:
+                return None, sum_over_pixels(functional.conv_transpose2d(g, self.weight, padding=1), x)
+            g = functional.conv2d(g, self.weight.transpose(0, 1))
+            x_g = functional.conv2d(g, modulated_dw.flip(2, 3), padding=1, groups=x.shape[1])
+            return x_g, sum_over_pixels(g, filtered)
+
+        return out, Linearization(push, pull)
 
 
 class Upsample(nn.Module):
@@ -184,54 +169,72 @@ class SynthesisNetwork(nn.Module):
         x = functional.avg_pool2d(x, RESOLUTION // 2 // resolution) if resolution < RESOLUTION // 2 else x
         return functional.conv2d(x * style, self.to_img.weight[:3] * 0.5, self.to_img.bias[:3] * 0.5)
 
-    def linearize(self, styles: list[Tensor], resolution: int | None = None) -> Callable[[list[Tensor]], Tensor]:
-        """The derivative of `from_styles` at a point, as a function that may be called any number of times.
+    def linearize(self, styles: list[Tensor], resolution: int | None = None) -> Linearization:
+        """The derivative of `from_styles` at a point.
 
-        The same as forward-mode AD, at about half its cost: the point itself is computed once and not with each batch of
-        tangents, modulations are folded into weights and slopes, and tangents are changed in place.
+        `push` is the same as forward-mode AD at about half its cost: the point itself is computed once and not with each
+        batch of tangents, modulations are folded into weights and slopes, and tangents are changed in place. `pull` goes
+        back through the transposed convolutions, and sums over pixels what reaches a style.
 
         Args:
             styles: `[1, style_dims[i]]` each.
             resolution: of the pictures, see `from_styles`.
 
-        Returns: tangents `[K, style_dims[i]]` each -> `[K, 3, resolution, resolution]`.
+        Returns: `push`: tangents `[K, style_dims[i]]` each -> `[K, 3, resolution, resolution]`, and `pull`: the reverse.
         """
-        halves, pushes = [], []
+        halves, convs = [], []
         # The modulation of an upsampling, and the half of its transform, are gains of the convolution before it.
-        x, push = self.conv1.linearize(self.input, styles[0], styles[1] * 0.5)
-        pushes.append(push)
+        x, conv = self.conv1.linearize(self.input, styles[0], styles[1] * 0.5)
+        convs.append(conv)
         for i, block in enumerate(self.layers):
             halves.append(x * 0.5)
             x = block.up(x, styles[3 * i + 1])
-            x, push = block.conv1.linearize(x, styles[3 * i + 2], None)
-            pushes.append(push)
-            x, push = block.conv2.linearize(x, styles[3 * i + 3], styles[3 * i + 4] * 0.5 if i + 1 < len(self.layers) else None)
-            pushes.append(push)
-        image = self._image_linearized(x, styles[-1], resolution)
+            x, conv = block.conv1.linearize(x, styles[3 * i + 2], None)
+            convs.append(conv)
+            x, conv = block.conv2.linearize(x, styles[3 * i + 3], styles[3 * i + 4] * 0.5 if i + 1 < len(self.layers) else None)
+            convs.append(conv)
+        image = self._linearize_image(x, styles[-1], resolution)
 
-        def push_all(styles_t: list[Tensor]) -> Tensor:
-            x_t = pushes[0](None, styles_t[0])
+        def push(styles_t: list[Tensor]) -> Tensor:
+            x_t = convs[0].push(None, styles_t[0])
             for i in range(len(self.layers)):
                 x_t.addcmul_(halves[i], styles_t[3 * i + 1][:, :, None, None])
-                x_t = _inverse_haar_doubled(x_t)
-                x_t = pushes[2 * i + 1](x_t, styles_t[3 * i + 2])
-                x_t = pushes[2 * i + 2](x_t, styles_t[3 * i + 3])
-            return image(x_t, styles_t[-1])
+                x_t = inverse_haar_doubled(x_t)
+                x_t = convs[2 * i + 1].push(x_t, styles_t[3 * i + 2])
+                x_t = convs[2 * i + 2].push(x_t, styles_t[3 * i + 3])
+            return image.push(x_t, styles_t[-1])
 
-        return push_all
+        def pull(image_g: Tensor) -> list[Tensor]:
+            x_g, style_g = image.pull(image_g)
+            styles_g = [style_g]
+            for i in reversed(range(len(self.layers))):
+                x_g, style2_g = convs[2 * i + 2].pull(x_g)
+                x_g, style1_g = convs[2 * i + 1].pull(x_g)
+                x_g = haar_doubled(x_g)
+                styles_g += style2_g, style1_g, sum_over_pixels(x_g, halves[i])
+            styles_g.append(convs[0].pull(x_g)[1])
+            return styles_g[::-1]
 
-    def _image_linearized(self, x: Tensor, style: Tensor, resolution: int | None) -> Callable[[Tensor, Tensor], Tensor]:
+        return Linearization(push, pull)
+
+    def _linearize_image(self, x: Tensor, style: Tensor, resolution: int | None) -> Linearization:
         full = resolution is None or resolution == RESOLUTION
         factor = 1 if full else RESOLUTION // 2 // resolution
         weight = self.to_img.weight if full else self.to_img.weight[:3] * 0.5
+        scale = style[:, :, None, None]
         pooled = functional.avg_pool2d(x, factor) if factor > 1 else x
 
         def push(x_t: Tensor, style_t: Tensor) -> Tensor:
             x_t = functional.avg_pool2d(x_t, factor) if factor > 1 else x_t
-            bands = functional.conv2d(x_t * style[:, :, None, None] + pooled * style_t[:, :, None, None], weight)
-            return _inverse_haar_doubled(bands) * 0.5 if full else bands
+            bands = functional.conv2d(x_t * scale + pooled * style_t[:, :, None, None], weight)
+            return inverse_haar_doubled(bands) * 0.5 if full else bands
 
-        return push
+        def pull(image_g: Tensor) -> tuple[Tensor, Tensor]:
+            g = haar_doubled(image_g) * 0.5 if full else image_g
+            g = functional.conv2d(g.contiguous(memory_format=torch.channels_last), weight.transpose(0, 1))
+            return spread(g * scale, factor), sum_over_pixels(g, pooled)
+
+        return Linearization(push, pull)
 
     def forward(self, ws: Tensor, resolution: int | None = None) -> Tensor:
         return self.from_styles(self.styles(ws), resolution)

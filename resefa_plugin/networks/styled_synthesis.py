@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.networks.linearization import Linearization
 from resefa_plugin.networks.stylegan_layers import NOISE_MODES
 
 
@@ -22,6 +23,7 @@ class StyledSynthesis(nn.Module, abc.ABC):
         num_ws: how many w it takes.
         w_dim: dimensions of each.
         img_resolution: pixels per side.
+        img_channels: colours.
         style_names: the layers that take a style, in the order in which the picture is made.
         style_dims: dimensions of each style.
         style_ws: for each style, the index of the w that it is made from.
@@ -30,6 +32,7 @@ class StyledSynthesis(nn.Module, abc.ABC):
     num_ws: int
     w_dim: int
     img_resolution: int
+    img_channels: int
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,18 +68,20 @@ class StyledSynthesis(nn.Module, abc.ABC):
 
     @torch.no_grad()
     def linearize(self, styles: Sequence[Tensor], resolution: int | None = None,
-                  noise_mode: str = 'const') -> Callable[[Sequence[Tensor]], Tensor]:
-        """The derivative of `from_styles` at a point, as a function that may be called any number of times.
+                  noise_mode: str = 'const') -> Linearization:
+        """The derivative of `from_styles` at a point.
 
-        The same as forward-mode AD, at about half its cost: the point itself is computed once and not with each batch
-        of tangents, gain, activation and clamp are one slope, and tangents are changed in place.
+        `push` is the same as forward-mode AD, at about half its cost: the point itself is computed once and not with
+        each batch of tangents, gain, activation and clamp are one slope, and tangents are changed in place. `pull` goes
+        back through the transposed layers.
 
         Args:
             styles: `[1, style_dims[i]]` each.
             resolution: side of the picture after box averaging, a divisor of `img_resolution`; None for all pixels.
             noise_mode: 'const' or 'none', as in `from_styles`.
 
-        Returns: tangents `[K, style_dims[i]]` each -> `[K, img_channels, resolution, resolution]`.
+        Returns: `push`: tangents `[K, style_dims[i]]` each -> `[K, img_channels, resolution, resolution]`, and `pull`: the
+            reverse. They raise ResefaError for other shapes.
 
         Raises: ResefaError for a resolution that is not a divisor, and what `from_styles` raises.
         """
@@ -86,14 +91,21 @@ class StyledSynthesis(nn.Module, abc.ABC):
         resolution = self.img_resolution if resolution is None else resolution
         if resolution < 1 or self.img_resolution % resolution:
             raise ResefaError(f'resolution: expected a divisor of {self.img_resolution}, got {resolution}')
-        push = self._linearize(styles, self.img_resolution // resolution, noise_mode)
+        unchecked = self._linearize(styles, self.img_resolution // resolution, noise_mode)
 
         @torch.no_grad()
-        def push_checked(styles_t: Sequence[Tensor]) -> Tensor:
+        def push(styles_t: Sequence[Tensor]) -> Tensor:
             self._check(styles_t, noise_mode)
-            return push(styles_t)
+            return unchecked.push(styles_t)
 
-        return push_checked
+        @torch.no_grad()
+        def pull(img_g: Tensor) -> list[Tensor]:
+            shape = (self.img_channels, resolution, resolution)
+            if img_g.ndim != 4 or tuple(img_g.shape[1:]) != shape:
+                raise ResefaError(f'pictures: expected [K, {", ".join(map(str, shape))}], got {list(img_g.shape)}')
+            return unchecked.pull(img_g)
+
+        return Linearization(push, pull)
 
     def _check(self, styles: Sequence[Tensor], noise_mode: str) -> None:
         if noise_mode not in NOISE_MODES:
@@ -109,8 +121,7 @@ class StyledSynthesis(nn.Module, abc.ABC):
         """The picture of styles that have been checked."""
 
     @abc.abstractmethod
-    def _linearize(self, styles: Sequence[Tensor], factor: int,
-                   noise_mode: str) -> Callable[[Sequence[Tensor]], Tensor]:
+    def _linearize(self, styles: Sequence[Tensor], factor: int, noise_mode: str) -> Linearization:
         """The derivative of the picture, averaged over boxes of that side, at styles that have been checked."""
 
     def forward(self, ws: Tensor, noise_mode: str = 'const') -> Tensor:

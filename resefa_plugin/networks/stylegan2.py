@@ -6,12 +6,13 @@ default that changes the picture: where a file of stylegan3 does not say `conv_c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
+from resefa_plugin.networks.linearization import Linearization
 from resefa_plugin.networks.stylegan2_layers import SynthesisBlock, SynthesisLayer
 from resefa_plugin.networks.stylegan_layers import MappingNetwork, known_kwargs, positive
 from resefa_plugin.networks.styled_synthesis import StyledSynthesis
@@ -64,22 +65,28 @@ class SynthesisNetwork(StyledSynthesis):
             x, img = getattr(self, f'b{resolution}')(x, img, remaining, noise_mode)
         return img
 
-    def _linearize(self, styles: Sequence[Tensor], factor: int,
-                   noise_mode: str) -> Callable[[Sequence[Tensor]], Tensor]:
-        remaining, x, pushes = iter(styles), None, []
+    def _linearize(self, styles: Sequence[Tensor], factor: int, noise_mode: str) -> Linearization:
+        remaining, x, blocks = iter(styles), None, []
         for resolution in self.block_resolutions:
-            block = getattr(self, f'b{resolution}')
-            x, push = block.linearize(x, remaining, noise_mode, factor if resolution == self.img_resolution else 1)
-            pushes.append(push)
+            module = getattr(self, f'b{resolution}')
+            x, block = module.linearize(x, remaining, noise_mode, factor if resolution == self.img_resolution else 1)
+            blocks.append(block)
 
-        def push_all(styles_t: Sequence[Tensor]) -> Tensor:
+        def push(styles_t: Sequence[Tensor]) -> Tensor:
             remaining = iter(styles_t)
             x_t = img_t = None
-            for push in pushes:
-                x_t, img_t = push(x_t, img_t, remaining)
+            for block in blocks:
+                x_t, img_t = block.push(x_t, img_t, remaining)
             return img_t
 
-        return push_all
+        def pull(img_g: Tensor) -> list[Tensor]:
+            x_g, styles_g = None, []
+            for block in reversed(blocks):
+                x_g, img_g, of_block = block.pull(x_g, img_g)
+                styles_g = of_block + styles_g
+            return styles_g
+
+        return Linearization(push, pull)
 
 
 class Generator(nn.Module):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
+from resefa_plugin.networks.linearization import Linearization, spread, sum_over_pixels
 from resefa_plugin.networks.stylegan_layers import (
     FullyConnectedLayer, activate, activation_constants, average, demodulation, fastest_layout, linearize_activation,
     linearize_colours, positive, to_colours)
-from resefa_plugin.networks.upfirdn import setup_filter, upfirdn2d
+from resefa_plugin.networks.upfirdn import setup_filter, upfirdn2d, upfirdn2d_transposed
 
 ARCHITECTURES = ('orig', 'skip', 'resnet')
 BINOMIAL = (1, 3, 3, 1)
@@ -29,19 +30,39 @@ def upsample_convolve(x: Tensor, weight: Tensor, f: Tensor) -> Tensor:
 
     Returns: `[N, O, 2h, 2w]`.
     """
-    n, k = f.shape[-1], weight.shape[-1]
-    if k == 1:  # filter and a pointwise convolution commute, and there are four times fewer pixels before
+    if weight.shape[-1] == 1:  # filter and a pointwise convolution commute, and there are four times fewer pixels before
         return upsample(F.conv2d(x, weight), f)
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
-    before, after = (n + 1) // 2 - k // 2, (n - 2) // 2 - k // 2 + 1
-    return upfirdn2d(x, f, padding=(before, after, before, after), gain=4)
+    return upfirdn2d(x, f, padding=_filter_padding(weight, f), gain=4)
+
+
+def upsample_convolve_transposed(g: Tensor, weight: Tensor, f: Tensor) -> Tensor:
+    """The transpose of `upsample_convolve`: `g [K, O, 2h, 2w]` -> `[K, I, h, w]`."""
+    if weight.shape[-1] == 1:
+        return F.conv2d(upsample_transposed(g, f), weight.transpose(0, 1))
+    size = [side + weight.shape[-1] - 2 for side in g.shape[2:]]
+    g = upfirdn2d_transposed(g, f, size, padding=_filter_padding(weight, f), gain=4)
+    return F.conv2d(g, weight.transpose(0, 1), stride=2)
+
+
+def _filter_padding(weight: Tensor, f: Tensor) -> tuple[int, ...]:
+    n, k = f.shape[-1], weight.shape[-1]
+    return ((n + 1) // 2 - k // 2, (n - 2) // 2 - k // 2 + 1) * 2
 
 
 def upsample(x: Tensor, f: Tensor) -> Tensor:
     """Upsamples `[N, C, h, w]` to `[N, C, 2h, 2w]`."""
+    return upfirdn2d(x, f, up=2, padding=_upsample_padding(f), gain=4)
+
+
+def upsample_transposed(g: Tensor, f: Tensor) -> Tensor:
+    """The transpose of `upsample`: `[K, C, 2h, 2w]` -> `[K, C, h, w]`."""
+    return upfirdn2d_transposed(g, f, [side // 2 for side in g.shape[2:]], up=2, padding=_upsample_padding(f), gain=4)
+
+
+def _upsample_padding(f: Tensor) -> tuple[int, ...]:
     n = f.shape[-1]
-    before, after = (n + 1) // 2, (n - 2) // 2
-    return upfirdn2d(x, f, up=2, padding=(before, after, before, after), gain=4)
+    return ((n + 1) // 2, (n - 2) // 2) * 2
 
 
 class SynthesisLayer(nn.Module):
@@ -76,7 +97,7 @@ class SynthesisLayer(nn.Module):
         return activate(y * scale + self._offset(noise_mode, gain), self.slope, self._clamp(gain))
 
     def linearize(self, x: Tensor, styles: Tensor, noise_mode: str,
-                  gain: float = 1.0) -> tuple[Tensor, Callable[[Tensor | None, Tensor], Tensor]]:
+                  gain: float = 1.0) -> tuple[Tensor, Linearization]:
         """The output at a point, and its derivative there.
 
         With u = conv(s * x, W): `y_t = act' * d * (conv(s * x_t + s_t * x, W) + d_t / d * u)`, and the relative change
@@ -84,8 +105,8 @@ class SynthesisLayer(nn.Module):
 
         Args: x `[1, I, h, w]`, styles `[1, I]`.
 
-        Returns: the output, and a function from tangents of x `[K, I, h, w]`, which it overwrites, None for a constant
-            x, and of styles `[K, I]` to the output's `[K, O, h * up, w * up]`.
+        Returns: the output, and `push`: tangents of x `[K, I, h, w]`, None for a constant x, and of styles `[K, I]` ->
+            the output's `[K, O, h * up, w * up]`, and `pull`: the reverse. Both overwrite what has pixels.
         """
         u = self._convolve(x * styles[:, :, None, None])
         d = demodulation(self.weight, styles)
@@ -100,12 +121,24 @@ class SynthesisLayer(nn.Module):
             x_t = x * styles_t if x_t is None else x_t.mul_(styles[:, :, None, None]).addcmul_(x, styles_t)
             return self._convolve(x_t).addcmul_(u, relative).mul_(slope)
 
-        return y, push
+        def pull(y_g: Tensor) -> tuple[Tensor, Tensor]:
+            g = y_g.mul_(slope)
+            relative_g = sum_over_pixels(g, u)
+            g = self._convolve_transposed(g)
+            styles_g = sum_over_pixels(g, x).addmm_(relative_g, rate.t())
+            return g.mul_(styles[:, :, None, None]), styles_g
+
+        return y, Linearization(push, pull)
 
     def _convolve(self, x: Tensor) -> Tensor:
         if self.up == 2:
             return upsample_convolve(x, self.weight, self.resample_filter)
         return F.conv2d(x, self.weight, padding=self.weight.shape[-1] // 2)
+
+    def _convolve_transposed(self, g: Tensor) -> Tensor:
+        if self.up == 2:
+            return upsample_convolve_transposed(g, self.weight, self.resample_filter)
+        return F.conv_transpose2d(g, self.weight, padding=self.weight.shape[-1] // 2)
 
     def _scale(self, gain: float) -> float:
         """All gains, ahead of the activation, which is homogeneous: no pass over the pixels of their own."""
@@ -136,7 +169,7 @@ class ToRGBLayer(nn.Module):
         """Args: x `[N, I, h, w]`, styles `[N, I]`. Returns `[N, img_channels, h, w]`."""
         return activate(to_colours(x, self.weight, styles * self.weight_gain, self.bias), 1.0, self.conv_clamp)
 
-    def linearize(self, x: Tensor, styles: Tensor, factor: int) -> Callable[[Tensor, Tensor], Tensor]:
+    def linearize(self, x: Tensor, styles: Tensor, factor: int) -> Linearization:
         """The derivative of the colours, averaged over boxes of `factor` x `factor` pixels: see `linearize_colours`."""
         return linearize_colours(x, self.weight * self.weight_gain, styles, self.bias, self.conv_clamp, factor)
 
@@ -154,6 +187,10 @@ class SkipLayer(nn.Module):
         """Args: x `[N, I, h, w]`. Returns `[N, O, 2h, 2w]`."""
         return upsample_convolve(x, self.weight * (self.weight_gain * gain), self.resample_filter)
 
+    def transposed(self, g: Tensor, gain: float) -> Tensor:
+        """The transpose of `forward`: `[K, O, 2h, 2w]` -> `[K, I, h, w]`."""
+        return upsample_convolve_transposed(g, self.weight * (self.weight_gain * gain), self.resample_filter)
+
 
 class SynthesisBlock(nn.Module):
     """The layers of one resolution. `conv_clamp` bounds what the layers put out, None: no bound."""
@@ -167,6 +204,7 @@ class SynthesisBlock(nn.Module):
         common = dict(w_dim=w_dim, resolution=resolution, resample_filter=resample_filter, conv_clamp=conv_clamp,
                       **layer_kwargs)
         self.is_residual = architecture == 'resnet' and in_channels > 0
+        self.has_image_before = architecture == 'skip' and in_channels > 0
         self.register_buffer('resample_filter', setup_filter(resample_filter))
         self.layer_names = []
         if in_channels == 0:
@@ -201,20 +239,21 @@ class SynthesisBlock(nn.Module):
         return y, img
 
     def linearize(self, x: Tensor | None, styles: Iterator[Tensor], noise_mode: str,
-                  factor: int) -> tuple[Tensor, Callable]:
+                  factor: int) -> tuple[Tensor, Linearization]:
         """The features at a point, and the derivative of features and picture.
 
         Args: x `[1, I, h/2, w/2]`, None in the first block; factor of the averaging of the picture.
 
-        Returns: the features, and a function that takes and returns tangents as `forward` does what they are of. It
-            overwrites those that it takes.
+        Returns: the features, and `push`, which takes and returns tangents as `forward` does what they are of, and
+            `pull`: cotangents of features, None for none, and picture -> of features and picture before, None where
+            there are none, and the list of the styles'. Both overwrite those of the features that they take.
         """
         gain = math.sqrt(0.5) if self.is_residual else 1.0
         if x is None:
-            y, push0 = fastest_layout(self.const.unsqueeze(0)), None
+            y, conv0 = fastest_layout(self.const.unsqueeze(0)), None
         else:
-            y, push0 = self.conv0.linearize(x, next(styles), noise_mode)
-        y, push1 = self.conv1.linearize(y, next(styles), noise_mode, gain)
+            y, conv0 = self.conv0.linearize(x, next(styles), noise_mode)
+        y, conv1 = self.conv1.linearize(y, next(styles), noise_mode, gain)
         if self.is_residual:
             y = y + self.skip(x, gain)
         colours = self.torgb.linearize(y, next(styles), factor) if 'torgb' in self.layer_names else None
@@ -222,15 +261,33 @@ class SynthesisBlock(nn.Module):
         def push(x_t: Tensor | None, img_t: Tensor | None,
                  styles_t: Iterator[Tensor]) -> tuple[Tensor, Tensor | None]:
             skip_t = self.skip(x_t, gain) if self.is_residual else None
-            y_t = None if push0 is None else push0(x_t, next(styles_t))
-            y_t = push1(y_t, next(styles_t))
+            y_t = None if conv0 is None else conv0.push(x_t, next(styles_t))
+            y_t = conv1.push(y_t, next(styles_t))
             if skip_t is not None:
                 y_t += skip_t
             if img_t is not None:
                 img_t = average(upsample(img_t, self.resample_filter), factor)
             if colours is not None:
-                rgb_t = colours(y_t, next(styles_t))
+                rgb_t = colours.push(y_t, next(styles_t))
                 img_t = rgb_t if img_t is None else img_t + rgb_t
             return y_t, img_t
 
-        return y, push
+        def pull(y_g: Tensor | None, img_g: Tensor) -> tuple[Tensor | None, Tensor | None, list[Tensor]]:
+            styles_g = []
+            if colours is not None:
+                from_colours, style_g = colours.pull(img_g)
+                y_g = from_colours if y_g is None else y_g.add_(from_colours)
+                styles_g.append(style_g)
+            if self.has_image_before:
+                img_g = upsample_transposed(spread(img_g, factor), self.resample_filter)
+            skip_g = self.skip.transposed(y_g, gain) if self.is_residual else None
+            x_g, style_g = conv1.pull(y_g)
+            styles_g.insert(0, style_g)
+            if conv0 is None:
+                return None, None, styles_g
+            x_g, style_g = conv0.pull(x_g)
+            if skip_g is not None:
+                x_g += skip_g
+            return x_g, img_g, [style_g, *styles_g]
+
+        return y, Linearization(push, pull)

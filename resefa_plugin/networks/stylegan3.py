@@ -5,7 +5,7 @@ Takes the states of stylegan3's `networks_stylegan3` as they are, configurations
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import jvp, vmap
 
 from resefa_plugin.errors import CheckpointError
+from resefa_plugin.networks.linearization import Linearization
 from resefa_plugin.networks.stylegan3_layers import Band, SynthesisInput, SynthesisLayer, ToRGBLayer
 from resefa_plugin.networks.stylegan_layers import MappingNetwork, fastest_layout, known_kwargs, positive
 from resefa_plugin.networks.styled_synthesis import StyledSynthesis
@@ -55,7 +56,7 @@ class SynthesisNetwork(StyledSynthesis):
         if img_resolution & (img_resolution - 1):
             raise CheckpointError(f'img_resolution: expected a power of two, got {img_resolution}')
         self.w_dim, self.num_ws, self.output_scale = w_dim, num_layers + 2, output_scale
-        self.img_resolution = img_resolution
+        self.img_resolution, self.img_channels = img_resolution, img_channels
 
         # Section 3.2 of the paper: cutoffs and stopbands in geometric progression up to the critically sampled layers.
         progress = np.minimum(np.arange(num_layers + 1) / (num_layers - num_critical), 1)
@@ -88,23 +89,30 @@ class SynthesisNetwork(StyledSynthesis):
             x = getattr(self, name)(x, s)
         return x * self.output_scale
 
-    def _linearize(self, styles: Sequence[Tensor], factor: int,
-                   noise_mode: str) -> Callable[[Sequence[Tensor]], Tensor]:
-        first = styles[0]
-        push_input = vmap(lambda s_t: jvp(self.input, (first,), (s_t[None],))[1][0])
-        x, pushes = fastest_layout(self.input(first)), []
+    def _linearize(self, styles: Sequence[Tensor], factor: int, noise_mode: str) -> Linearization:
+        first, x, layers = styles[0], fastest_layout(self.input(styles[0])), []
+        by_style = vmap(lambda s_t: jvp(self.input, (first,), (s_t[None],))[1][0])(torch.eye(first.shape[1]).to(first))
         for name, s in zip(self.style_names[1:-1], styles[1:-1]):
-            x, push = getattr(self, name).linearize(x, s)
-            pushes.append(push)
+            x, layer = getattr(self, name).linearize(x, s)
+            layers.append(layer)
         colours = getattr(self, self.style_names[-1]).linearize(x, styles[-1], factor)
 
-        def push_all(styles_t: Sequence[Tensor]) -> Tensor:
-            x_t = fastest_layout(push_input(styles_t[0]))
-            for push, s_t in zip(pushes, styles_t[1:-1]):
-                x_t = push(x_t, s_t)
-            return colours(x_t, styles_t[-1]) * self.output_scale
+        def push(styles_t: Sequence[Tensor]) -> Tensor:
+            x_t = fastest_layout(torch.tensordot(styles_t[0], by_style, dims=1))
+            for layer, s_t in zip(layers, styles_t[1:-1]):
+                x_t = layer.push(x_t, s_t)
+            return colours.push(x_t, styles_t[-1]) * self.output_scale
 
-        return push_all
+        def pull(img_g: Tensor) -> list[Tensor]:
+            x_g, style_g = colours.pull(img_g * self.output_scale)
+            styles_g = [style_g]
+            for layer in reversed(layers):
+                x_g, style_g = layer.pull(x_g)
+                styles_g.append(style_g)
+            styles_g.append(x_g.flatten(1) @ by_style.flatten(1).t())
+            return styles_g[::-1]
+
+        return Linearization(push, pull)
 
 
 class Generator(nn.Module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
+from resefa_plugin.networks.linearization import Linearization, sum_over_pixels
 from resefa_plugin.networks.stylegan_layers import (
     EPSILON, FullyConnectedLayer, activate, demodulation, linearize_activation, linearize_colours, positive, to_colours)
-from resefa_plugin.networks.upfirdn import upfirdn2d
+from resefa_plugin.networks.upfirdn import upfirdn2d, upfirdn2d_transposed
 
 GAIN = math.sqrt(2)  # of the leaky ReLU
 SLOPE = 0.2
@@ -148,7 +148,7 @@ class SynthesisLayer(nn.Module):
         x = x * (self._demodulation(styles) * GAIN)[:, :, None, None] + (self.bias * GAIN)[:, None, None]
         return self._downsample(activate(self._upsample(x), SLOPE, self.conv_clamp))
 
-    def linearize(self, x: Tensor, styles: Tensor) -> tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]:
+    def linearize(self, x: Tensor, styles: Tensor) -> tuple[Tensor, Linearization]:
         """The output at a point, and its derivative there.
 
         With u = conv(s * x, W): `y_t = down(act' * d * up(conv(s * x_t + s_t * x, W) + d_t / d * u))`, where the
@@ -157,7 +157,8 @@ class SynthesisLayer(nn.Module):
 
         Args: x `[1, source.channels, size, size]`, styles `[1, source.channels]`.
 
-        Returns: the output, and a function from tangents of x, which it overwrites, and of styles to the output's.
+        Returns: the output, and `push`: tangents of x, which it overwrites, and of styles -> the output's, and `pull`:
+            the reverse.
         """
         magnitude = self.magnitude_ema.rsqrt()
         u = self._convolve(x * (styles * magnitude)[:, :, None, None])
@@ -174,7 +175,15 @@ class SynthesisLayer(nn.Module):
             x_t.mul_((styles * magnitude)[:, :, None, None]).addcmul_(x, (styles_t * magnitude)[:, :, None, None])
             return self._downsample(self._upsample(self._convolve(x_t).addcmul_(u, relative)).mul_(slope))
 
-        return self._downsample(y), push
+        def pull(y_g: Tensor) -> tuple[Tensor, Tensor]:
+            g = upfirdn2d_transposed(y_g, self.down_filter, slope.shape[2:], down=self.down).mul_(slope)
+            g = upfirdn2d_transposed(g, self.up_filter, u.shape[2:], up=self.up, padding=self.padding, gain=self.up ** 2)
+            relative_g = sum_over_pixels(g, u)
+            g = F.conv_transpose2d(g, self.weight, padding=self.weight.shape[-1] - 1)
+            styles_g = (sum_over_pixels(g, x) * magnitude).addmm_(relative_g, rate.t())
+            return g.mul_((styles * magnitude)[:, :, None, None]), styles_g
+
+        return self._downsample(y), Linearization(push, pull)
 
     def _weight_power(self) -> Tensor:
         return self.weight.square().mean(dim=(1, 2, 3))
@@ -210,7 +219,7 @@ class ToRGBLayer(nn.Module):
         styles = styles * (self.magnitude_ema.rsqrt() * self.weight_gain)
         return activate(to_colours(x, self.weight, styles, self.bias), 1.0, self.conv_clamp)
 
-    def linearize(self, x: Tensor, styles: Tensor, factor: int) -> Callable[[Tensor, Tensor], Tensor]:
+    def linearize(self, x: Tensor, styles: Tensor, factor: int) -> Linearization:
         """The derivative of the colours, averaged over boxes of `factor` x `factor` pixels: see `linearize_colours`."""
         weight = self.weight * (self.magnitude_ema.rsqrt() * self.weight_gain)
         return linearize_colours(x, weight, styles, self.bias, self.conv_clamp, factor)

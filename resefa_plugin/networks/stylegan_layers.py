@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError, ResefaError
+from resefa_plugin.networks.linearization import Linearization, spread
 
 EPSILON = 1e-8
 ACTIVATIONS = {'linear': (1.0, 1.0), 'relu': (0.0, math.sqrt(2)), 'lrelu': (0.2, math.sqrt(2))}  # (slope, gain)
@@ -115,12 +116,12 @@ def average(x: Tensor, factor: int) -> Tensor:
 
 
 def linearize_colours(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor, clamp: float | None,
-                      factor: int) -> Callable[[Tensor, Tensor], Tensor]:
+                      factor: int) -> Linearization:
     """The derivative of `to_colours`, clamped and averaged over boxes of `factor` x `factor` pixels.
 
     Args: x `[1, I, h, w]`, weight `[O, I, 1, 1]`, styles `[1, I]`, bias `[O]`.
 
-    Returns: a function from tangents of x `[K, I, h, w]` and of styles `[K, I]` to `[K, O, h', w']`.
+    Returns: `push`: tangents of x `[K, I, h, w]` and of styles `[K, I]` -> `[K, O, h', w']`, and `pull`: the reverse.
     """
     clamped = None if clamp is None else to_colours(x, weight, styles, bias).abs() > clamp
     if clamped is None or not clamped.any():  # a 1x1 convolution commutes with averaging
@@ -136,7 +137,14 @@ def linearize_colours(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor, c
         y_t += (weight_t.flatten(0, 1) @ x).view_as(y_t)  # one product for all tangents
         return average(y_t if clamped is None else y_t.masked_fill_(clamped, 0), after)
 
-    return push
+    def pull(y_g: Tensor) -> tuple[Tensor, Tensor]:
+        g = spread(y_g, after)
+        g = g if clamped is None else g.masked_fill(clamped, 0)
+        weight_g = (g.flatten(2).flatten(0, 1) @ x.t()).unflatten(0, (len(g), -1))  # [K, O, I]
+        styles_g = (weight_g * weight[:, :, 0, 0]).sum(dim=1)
+        return spread(F.conv2d(fastest_layout(g), modulated.transpose(0, 1)), before), styles_g
+
+    return Linearization(push, pull)
 
 
 def normalize(x: Tensor) -> Tensor:

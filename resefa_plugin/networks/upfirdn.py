@@ -57,6 +57,24 @@ def upfirdn2d(x: Tensor, f: Tensor, up: int = 1, down: int = 1, padding: Sequenc
     return _upsample(x, f[:, None], (up, 1), (0, 0, top, bottom))
 
 
+def upfirdn2d_transposed(g: Tensor, f: Tensor, size: Sequence[int], up: int = 1, down: int = 1,
+                         padding: Sequence[int] = (0, 0, 0, 0), gain: float = 1.0) -> Tensor:
+    """The transpose of `upfirdn2d`: strides and zeros change places, and the filter is mirrored.
+
+    Args:
+        g: `[N, C, h', w']`, as `upfirdn2d` returns it.
+        size: `(h, w)` of what `upfirdn2d` took.
+        f, up, down, padding, gain: as `upfirdn2d` took them.
+
+    Returns: `[N, C, h, w]`.
+    """
+    n = f.shape[-1]
+    left, right, top, bottom = (
+        edge for before, inner, outer in ((padding[0], size[1], g.shape[3]), (padding[2], size[0], g.shape[2]))
+        for edge in (n - 1 - before, inner * up - outer * down + before - up + 1))
+    return upfirdn2d(g, f.flip(*range(f.ndim)), down, up, (left, right, top, bottom), gain)
+
+
 def _convolve(x: Tensor, kernel: Tensor, down: int, padding: Sequence[int]) -> Tensor:
     """A strided depthwise convolution. On the CPU one pass with n * n taps beats two with n, and shifts and adds."""
     left, right, top, bottom = padding

@@ -1,0 +1,57 @@
+"""From measured changes to words: what a direction may be called, and which direction does what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from resefa_plugin.attributes.changes import STRENGTH, AttributeChanges, attribute_changes
+from resefa_plugin.attributes.scores import ATTRIBUTES
+from resefa_plugin.hooks.base import LatentSpace, Sample
+from resefa_plugin.metrics.metric_networks import Networks
+
+# Below this change from -strength to +strength, in units of the spread over faces, one does not see it.
+THRESHOLD = 0.8
+
+
+def direction_labels(changes: AttributeChanges) -> list[str]:
+    """A label for each direction: what positive strength does, `mouth opens +`; empty where nothing is clear.
+
+    The attribute that changes most, if that is at least THRESHOLD and in the same way at all samples.
+    """
+    result = []
+    for change, consistent in zip(changes.mean, changes.consistent):
+        clear = torch.where(consistent, change, 0).abs()
+        best = int(clear.argmax())
+        attribute = list(ATTRIBUTES.values())[best]
+        result.append('' if clear[best] < THRESHOLD else f'{attribute.more if change[best] > 0 else attribute.less} +')
+    return result
+
+
+def suggest_labels(space: LatentSpace, samples: Sequence[Sample], offsets: Tensor, networks: Networks,
+                   strength: float = STRENGTH, resolution: int | None = None) -> list[str]:
+    """Labels of directions: arguments as `attribute_changes`, result as `direction_labels`."""
+    return direction_labels(attribute_changes(space, samples, offsets, networks, strength, resolution))
+
+
+def best_direction(changes: AttributeChanges, attribute: str, sign: int = 1) -> tuple[int, int] | None:
+    """The direction of a set that changes one attribute most, and the way to go.
+
+    Args:
+        changes: of the set. Let it be the directions of the fitting region: those of the mouth move the nose, too.
+        attribute: one of ATTRIBUTES.
+        sign: 1 for more of the attribute, -1 for less (`eyes_open`, -1: closes the eyes).
+
+    Returns: index of the direction, and 1 or -1, the sign of strength that does it; None if no direction changes the
+        attribute by THRESHOLD in the same way at all samples.
+
+    Raises MetricError if there is no such attribute.
+    """
+    change = changes.of(attribute)
+    change = torch.where(changes.consistent[:, list(ATTRIBUTES).index(attribute)], change, 0)
+    best = int(change.abs().argmax())
+    if change[best].abs() < THRESHOLD:
+        return None
+    return best, sign if change[best] > 0 else -sign

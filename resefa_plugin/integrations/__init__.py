@@ -1,0 +1,1 @@
+"""Adapters to other people's frameworks. None is imported by the rest of the package."""

@@ -1,0 +1,23 @@
+"""Masked MSE, the paper's measure of locality (Table 1, Figure 5)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from resefa_plugin.editing import mean_square
+from resefa_plugin.metrics.edits import Edits
+
+
+class MaskedMSE:
+    """Mean squared change over the pixels and channels inside the region, and outside.
+
+    The scale is the network's, [-1, 1], which is what `measured_inside` of a directions file and the report have. The
+    same change is a quarter of it on the [0, 1] scale, and 127.5 ** 2 times it in squared grey levels of 255. The
+    paper prints its figures (1.5e-4 to 2.5e-4) without a scale, and its published code has no metrics: compare
+    ratios between methods, not figures.
+    """
+
+    keys = ('mse_in', 'mse_out')
+
+    def __call__(self, edits: Edits) -> dict[str, Tensor]:
+        return dict(zip(self.keys, (part.cpu() for part in mean_square(edits.change.cpu(), edits.partition))))
