@@ -135,6 +135,16 @@ def test_a_dragged_slider_gives_a_small_picture():
         studio.close()
 
 
+def test_directions_from_before_a_protection_are_marked(page):
+    page.with_directions()
+    assert not page.good('status')['state']['findings']['mouth']['stale']
+    state = page.good('region', name='keep', mask=mask_url(BOX.T), protect=True)['state']
+    assert state['findings']['mouth']['stale']
+    page.good('factorize', name='mouth')
+    page.settle()
+    assert not page.good('status')['state']['findings']['mouth']['stale']
+
+
 def test_the_background_is_kept_on_request(page):
     page.with_directions()
     straight = page.good('render', strengths=[['mouth', 0, 3.0]], full=True)['picture']

@@ -17,6 +17,7 @@ from resefa_plugin.regions import RegionPartition
 from resefa_plugin.studio.desk import Desk
 from resefa_plugin.studio.findings import END_STRENGTH, Finding
 from resefa_plugin.studio.session import Session
+from resefa_plugin.studio.state import State
 
 
 def jpeg_url(image: Image.Image | bytes) -> str:
@@ -80,14 +81,17 @@ def state_view(session: Session, masks: bool = False) -> dict[str, Any]:
         'sample': {'name': state.sample.name, 'seed': state.source.seed, 'trunc': state.source.truncation_psi,
                    'cutoff': state.source.truncation_cutoff, 'label': state.source.label, 'note': state.source.note},
         'regions': regions,
-        'findings': {name: _finding(finding, state.sample.name) for name, finding in state.findings.items()},
+        'findings': {name: _finding(finding, state) for name, finding in state.findings.items()},
         'strengths': [[name, index, strength] for (name, index), strength in state.strengths.items()],
     }
 
 
-def _finding(finding: Finding, shown: str) -> dict[str, Any]:
+def _finding(finding: Finding, state: State) -> dict[str, Any]:
     directions = finding.directions
+    protected = {name: region.mask for name, region in state.regions.items() if region.protect}
+    then = {protection.region.name: protection.region.mask for protection in finding.protect}
+    stale = then.keys() != protected.keys() or any((then[name] != protected[name]).any() for name in then)
     levels = [[pictures.GREY_LEVELS * float(value) ** 0.5 for value in pair]
               for pair in zip(directions.measured_inside, directions.measured_outside)]
-    return {'elsewhere': finding.sample.name if finding.sample.name != shown else '', 'measured': finding.measured,
-            'quick': finding.quick, 'levels': levels, 'ends': [[jpeg_url(low), jpeg_url(high)] for low, high in finding.ends]}
+    return {'elsewhere': finding.sample.name if finding.sample.name != state.sample.name else '', 'stale': stale,
+            'measured': finding.measured, 'quick': finding.quick, 'levels': levels, 'ends': [[jpeg_url(low), jpeg_url(high)] for low, high in finding.ends]}

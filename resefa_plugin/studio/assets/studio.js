@@ -201,6 +201,7 @@ function showDirections() {
   at('directions-title').textContent = finding ? `Directions of ${name}` : 'Directions';
   at('directions-note').textContent = !finding ? 'Sliders appear here when directions are found.'
     : (finding.elsewhere ? `Found on ${finding.elsewhere}, tried here. ` : '') + (finding.quick ? 'Found by a quick search. ' : '')
+      + (finding.stale ? 'The protected regions have changed since: find them again. ' : '')
       + 'Change at strength 1, in grey levels of 255'
       + (finding.measured < finding.levels.length ? '; \u2248 is predicted and being measured.' : '.');
   const key = JSON.stringify([name, finding && finding.levels.length]);
