@@ -94,4 +94,5 @@ def _finding(finding: Finding, state: State) -> dict[str, Any]:
     levels = [[pictures.GREY_LEVELS * float(value) ** 0.5 for value in pair]
               for pair in zip(directions.measured_inside, directions.measured_outside)]
     return {'elsewhere': finding.sample.name if finding.sample.name != state.sample.name else '', 'stale': stale,
-            'measured': finding.measured, 'quick': finding.quick, 'levels': levels, 'ends': [[jpeg_url(low), jpeg_url(high)] for low, high in finding.ends]}
+            'measured': finding.measured, 'quick': finding.quick, 'levels': levels,
+            'ends': [[jpeg_url(low), jpeg_url(high)] for low, high in finding.ends]}
