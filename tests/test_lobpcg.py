@@ -150,6 +150,7 @@ def test_coordinates(covariance, excluded):
         precision = np.linalg.inv(whole)
     values = scipy.linalg.eigh(Q.T @ grams.A @ Q, Q.T @ (grams.B + found.ridge * precision) @ Q, eigvals_only=True)[::-1]
     np.testing.assert_allclose(found.eigenvalues, values[:4], rtol=1e-8)
+    assert len(solve_rayleigh(grams.A, grams.B, coordinates=coordinates).directions) == 60 - excluded
     searched = solve_lobpcg(grams, 4, coordinates=coordinates)
     same = solve_rayleigh(grams.A, grams.B, 4, trace=searched.search.trace, coordinates=coordinates)
     np.testing.assert_allclose(searched.eigenvalues, same.eigenvalues, rtol=EIGENVALUES)

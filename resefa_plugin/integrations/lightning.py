@@ -103,7 +103,9 @@ def borrowed(module: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; restores tensors, flags and random states, whatever was done to the module."""
     training = {part: part.training for part in module.modules()}
     buffers = [(part, name, buffer) for part in module.modules() for name, buffer in part._buffers.items()]
-    parameters = [(parameter, parameter.data, parameter.requires_grad, parameter.grad) for parameter in module.parameters()]
+    # `module.to` changes the gradient's own data, so that the object alone does not bring it back.
+    parameters = [(parameter, parameter.data, parameter.requires_grad, parameter.grad, getattr(parameter.grad, 'data', None))
+                  for parameter in module.parameters()]
     device, python, numpy = getattr(module, 'device', None), random.getstate(), np.random.get_state()
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         try:

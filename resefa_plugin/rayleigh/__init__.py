@@ -68,7 +68,7 @@ def solve_rayleigh(
         trace: what the ridge is relative to, in place of tr(B), where some pixels weigh more in B than others.
         coordinates: see Coordinates; None for those of A and B.
 
-    Returns: the k best directions, by descending eigenvalue.
+    Returns: the k best directions, by descending eigenvalue; fewer where coordinates leave fewer.
 
     Raises:
         SolverError: the matrices have no such quotient (see RayleighProblem), or an argument is out of range.
@@ -83,6 +83,8 @@ def solve_rayleigh(
     rank = None if rank is None else _integer(rank, 'rank')
     if solver == 'auto':
         solver = 'dense' if rank is None else 'woodbury'
+    if coordinates is not None and coordinates.excluded is not None:
+        num_directions = min(num_directions, d - len(coordinates.excluded))
     vectors, kept = SOLVERS[solver](problem, num_directions, rank)
     return finish(problem, vectors, solver, kept, coordinates)
 
