@@ -80,7 +80,7 @@ class Studio:
     def call(self, data: Any) -> dict[str, Any]:
         """Does what the page asks for: `{'action': NAME, 'token': TOKEN, ...}`.
 
-        Returns: plain values; `{'error': TEXT}` for whatever went wrong, with `'ended': True` where the session is gone.
+        Returns: plain values; `{'error': TEXT}` if something went wrong, with `'ended': True` if the session is gone.
         """
         try:
             action = data.get('action') if isinstance(data, dict) else None
@@ -100,8 +100,7 @@ class Studio:
             return {'error': str(error)}
         except Exception as error:  # a defect of ours: the page says so, the terminal has the details
             traceback.print_exc()
-            return {'error': f'something went wrong ({type(error).__name__}: {error}); the terminal of the studio has the '
-                             'details'}
+            return {'error': f'something went wrong ({type(error).__name__}: {error}); the terminal has the details'}
 
 
 def _value(data: dict, key: str, kind: type, default: Any = None) -> Any:
@@ -304,6 +303,6 @@ def _download(studio: Studio, desk: Desk, data: dict) -> dict:
 # name -> (studio, desk, what came) -> what goes back
 ACTIONS: dict[str, Callable[[Studio, Desk, dict], dict]] = {
     'seed': _seed, 'upload': _upload, 'space': _space, 'region': _region, 'mask_file': _mask_file, 'remove': _remove,
-    'factorize': _factorize, 'render': _render, 'keep': _keep, 'heat': _heat, 'undo': _undo, 'status': _status, 'cancel': _cancel,
-    'prepare': _prepare, 'commands': _commands, 'download': _download,
+    'factorize': _factorize, 'render': _render, 'keep': _keep, 'heat': _heat, 'undo': _undo, 'status': _status,
+    'cancel': _cancel, 'prepare': _prepare, 'commands': _commands, 'download': _download,
 }

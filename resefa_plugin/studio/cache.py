@@ -25,13 +25,14 @@ def jacobian_key(space: LatentSpace, sample: Sample, resolution: int) -> str:
 
 
 def jacobian_bytes(jacobian: RegionJacobian) -> int:
-    """What a Jacobian of `JacobianCache.open` takes once it is used: its columns in float32, sums of them in float64."""
+    """What a Jacobian of `JacobianCache.open` takes once it is used: columns in float32, sums of them in float64."""
     d = jacobian.space.dim
     _, sums = choose_side((d, *jacobian.image_shape), jacobian.gram_room)
     return 4 * d * math.prod(jacobian.image_shape) + sums
 
 
-# Of 4 GB: sums over tiles of 16 pixels for 512 dimensions, with which a region takes a tenth of a second. Several samples fit.
+# Of 4 GB: sums over tiles of 16 pixels for 512 dimensions, with which a region takes a tenth of a second, and room for
+# several samples.
 GRAM_SHARE = 6
 
 
@@ -75,9 +76,10 @@ class JacobianCache:
         """Frees what a Jacobian that is about to be computed will take. Raises ResefaError if it exceeds the bound."""
         needed = jacobian_bytes(jacobian)
         if needed > self.limit:
-            raise ResefaError(f"the Jacobian of space '{jacobian.space.name}' needs {needed / 1e9:.1f} GB and the studio keeps "
-                              f'at most {self.limit / 1e9:.1f} GB: choose fewer layers, or start it with a larger --memory or '
-                              'a smaller --resolution')
+            raise ResefaError(
+                f"the Jacobian of space '{jacobian.space.name}' needs {needed / 1e9:.1f} GB and the studio keeps at "
+                f'most {self.limit / 1e9:.1f} GB: choose fewer layers, or start it with a larger --memory or a smaller '
+                '--resolution')
         with self._lock:
             while self._kept and self._taken() + needed > self.limit:
                 self._kept.popitem(last=False)

@@ -36,8 +36,8 @@ def edit_command(state: State, network_flags: Sequence[str]) -> str:
     if state.bend is not None:
         first = state.findings[used_regions(state)[0]]
         return _joined('edit', network_flags, [
-            f'--projected-w={state.sample.name}-edited.npz', f'--directions={finding_stem(first)}.npz', '--strength=0,0',
-            '--steps=1', '--outdir=edit'])
+            f'--projected-w={state.sample.name}-edited.npz', f'--directions={finding_stem(first)}.npz',
+            '--strength=0,0', '--steps=1', '--outdir=edit'])
     moves = []
     for (name, index), strength in state.strengths.items():
         moves += [f'--directions={finding_stem(state.findings[name])}.npz', f'--index={index + 1}',
@@ -46,7 +46,7 @@ def edit_command(state: State, network_flags: Sequence[str]) -> str:
 
 
 def commands(session: Session, network_flags: Sequence[str]) -> str:
-    """What to type. The edit reads directions files that were downloaded, or that the first lines make; empty for none."""
+    """What to type; empty for nothing. The edit reads directions files, downloaded or made by the first lines."""
     state = session.state
     names = used_regions(state) or list(state.findings)
     if not names:

@@ -50,7 +50,7 @@ class Desk:
             self.prepare()
 
     def prepare(self) -> Job | None:
-        """Starts the sample's Jacobian, unless it is there, under way or unaffordable; ends that of an earlier sample."""
+        """Starts the sample's Jacobian unless it is there, under way or unaffordable; ends an earlier sample's."""
         key = self.session.jacobian_key()
         with self._lock:
             for (kind, of), job in self._jobs.items():
@@ -91,8 +91,8 @@ class Desk:
             if preparing is not None and name not in self._waiting:
                 self._waiting.append(name)
         if preparing is None or not preparing.total or preparing.total - preparing.done > WORTHWHILE * QUICK_TANGENTS:
-            return self._submit('solve', name, f'Searching directions of {name}', lambda job: self._solve(job, name, True),
-                                urgent=True)
+            return self._submit('solve', name, f'Searching directions of {name}',
+                                lambda job: self._solve(job, name, True), urgent=True)
         return preparing
 
     def _solve(self, job: Job, name: str, quick: bool = False) -> None:

@@ -27,7 +27,8 @@ FRAMES, FRAME_SECONDS, FRAME_SIDE = 24, 0.08, 512
 def safe_path(folder: pathlib.Path, name: str) -> pathlib.Path:
     """A file in `folder`. Raises ResefaError for a name that is more than one plain file name."""
     if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_-]{0,127}\.[a-z0-9]{1,5}', name):
-        raise ResefaError(f"'{name}' is not a file name of the studio: expected letters, digits, '_', '-' and an ending")
+        raise ResefaError(f"'{name}' is not a file name of the studio: expected letters, digits, '_', '-' and "
+                          'an ending')
     return folder / name
 
 
@@ -89,7 +90,7 @@ def save_animation(session: Session, folder: pathlib.Path, breathe: Callable[[],
 
 def save_all(session: Session, folder: pathlib.Path, network_flags: Sequence[str],
              breathe: Callable[[], None] = lambda: None) -> pathlib.Path:
-    """`seed0000.zip`: directions, masks, picture, latents, and `commands.txt`, which makes the picture from the others."""
+    """`seed0000.zip`: directions, masks, picture, latents, and `commands.txt`, which makes the picture of them."""
     for name in used_regions(session.state) or list(session.state.findings):
         session.measure(name, breathe)
     state = session.state
@@ -142,7 +143,8 @@ def _write_mp4(frames: Sequence[Image.Image], path: pathlib.Path) -> None:
     try:
         import imageio_ffmpeg  # an extra
     except ImportError as error:
-        raise ResefaError("mp4 needs the extra 'video': pip install 'resefa_plugin[video]'; WebP does without") from error
+        raise ResefaError("mp4 needs the extra 'video': pip install 'resefa_plugin[video]'; WebP does "
+                          'without') from error
     # H.264 takes even sides only.
     width, height = (side - side % 2 for side in frames[0].size)
     # '-f': ffmpeg chooses the container by the ending, which a part file does not have.

@@ -71,8 +71,9 @@ def solve(factorizer: Factorizer, jacobian: RegionJacobian, source: Source, regi
     Raises RegionError and SolverError.
     """
     directions, (inside, outside) = factorizer.find(jacobian.sample, region, jacobian)
-    return Finding(RegionPartition(directions.mask, region.name), factorizer.protect, directions, source, jacobian.sample,
-                   inside, outside, quick=not jacobian.computed)
+    partition = RegionPartition(directions.mask, region.name)
+    return Finding(partition, factorizer.protect, directions, source, jacobian.sample, inside, outside,
+                   quick=not jacobian.computed)
 
 
 def with_ends(finding: Finding, space: LatentSpace, resolution: int | None) -> Finding:

@@ -127,7 +127,7 @@ class JobQueue:
         self._thread.start()
 
     def touch(self) -> None:
-        """Somebody moves a slider: the running job pauses for a moment at its next breath, so that the picture follows."""
+        """Somebody moves a slider: the running job pauses at its next breath, so that the picture follows."""
         self._touched = time.monotonic()
 
     def courtesy(self, job: Job) -> float:

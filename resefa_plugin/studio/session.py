@@ -51,8 +51,9 @@ class Session:
     Raises ResefaError if the generator has no such sample or resolution.
     """
 
-    def __init__(self, hook: GeneratorHook, cache: JacobianCache, *, resolution: int | None = None, num_directions: int = 5,
-                 tau: float = 1e-3, jacobian_dir: str | pathlib.Path | None = None, source: Source = Source(seed=0)):
+    def __init__(self, hook: GeneratorHook, cache: JacobianCache, *, resolution: int | None = None,
+                 num_directions: int = 5, tau: float = 1e-3, jacobian_dir: str | pathlib.Path | None = None,
+                 source: Source = Source(seed=0)):
         self.hook, self.cache, self.tau, self.jacobian_dir = hook, cache, tau, jacobian_dir
         self.num_directions = num_directions
         self.resolution = default_resolution(hook.image_shape) if resolution is None else resolution
@@ -97,7 +98,7 @@ class Session:
         self._change(source=replace(source, note=note), sample=sample)
 
     def set_space(self, name: str, layers: tuple[int, ...] | None = None) -> None:
-        """Chooses the latent space; directions of another are dropped. Raises ResefaError if there is none of that name."""
+        """Chooses the latent space; directions of another are dropped. Raises ResefaError for an unknown one."""
         space = self.hook.space(name, layers)
         space.latent(self.state.sample)
         if (space.name, space.layers) != (self.state.space, self.state.layers):
@@ -106,7 +107,7 @@ class Session:
     # Regions
 
     def set_region(self, name: str, mask: np.ndarray, protect: bool = False) -> None:
-        """Draws a region, or draws it anew: bool `[H, W]`. Directions of another drawing are dropped. Raises RegionError."""
+        """Draws a region, bool `[H, W]`, or draws it anew, which drops its directions. Raises RegionError."""
         partition = RegionPartition(mask, name)
         if partition.mask.shape != tuple(self.hook.image_shape[1:]):
             raise RegionError(f"region '{name}' is {list(partition.mask.shape)}, the pictures are "
@@ -116,7 +117,8 @@ class Session:
             if old is None and len(self.state.regions) >= MAX_REGIONS:
                 raise RegionError(f'there are {MAX_REGIONS} regions already: remove one first')
             if old is None or old.protect != protect or not np.array_equal(old.mask, partition.mask):
-                self._change(regions={**self.state.regions, name: Region(partition.mask, protect)}, **self._without(name))
+                regions = {**self.state.regions, name: Region(partition.mask, protect)}
+                self._change(regions=regions, **self._without(name))
 
     def remove_region(self, name: str) -> None:
         """Removes a region and its directions. Does nothing if there is none of that name."""
@@ -242,14 +244,17 @@ class Session:
     def measure(self, name: str, breathe: Callable[[], None] = lambda: None) -> None:
         """Measures what was predicted: how long a step strength 1 is, and what it changes inside and outside.
 
-        A strength that is set keeps its picture: its number is adapted to the measured step. `breathe` as in `picture_ends`.
+        A strength that is set keeps its picture: its number is adapted to the measured step.
+
+        Args:
+            breathe: as in `picture_ends`.
         """
         space = findings.Breathing(self.space, breathe)
         while (finding := self.finding(name)).measured < len(finding.directions):
             self._renew(name, finding, findings.with_measured(finding, space))
 
     def _renew(self, name: str, old: Finding, new: Finding) -> None:
-        """Puts a finding in place of what it was made from, here and in the history, unless that was replaced meanwhile."""
+        """Puts a finding in place of what it was made from, also in the history, unless that was replaced."""
         def renewed(state: State) -> State:
             if state.findings.get(name) is not old:
                 return state
@@ -329,7 +334,7 @@ class Session:
         return Image.fromarray(pictures.to_uint8(render_edits(space, state.sample, offset[None], resolution))[0])
 
     def change(self) -> tuple[Image.Image, float, float]:
-        """The heat map of the edit, and its root mean square inside and outside the edited regions, in grey levels of 255.
+        """The heat map of the edit, and its root mean square in and out of the edited regions, in grey levels.
 
         Raises ResefaError if nothing is edited.
         """

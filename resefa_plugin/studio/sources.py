@@ -31,7 +31,7 @@ class Source:
     note: str = ''
 
     def flags(self, sample: Sample) -> list[str]:
-        """The flags of `resefa factorize` and `resefa edit`; an uploaded latent is read from the saved `original.npz`."""
+        """The flags of `resefa factorize` and `edit`; an uploaded latent is read from the saved `original.npz`."""
         flags = ['--projected-w=original.npz' if self.seed is None else f'--seeds={self.seed}']
         if (self.seed is not None or 'z' in sample.latents) and self.truncation_psi != 1:
             flags.append(f'--trunc={self.truncation_psi!r}')

@@ -55,7 +55,7 @@ class State:
 
 
 def edit_offset(state: State, dim: int, scale: float = 1.0) -> Tensor:
-    """The offset `[dim]` float32 of a state's sliders, added in their order, as `resefa edit` adds them, and its bend."""
+    """The offset `[dim]` float32 of a state's sliders, added in order as `resefa edit` does, and its bend."""
     total = np.zeros(dim, np.float32)
     for (name, index), strength in state.strengths.items():
         total += state.findings[name].directions.offset(index, scale * strength)

@@ -65,8 +65,8 @@ class SessionStore(Generic[T]):
             self.sweep()
             entry = self._entries.get(token) if isinstance(token, str) else None
             if entry is None:
-                raise SessionEnded(f'this session has ended (sessions end after {self._idle / 60:g} minutes without use): '
-                                   'reload the page')
+                raise SessionEnded(f'this session has ended (sessions end after {self._idle / 60:g} minutes without '
+                                   'use): reload the page')
             if touch:
                 entry.used = self._clock()
             return entry.session
