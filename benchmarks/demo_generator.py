@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 import torch
 from tqdm import tqdm
@@ -14,6 +12,7 @@ from tqdm import tqdm
 from benchmarks.common import environment, median_ratio, paired, peak_gigabytes, publish, seconds
 from resefa_plugin import RegionJacobian, open_network, parse_region, solve_rayleigh
 from resefa_plugin.allocator import keep_large_blocks
+from resefa_plugin.baselines.published import published_rows
 
 NETWORK, RESOLUTION = 'mobilestylegan-ffhq', 256
 
@@ -37,7 +36,7 @@ def main(device, rounds, write):
         return lambda: space.images(sample, torch.zeros(batch, space.dim, device=device))
 
     ratios = {}
-    row = published_rows(space, sample, device)
+    row = published_rows(space, sample)
     with torch.no_grad():
         calls = {f'forward {b}': forward(b) for b in (1, 2, 4)} | {
             'tangents': lambda: jacobian.jvp(V), 'cotangents': lambda: jacobian.vjp(U), 'row': lambda: next(row)}
@@ -78,18 +77,6 @@ def main(device, rounds, write):
     print(table)
     if write:
         publish('demo_generator', record, table)
-
-
-def published_rows(space, sample, device: torch.device) -> Iterator[torch.Tensor]:
-    """Rows of reverse mode as published: channels summed, nearest resize to 256, one pixel's gradient at a time."""
-    offset = torch.zeros(1, space.dim, device=device, requires_grad=True)
-    with torch.enable_grad():
-        picture = space.images(sample, offset)
-        grey = torch.nn.functional.interpolate(picture, RESOLUTION, mode='nearest').sum(dim=1).flatten()
-    for position in torch.randperm(len(grey), generator=torch.Generator().manual_seed(0)).tolist():
-        with torch.enable_grad():
-            pixel = grey[position]
-        yield torch.autograd.grad(pixel, offset, retain_graph=True)[0]
 
 
 def render(r: dict) -> str:

@@ -7,11 +7,13 @@ file would apply it in the space that was factorized.
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from resefa_plugin.arrays import read_array, reading
 from resefa_plugin.directions import DirectionSet
 from resefa_plugin.errors import DirectionsError
 from resefa_plugin.files import replacing
@@ -99,6 +101,29 @@ def save_projected_w(path: str | os.PathLike, ws: torch.Tensor | np.ndarray) -> 
                               'strength')
     with replacing(path) as part, open(part, 'wb') as file:
         np.savez(file, w=array)
+
+
+def load_foreign_direction(path: str | os.PathLike, dim: int) -> np.ndarray:
+    """Directions of another tool's `.npy`, `[dim]`, `[1, dim]` or `[k, dim]`, of any number type, as data.
+
+    The file does not say which latent space they are for: that is for the caller to know. Any axes of length 1 are dropped.
+
+    Returns: `[k, dim]` float32, scaled to unit rows.
+
+    Raises DirectionsError for a damaged file, another shape, zero rows, or values that are not finite.
+    """
+    path = pathlib.Path(path)
+    with reading(path):
+        with open(path, 'rb') as file:
+            array = read_array(file, path.stat().st_size)
+        if array.dtype.kind not in 'fiu' or not array.size or array.squeeze().ndim > 2 or array.shape[-1] != dim:
+            raise DirectionsError(f'it holds {array.dtype} {list(array.shape)}, expected directions [k, {dim}]: numbers, a row each, '
+                                  'for the same latent space')
+        rows = array.reshape(-1, dim).astype(np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        if not np.isfinite(lengths).all() or not lengths.all():
+            raise DirectionsError('it holds a direction that is zero, NaN or infinite')
+    return (rows / lengths).astype(np.float32)
 
 
 EXPORTS: dict[str, Callable[..., None]] = {

@@ -115,8 +115,10 @@ def borrowed(module: torch.nn.Module) -> Iterator[None]:
         finally:
             if device is not None and module.device != device:
                 module.to(device)  # what the module says of itself; its tensors follow
-            for parameter, data, requires_grad, grad in parameters:
+            for parameter, data, requires_grad, grad, grad_data in parameters:
                 parameter.data = data
+                if grad is not None:
+                    grad.data = grad_data
                 parameter.requires_grad_(requires_grad).grad = grad
             for part, name, buffer in buffers:
                 part._buffers[name] = buffer

@@ -7,6 +7,7 @@ import click
 import resefa_plugin
 from resefa_plugin.scripts.doctor import doctor
 from resefa_plugin.scripts.edit import edit
+from resefa_plugin.scripts.evaluate import evaluate
 from resefa_plugin.scripts.export import export
 from resefa_plugin.scripts.factorize import factorize
 from resefa_plugin.scripts.info import info
@@ -20,7 +21,7 @@ def main():
     """Find directions of a GAN's latent space that change one region of a picture and leave the rest alone."""
 
 
-for command in (factorize, edit, export, info, studio, install, doctor):
+for command in (factorize, edit, studio, evaluate, export, info, install, doctor):
     main.add_command(command)
 
 

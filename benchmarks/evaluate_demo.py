@@ -1,0 +1,90 @@
+"""The paper's Table 1, Figure 5 and speed on the demo generator, with the robustness of the region, in one run.
+
+    python -m benchmarks.evaluate_demo [--write] [--outdir out/evaluation]
+
+It continues where it was stopped. `--quick` tries everything on few samples.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import click
+import torch
+
+from benchmarks.common import environment, peak_gigabytes, publish
+from resefa_plugin import open_network
+from resefa_plugin.allocator import keep_large_blocks
+from resefa_plugin.attributes.face_parts import SIDE, FaceParts
+from resefa_plugin.baselines import METHODS
+from resefa_plugin.editing import render_edits
+from resefa_plugin.evaluation import Comparison, Settings, parse_row
+from resefa_plugin.evaluation.measures import ATTRIBUTE_NAMES, Measures
+from resefa_plugin.evaluation.tables import markdown
+from resefa_plugin.metrics import Networks
+from resefa_plugin.regions import RegionPartition
+
+NETWORK, TRUNCATION = 'mobilestylegan-ffhq', 0.7
+ROWS = ('close-eyes=eyes:eyes_open-', 'close-mouth=mouth:mouth_open-', 'lipstick=mouth:lipstick+',
+        'big-nose=nose:nose_size+')
+FACTORIZED, HELD_OUT, OTHER = 0, range(100, 132), (1,)
+PARTS = {'close-eyes': ('left_eye', 'right_eye'), 'close-mouth': ('mouth', 'upper_lip', 'lower_lip'),
+         'big-nose': ('nose',)}
+METRICS = ('lpips', 'identity', 'fid', 'kid')
+COMPARED = tuple(method for method in METHODS if method != 'resefa-quick')  # which finds what resefa finds
+
+
+@click.command()
+@click.option('--device', default='cpu', show_default=True)
+@click.option('--outdir', default='out/evaluation', show_default=True,
+              type=click.Path(file_okay=False, path_type=pathlib.Path))
+@click.option('--jacobian-dir', type=click.Path(file_okay=False, path_type=pathlib.Path),
+              help='Where Jacobians are kept; the table then extrapolates their time')
+@click.option('--quick', is_flag=True, help='Four held-out samples instead of 32')
+@click.option('--write', is_flag=True, help='Put the result into results/ and README.md')
+def main(device, outdir, jacobian_dir, quick, write):
+    """Compare ReSeFa with its rivals on the demo generator."""
+    if quick and write:
+        raise click.UsageError('--quick is for trying: what it finds is not published')
+    keep_large_blocks()
+    hook = open_network(NETWORK, device)
+    factorized, *samples = (hook.sample(seed, TRUNCATION)
+                            for seed in (FACTORIZED, *OTHER, *list(HELD_OUT)[:4 if quick else None]))
+    further, held_out = samples[:len(OTHER)], samples[len(OTHER):]
+    rows = [parse_row(spec, hook.image_shape[1:], ATTRIBUTE_NAMES) for spec in ROWS]
+    networks = Networks(fetch=True, device=device)
+    settings = Settings('w', COMPARED, curve_samples=2 if quick else 3, jacobian_dir=jacobian_dir)
+    results = Comparison(hook, [factorized], held_out, rows, settings, Measures(METRICS, networks), outdir, further,
+                         parsed_regions(hook, factorized, networks)).run()
+    minutes = sum(cell['elapsed'] for cell in results['cells']) / 60  # also of an earlier run that was stopped
+    print(markdown(results))
+    print(f'{minutes:.0f} minutes')
+    if write:
+        record = {'environment': environment(), 'minutes': minutes, 'peak_gigabytes': peak_gigabytes(hook.device)}
+        # Single edits stay in the output folder.
+        record |= {key: value for key, value in results.items() if key != 'cells'}
+        publish('evaluate_demo', record, where(record) + '\n\n' + markdown(results))
+
+
+def parsed_regions(hook, sample, networks: Networks) -> dict[str, dict[str, RegionPartition]]:
+    """The parts of the face themselves in place of the boxes around them, by face parsing, for each row."""
+    with torch.no_grad():
+        parts = FaceParts(render_edits(hook.space('w'), sample, torch.zeros(1, hook.w_dim)), networks)
+    factor = hook.image_shape[1] // SIDE
+
+    def region(row: str, names: tuple[str, ...]) -> RegionPartition:
+        mask = (parts.map(*names) > 0.5).numpy()
+        return RegionPartition(mask.repeat(factor, axis=0).repeat(factor, axis=1), row)
+
+    return {row: {'parsing mask': region(row, names)} for row, names in PARTS.items()}
+
+
+def where(record: dict) -> str:
+    """The machine and what the run took."""
+    e = record['environment']
+    return (f"{e.get('gpu') or e['cpu']}, {e['cores']} cores, torch {e['torch']}; {record['minutes']:.0f} minutes in all, "
+            f"peak memory {record['peak_gigabytes']:.1f} GB.")
+
+
+if __name__ == '__main__':
+    main()

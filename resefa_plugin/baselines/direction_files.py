@@ -1,0 +1,22 @@
+"""Directions from elsewhere, by file, as a method like the others."""
+
+from __future__ import annotations
+
+import pathlib
+
+from resefa_plugin.baselines.problem import Found, Problem
+from resefa_plugin.directions import DirectionSet
+from resefa_plugin.exports import load_foreign_direction
+
+
+def from_file(path: pathlib.Path, problem: Problem) -> Found:
+    """The directions of a file of ours (`.npz`), in their own space, or of another tool (`.npy`), in the problem's
+    space and layers.
+
+    Raises ResefaError for a file that cannot be read or does not fit the generator.
+    """
+    if path.suffix != '.npy':
+        directions = DirectionSet.load(path)
+        return Found.of(directions.directions[:problem.num_directions], directions.check_fits(problem.hook), {})
+    space = problem.hook.space(problem.space, problem.layers)
+    return Found.of(load_foreign_direction(path, space.dim), space, {}, note=f"taken for space '{space.name}'")

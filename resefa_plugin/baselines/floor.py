@@ -1,0 +1,13 @@
+"""The floor: directions drawn at random."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from resefa_plugin.baselines.problem import Found, Problem
+
+
+def random_directions(problem: Problem) -> Found:
+    """Independent directions, uniform on the unit sphere; the same ones for the same number of dimensions."""
+    space = problem.hook.space(problem.space, problem.layers)
+    return Found.of(np.random.RandomState(0).randn(problem.num_directions, space.dim), space, {'solve': 0.0})

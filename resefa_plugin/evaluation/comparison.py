@@ -1,0 +1,155 @@
+"""Comparison owns the loop over samples, rows and methods, keeps what is done, and writes the results."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from resefa_plugin import pictures
+from resefa_plugin.baselines import NEED_JACOBIAN, JacobianStore, parse_method
+from resefa_plugin.directions import package_versions
+from resefa_plugin.editing import render_edits
+from resefa_plugin.errors import RegionError, ResefaError
+from resefa_plugin.evaluation.cell_store import CellStore
+from resefa_plugin.evaluation.cells import compute_cell
+from resefa_plugin.evaluation.measures import Measures
+from resefa_plugin.evaluation.plots import curves_plot
+from resefa_plugin.evaluation.robustness import SUBSPACE, robustness
+from resefa_plugin.evaluation.rows import Row
+from resefa_plugin.evaluation.settings import Settings
+from resefa_plugin.evaluation.strips import STRIP_SAMPLES, load_tiles, save_tiles, side_by_side
+from resefa_plugin.evaluation.summary import summarize
+from resefa_plugin.evaluation.tables import markdown
+from resefa_plugin.files import replacing
+from resefa_plugin.hooks.base import GeneratorHook, Sample
+from resefa_plugin.jacobian import default_resolution
+from resefa_plugin.regions import RegionPartition
+
+
+class Comparison:
+    """Compares methods at the same change inside each region, on held-out samples.
+
+    Each cell (factorized sample, row, method) is written to `cells/` when it is done; a later run with the same
+    settings finds it there and continues.
+
+    Args:
+        hook: the generator.
+        samples: where methods take their derivatives.
+        held_out: where edits are measured; none of `samples`.
+        rows: regions and attributes.
+        settings: how.
+        measures: what is measured, besides the change that is matched.
+        outdir: for `results.json`, `table.md`, `curves.png`, `ROW.png` and `cells/`.
+        further: samples whose Jacobians are computed only to see how much directions depend on the sample.
+        alternatives: other forms of a row's region, by row and name, to see how much directions depend on the form.
+
+    Raises:
+        ResefaError: no held-out samples, some that were factorized, an unknown method, or alternatives of an unknown
+            row.
+        RegionError: two rows of one name.
+    """
+
+    def __init__(self, hook: GeneratorHook, samples: Sequence[Sample], held_out: Sequence[Sample], rows: Sequence[Row],
+                 settings: Settings, measures: Measures, outdir: pathlib.Path, further: Sequence[Sample] = (),
+                 alternatives: Mapping[str, Mapping[str, RegionPartition]] | None = None):
+        names = [sample.name for sample in samples]
+        both = sorted(set(names) & {sample.name for sample in held_out})
+        if both or not held_out:
+            problem = f"{', '.join(both)} took part in the factorization" if both else 'no samples'
+            raise ResefaError(f'--eval-seeds: {problem}; expected one or more seeds that are not among --seeds')
+        for spec in settings.methods:
+            parse_method(spec)
+        if len({row.name for row in rows}) < len(rows):
+            raise RegionError(f"two rows of one name among {', '.join(row.name for row in rows)}: name one of them, as "
+                              'in NAME=REGION')
+        unknown = sorted(set(alternatives or {}) - {row.name for row in rows})
+        if unknown:
+            raise ResefaError(f"--variant={unknown[0]}: no row has that name; rows are "
+                              f"{', '.join(row.name for row in rows)}")
+        self._further = [sample for sample in further if sample.name not in names]
+        self._alternatives = alternatives or {}
+        self.hook, self.measures = hook, measures
+        self.samples, self.held_out, self.rows = list(samples), list(held_out), list(rows)
+        resolution = settings.resolution or default_resolution(hook.image_shape)
+        self.settings, self.outdir = dataclasses.replace(settings, resolution=resolution), pathlib.Path(outdir)
+        self._jacobians = JacobianStore(hook, settings.space, resolution, settings.jacobian_dir)
+
+    def run(self) -> dict:
+        """Computes what is not there yet, writes all files, and returns the results as in `results.json`."""
+        space = self.hook.space(self.settings.space)
+        zero = torch.zeros(1, space.dim)
+        originals = [(sample, render_edits(space, sample, zero, self.settings.resolution)) for sample in self.held_out]
+        store = CellStore(self.outdir / 'cells', self.hook, self.settings, self.measures.names, originals)
+        features: dict[str, Tensor] = {}
+        cells = []
+        for sample, row, method in itertools.product(self.samples, self.rows, self.settings.methods):
+            cell = store.load(sample, row, method)
+            if cell is None:
+                features = features or self.measures.features(torch.cat([picture for _, picture in originals]))
+                cell = self._compute(sample, row, method, originals, features, store)
+            cells.append(cell)
+        results = {
+            'network': self.hook.name, 'network_sha256': self.hook.sha256, 'implementation': self.hook.implementation,
+            'image_shape': list(self.hook.image_shape), 'settings': self._plain_settings(),
+            'metrics': list(self.measures.names), 'samples': [sample.name for sample in self.samples],
+            'held_out': [sample.name for sample in self.held_out], 'versions': package_versions(), 'cells': cells,
+            'table': summarize(cells), 'robustness': self._robustness()}
+        self._write(results)
+        return results
+
+    def _compute(self, sample: Sample, row: Row, method: str, originals: list[tuple[Sample, Tensor]],
+                 features: dict[str, Tensor], store: CellStore) -> dict:
+        start = time.perf_counter()
+        cell, edited = compute_cell(self.hook, sample, row, method, originals, features, self._jacobians,
+                                    self.settings, self.measures)
+        cell = {'sample': sample.name, 'row': row.name, 'attribute': row.attribute, 'attribute_sign': row.sign,
+                'method': method, 'elapsed': time.perf_counter() - start} | cell
+        if edited is not None:
+            signs = cell['signs']
+            shown = cell['edits'][:STRIP_SAMPLES * len(signs)]
+            cell['strip'] = [edit['sample'] + (f" {'+' if edit['sign'] > 0 else '-'}" if len(signs) > 1 else '')
+                             for edit in shown]
+            unedited = torch.cat([picture for _, picture in originals[:STRIP_SAMPLES]])
+            save_tiles(unedited.repeat_interleave(len(signs), dim=0), edited[:len(shown)],
+                       store.path(sample, row, method).with_suffix('.png'))
+            cell['tiles'] = store.path(sample, row, method).with_suffix('.png').name
+        return store.save(cell, sample, row, method)
+
+    def _robustness(self) -> list[dict]:
+        """Empty where no method needs a whole Jacobian, which may be out of reach, and nothing was asked about it."""
+        needed = NEED_JACOBIAN & {method.partition(':')[0] for method in self.settings.methods}
+        if not (needed or self._further or self._alternatives):
+            return []
+        regions: dict[bytes, RegionPartition] = {}
+        alternatives: dict[str, dict[str, RegionPartition]] = {}
+        for row in self.rows:  # rows may share a region and differ in the attribute
+            region = regions.setdefault(row.region.mask.tobytes(), row.region)
+            alternatives.setdefault(region.name, {}).update(self._alternatives.get(row.name, {}))
+        jacobians = [(sample, self._jacobians.get(sample)[0]) for sample in (*self.samples, *self._further)]
+        return robustness(jacobians, list(regions.values()), SUBSPACE, alternatives)
+
+    def _plain_settings(self) -> dict:
+        folder = self.settings.jacobian_dir
+        return dataclasses.asdict(self.settings) | {'jacobian_dir': None if folder is None else str(folder)}
+
+    def _write(self, results: dict) -> None:
+        for name, text in (('results.json', json.dumps(results, indent=1, allow_nan=False) + '\n'),
+                           ('table.md', markdown(results))):
+            with replacing(self.outdir / name) as part:
+                part.write_text(text, encoding='utf-8')
+        done = [cell for cell in results['cells'] if 'omitted' not in cell]
+        if any(cell['curve'] for cell in done):
+            pictures.save_png(curves_plot(done), self.outdir / 'curves.png')
+        for row in self.rows:
+            shown = [cell for cell in done if cell['row'] == row.name and cell['sample'] == self.samples[0].name]
+            if shown:
+                tiles = [(cell['method'], load_tiles(self.outdir / 'cells' / cell['tiles'], len(cell['strip'])))
+                         for cell in shown]
+                pictures.save_png(side_by_side(row.name, tiles, shown[0]['strip']), self.outdir / f'{row.name}.png')

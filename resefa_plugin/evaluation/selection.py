@@ -1,0 +1,82 @@
+"""Which of a method's directions stands for it: the same rule for all methods, on the factorized sample alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from resefa_plugin.baselines import Found, MethodError
+from resefa_plugin.editing import mean_square, render_edits
+from resefa_plugin.evaluation.matching import Edit, Matched, match_change
+from resefa_plugin.evaluation.rows import Row
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
+from resefa_plugin.jacobian import RegionJacobian
+from resefa_plugin.regions import RegionPartition
+
+# (space, sample, offsets [k, d], attribute, sign) -> (number of a direction, its sign), or None
+Chooser = Callable[[LatentSpace, Sample, torch.Tensor, str, int], tuple[int, int] | None]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The direction that is compared.
+
+    Attributes:
+        direction: `[d]` float32, unit.
+        index: its number among the method's, from 0.
+        signs: the signs that are tried: one if an attribute decides it, else both.
+        start: alpha that matched the target at the factorized sample.
+        candidates: what each of the method's directions came to at the factorized sample, sign +1.
+    """
+
+    direction: np.ndarray
+    index: int
+    signs: tuple[int, ...]
+    start: float
+    candidates: list[Matched]
+
+
+def choose(hook: GeneratorHook, found: Found, sample: Sample, row: Row, target: float, resolution: int | None,
+           chooser: Chooser) -> Choice:
+    """Chooses by the row's attribute, else by the least change outside, at matched change, at the factorized sample.
+
+    Raises MethodError if the row names an attribute that none of the directions changes.
+    """
+    jacobian = RegionJacobian(hook, found.space, sample, resolution)
+    partition = RegionPartition(row.region.at(*jacobian.image_shape[1:]), row.name)
+    tangents = jacobian.jvp(torch.from_numpy(found.directions))
+    slopes = mean_square(tangents.cpu(), partition)[0].numpy()
+    starts = np.sqrt(target / np.where(slopes > 0, slopes, target))
+    original = render_edits(found.space, sample, torch.zeros(1, found.space.dim), resolution)
+    matches = [match_change(renderer(found.space, sample, direction, 1, original, partition, resolution), target, start)
+               for direction, start in zip(found.directions, starts)]
+    signs = (1, -1)
+    if row.attribute:
+        offsets = torch.from_numpy(found.directions * np.array([[match.edit.alpha] for match in matches], np.float32))
+        chosen = chooser(found.space, sample, offsets, row.attribute, row.sign)
+        if chosen is None:
+            raise MethodError(f"none of its {len(matches)} directions changes '{row.attribute}' visibly at the "
+                              'factorized sample')
+        index, signs = chosen[0], (chosen[1],)
+    else:
+        index = min(range(len(matches)), key=lambda i: _preference(matches[i]))
+    return Choice(found.directions[index], index, signs, matches[index].edit.alpha, matches)
+
+
+def renderer(space: LatentSpace, sample: Sample, direction: np.ndarray, sign: int, original: torch.Tensor,
+             partition: RegionPartition, resolution: int | None) -> Callable[[float], Edit]:
+    """The edit of a sample by `sign * alpha * direction` as a function of alpha."""
+    def render(alpha: float) -> Edit:
+        offset = torch.from_numpy(np.float32(sign * alpha) * direction)[None]
+        picture = render_edits(space, sample, offset, resolution)
+        inside, outside = mean_square(picture - original, partition)
+        return Edit(alpha, inside.item(), outside.item(), picture[0])
+    return render
+
+
+def _preference(match: Matched) -> tuple[bool, float]:
+    """Directions that reach the target first, by least change outside; else the one that comes nearest to it."""
+    return not match.reached, match.edit.outside if match.reached else -match.edit.inside

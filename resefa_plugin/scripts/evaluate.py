@@ -1,0 +1,112 @@
+"""Compare methods at the same change inside a region: the paper's Table 1 and Figure 5 for any network."""
+
+from __future__ import annotations
+
+import pathlib
+
+import click
+
+from resefa_plugin.allocator import keep_large_blocks
+from resefa_plugin.baselines import METHODS
+from resefa_plugin.evaluation import Comparison, Settings, parse_row
+from resefa_plugin.evaluation.measures import ALWAYS, ATTRIBUTE_NAMES, Measures
+from resefa_plugin.evaluation.settings import TARGET
+from resefa_plugin.evaluation.tables import markdown
+from resefa_plugin.metrics import Networks
+from resefa_plugin.regions import REGION_HELP, RegionPartition, parse_region
+from resefa_plugin.scripts import options, sampling
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(name for name in value.split(',') if name)
+
+
+def _networks(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, pathlib.Path]:
+    for value in values:
+        if '=' not in value:
+            raise click.BadParameter(f"'{value}' is not NAME=FILE, as in identity=sface.onnx")
+    return {name: pathlib.Path(path) for name, _, path in (value.partition('=') for value in values)}
+
+
+@click.command(epilog=f'\b\n{REGION_HELP}')
+@options.network_options
+@sampling.samples_options
+@click.option('--eval-seeds', metavar='RANGE', callback=options.seeds_callback, default='100-131', show_default=True,
+              help='Seeds to measure on, none of those that are factorized')
+@click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
+              help='A row of the table: a region, see below, or REGION:ATTRIBUTE+ or - to choose each method\'s '
+                   'direction by what it changes, e.g. close-eyes=eyes:eyes_open-. Attributes: '
+                   + ', '.join(ATTRIBUTE_NAMES))
+@click.option('--methods', metavar='LIST', callback=_names, default=','.join(METHODS), show_default=True,
+              help='Methods, each also with layers as in sefa:4-7')
+@click.option('--directions', 'files', metavar='FILE', multiple=True,
+              help='A directions file (.npz), or directions of another tool (.npy, FILE:4-7 for layers), as one more '
+                   'method')
+@click.option('--metrics', metavar='LIST', callback=_names, default='',
+              help=f'More metrics than {", ".join(ALWAYS)}: lpips, identity, fid, kid')
+@click.option('--metric-network', 'paths', metavar='NAME=FILE', multiple=True, callback=_networks,
+              help='Network of a metric: identity, lpips, inception or parsing')
+@click.option('--fetch', is_flag=True,
+              help='Fetch the networks of metrics and attributes that are not given, on first use')
+@click.option('--space', metavar='SPACE',
+              help="Latent space of the methods that may choose one  [default: w, or the network's first]")
+@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), default=5, show_default=True,
+              help='Directions that each method may offer')
+@click.option('--target-mse', metavar='FLOAT', type=float, default=TARGET, show_default=True,
+              help='Mean squared change inside the region at which all are compared, [-1, 1] scale')
+@click.option('--resolution', metavar='INT', type=click.IntRange(min=1),
+              help='Longer side of the pictures that are compared and differentiated  [default: 256 or the picture\'s]')
+@click.option('--curve-samples', metavar='INT', type=click.IntRange(min=1), default=8, show_default=True,
+              help='Samples that also get the curve over strength')
+@click.option('--other-seeds', metavar='RANGE', callback=options.seeds_callback,
+              help='Seeds whose Jacobians are computed too, to see how much directions depend on the sample  [default: '
+                   'none]')
+@click.option('--variant', 'variants', metavar='ROW=REGION', multiple=True,
+              help="Another form of a row's region, to see how much directions depend on it, e.g. mouth=mask:lips.png")
+@click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
+              help='Keep Jacobians there')
+@options.device_option
+@options.outdir_option
+@options.user_errors
+def evaluate(network, function, noise_mode, repo, trust_pickle, eval_seeds, regions, methods, files, metrics, paths,
+             fetch, space, num_directions, target_mse, resolution, curve_samples, other_seeds, variants, jacobian_dir,
+             device, outdir, **which):
+    """Compare methods at the same change inside a region, on samples that took no part in finding the directions.
+
+    Writes table.md, results.json, curves.png (change outside against change inside as the strength grows) and a sheet
+    of pictures for each region. What is done is kept in cells/: the same command continues where it was stopped.
+
+    Examples:
+
+    \b
+    # The mouth, by ReSeFa and two rivals, on 4 other samples; all methods and 32 samples without the last two flags
+    resefa evaluate --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --outdir=evaluation \\
+        --methods=resefa,sefa:4-7,random --eval-seeds=100-103
+
+    \b
+    # A file of directions as one more method; .npy files of other tools will do
+    resefa evaluate --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --outdir=evaluation \\
+        --methods=resefa --directions=out/seed0000-mouth.npz --eval-seeds=100-103
+    """
+    keep_large_blocks()
+    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
+    samples = sampling.make_samples(hook, **which)
+    held_out, further = ([hook.sample(seed, which['truncation_psi'], which['truncation_cutoff'], samples[0].c)
+                          for seed in dict.fromkeys(seeds or [])]
+                         for seeds in (eval_seeds, other_seeds))
+    measures = Measures(metrics, Networks(paths, fetch, device))
+    rows = [parse_row(spec, hook.image_shape[1:], ATTRIBUTE_NAMES) for spec in regions]
+    settings = Settings(space or ('w' if 'w' in hook.space_names else hook.space_names[0]), (*methods, *files),
+                        target_mse, num_directions, resolution, curve_samples, jacobian_dir=jacobian_dir)
+    alternatives: dict[str, dict[str, RegionPartition]] = {}
+    for variant in variants:
+        row, _, region = variant.partition('=')
+        alternatives.setdefault(row, {})[region] = parse_region(region, hook.image_shape[1:])
+    comparison = Comparison(hook, samples, held_out, rows, settings, measures, outdir, further, alternatives)
+    options.write_options(outdir, hook, click.get_current_context().params)
+    click.echo(markdown(comparison.run()))
+    click.echo(outdir / 'table.md')
+
+
+if __name__ == '__main__':
+    evaluate()
