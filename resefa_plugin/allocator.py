@@ -5,10 +5,11 @@ from __future__ import annotations
 import ctypes
 
 # From glibc's malloc.h.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 # Nothing is mapped singly, nothing is given back: a threshold in bytes (an int, so 2 GB at most) is passed by each chunk of
-# tangents, whose memory would then be returned and faulted in again, which measured as a third of the time.
-OPTIONS = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_TOP_PAD: 1 << 26}
+# tangents, whose memory would then be returned and faulted in again, which measured as a third of the time. One arena for
+# all threads: those of other threads than the first keep no large blocks, which made them half again as slow.
+OPTIONS = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_TOP_PAD: 1 << 26, M_ARENA_MAX: 1}
 
 
 def keep_large_blocks() -> bool:

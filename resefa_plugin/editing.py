@@ -72,6 +72,14 @@ def slopes(changes: Tensor, partition: RegionPartition) -> tuple[np.ndarray, np.
     return tuple(squares[:, mask].mean(dim=1).cpu().numpy() for mask in (foreground, ~foreground))
 
 
+def uncalibrated(predicted: tuple[np.ndarray, np.ndarray]) -> Calibration:
+    """The calibration by prediction alone: `measured_*` repeat what is predicted, until somebody renders it."""
+    inside, outside = predicted
+    step = STRENGTH_RMS / np.sqrt(inside)
+    changes = step ** 2 * inside, step ** 2 * outside
+    return Calibration(step, *changes, *changes)
+
+
 def calibrate(space: LatentSpace, samples: Sequence[Sample], partition: RegionPartition, directions: np.ndarray,
               predicted: tuple[np.ndarray, np.ndarray], progress: Callable[[], None] = lambda: None) -> Calibration:
     """Finds the step of each direction that changes the region by a root mean square of 0.1 (STRENGTH_RMS).

@@ -16,7 +16,7 @@ import torch
 
 from resefa_plugin.agreement import Agreement, agreement, describe
 from resefa_plugin.directions import DirectionMetadata, DirectionSet
-from resefa_plugin.editing import calibrate, slopes
+from resefa_plugin.editing import calibrate, slopes, uncalibrated
 from resefa_plugin.errors import RegionError, ResefaError, SolverError
 from resefa_plugin.gram_store import GramStore
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
@@ -309,22 +309,29 @@ class Factorizer:
         coordinates, weights = self._coordinates(sample, jacobian), background_weights(region, self.protect, *shape)
         if jacobian.computed:
             A, B = jacobian.gram(region)
-            background = float(B.trace())
+            background, plain = float(B.trace()), DenseGrams(A.cpu().numpy(), B.cpu().numpy(), 0.0)
             for weight in np.unique(weights[weights > 1]):
                 B = B + (float(weight) - 1) * jacobian.product(weights == weight)
-            grams = DenseGrams(A.cpu().numpy(), B.cpu().numpy(), background)
+            grams = DenseGrams(plain.A, B.cpu().numpy(), background)
             solution = self._solve(grams, coordinates)
         else:
             solution = solve_lobpcg(RegionOperator(jacobian, region.at(*shape), weights, ranks), self.num_directions, tau=self.tau,
                                     tolerance=QUICK_TOLERANCE if self.quick else TOLERANCE, coordinates=coordinates,
                                     progress=lambda *state: self._call('on_columns', sample, region, *state))
-            grams = solution.search.grams
+            plain, grams = None, solution.search.grams
         solved = time.perf_counter()
-        predicted = None if self.pool else self._predict(jacobian, region, solution.directions[:self.num_directions])
+        predicted = None if self.pool else self._predict(jacobian, region, solution.directions[:self.num_directions], plain)
         return _Found(grams, solution, predicted, {'jacobian': seconds, 'solve': solved - start}, path)
 
     @staticmethod
-    def _predict(jacobian: RegionJacobian, region: RegionPartition, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _predict(jacobian: RegionJacobian, region: RegionPartition, directions: np.ndarray,
+                 grams: DenseGrams | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The `slopes` of directions; from A and B without weights where they are known, which takes no pass of the network."""
+        if grams is not None:
+            channels, height, width = jacobian.image_shape
+            pixels = int(region.at(height, width).sum())
+            inside, outside = grams.quadratics(directions)
+            return inside / (channels * pixels), outside / (channels * (height * width - pixels))
         return slopes(jacobian.jvp(torch.from_numpy(directions)), region)
 
     def _solve(self, grams: DenseGrams | FactoredGrams, coordinates: Coordinates | None) -> RayleighSolution:
@@ -347,7 +354,7 @@ class Factorizer:
     def _result(self, samples: tuple[Sample, ...], region: RegionPartition, solution: RayleighSolution,
                 predicted: tuple[np.ndarray, np.ndarray] | None, seconds: dict[str, float],
                 rows: tuple[Agreement, ...] = ()) -> RegionResult:
-        k = min(self.num_directions, int((solution.eigenvalues > NOTHING * solution.eigenvalues[0]).sum()))
+        k = self._count(solution)
         self._call('on_region_start', samples[0], region, k)
         start = time.perf_counter()
         chosen = samples[::max(1, math.ceil(len(samples) / CALIBRATED))]
@@ -363,6 +370,25 @@ class Factorizer:
             notes.append(_tell(solution))
         return RegionResult(samples, self.space, region, directions, solution.eigenvalues,
                             seconds | {'calibrate': time.perf_counter() - start}, tuple(notes), rows)
+
+    def find(self, sample: Sample, region: RegionPartition, jacobian: RegionJacobian) -> tuple[DirectionSet, tuple[np.ndarray, np.ndarray]]:
+        """The directions of one region at one sample, before anything of them is rendered.
+
+        Args:
+            jacobian: of this sample, space and resolution. Where it is not computed, it is done without.
+
+        Returns: the directions, whose `measured_*` repeat what is predicted, and their `slopes`, as `calibrate` takes them.
+
+        Raises RegionError and SolverError as `run` does.
+        """
+        region = without(region, self.protect)
+        found = self._region(sample, region, jacobian, Ranks(), None, 0.0)
+        predicted = tuple(part[:self._count(found.solution)] for part in found.predicted)
+        return self._direction_set((sample,), region, found.solution, uncalibrated(predicted), ()), predicted
+
+    def _count(self, solution: RayleighSolution) -> int:
+        """How many directions are worth keeping."""
+        return min(self.num_directions, int((solution.eigenvalues > NOTHING * solution.eigenvalues[0]).sum()))
 
     def _extra(self, samples: tuple[Sample, ...], solution: RayleighSolution, rows: tuple[Agreement, ...]) -> dict[str, object]:
         """What a reader of the file may want to know besides: where the pictures are from, and options that were taken."""

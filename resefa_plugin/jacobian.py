@@ -44,19 +44,20 @@ class RegionJacobian:
         sample: where the derivative is taken.
         resolution: longer side of the box-averaged picture; None for min(256, the picture's).
         chunk_size: tangents per pass; None to choose from the memory that is free.
+        gram_room: bytes that may be kept beside the columns, to make `product` quick; None for a quarter of those free.
 
     Raises:
         ResefaError: the resolution does not divide the picture.
     """
 
     def __init__(self, hook: GeneratorHook, space: LatentSpace, sample: Sample, resolution: int | None = None,
-                 chunk_size: int | None = None):
+                 chunk_size: int | None = None, gram_room: int | None = None):
         self.hook, self.space, self.sample = hook, space, sample
         channels, height, width = hook.image_shape
         self.resolution = default_resolution(hook.image_shape) if resolution is None else resolution
         factor = pooling_factor(hook.image_shape, self.resolution)
         self.image_shape = (channels, height // factor, width // factor)
-        self.chunk_size = chunk_size
+        self.chunk_size, self.gram_room = chunk_size, gram_room
         self._push: Callable[[Tensor], Tensor] | None = None  # columns of J, once it is known which way
         self._pull: Callable[[Tensor], Tensor] | None = None  # rows of J, likewise
         self._reverse: ReverseMode | None = None  # autograd's graph of the picture
@@ -304,7 +305,7 @@ class RegionJacobian:
                 raise ResefaError(f'mask is {mask.dtype} {list(mask.shape)}, expected torch.bool {list(self.image_shape[1:])}')
             mask = mask.to(self.matrix.device)
         if self._grams is None:
-            self._grams = pixel_grams(self.matrix.unflatten(1, self.image_shape))
+            self._grams = pixel_grams(self.matrix.unflatten(1, self.image_shape), self.gram_room)
         return self._grams.product(mask)
 
     def gram(self, partition: RegionPartition) -> tuple[Tensor, Tensor]:

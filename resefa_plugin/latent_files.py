@@ -6,6 +6,7 @@ official networks, a single vector may be either.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import zipfile
@@ -19,6 +20,7 @@ from torch import Tensor
 from resefa_plugin.arrays import read_array, read_member, reading
 from resefa_plugin.checkpoints.torch_storage import read_torch_file
 from resefa_plugin.errors import DirectionsError
+from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
 
 TORCH_SUFFIXES = ('.pt', '.pth')
@@ -26,6 +28,8 @@ TORCH_SUFFIXES = ('.pt', '.pth')
 UNSAID_KEYS = ('latent', 'latents', 'latent_in', 'latent_code')
 KEYS = ('w', 'z', *UNSAID_KEYS)
 BARE = 'array'
+# Float32 rounding of a mapping network on another device, relative to its largest output.
+SAME_W = 1e-3
 
 
 @dataclass(frozen=True)
@@ -154,3 +158,24 @@ def _as_z(array: Tensor, hook: StyleBasedHook) -> Tensor:
     if z.ndim != 2 or z.shape[1] != hook.z_dim:
         raise DirectionsError(f'z of shape {list(array.shape)} does not fit {hook.name}: expected [1, {hook.z_dim}]')
     return z
+
+
+def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor | None = None, truncation_psi: float = 1.0,
+                truncation_cutoff: int | None = None) -> tuple[Sample, str]:
+    """The sample of a latent in a file, and a sentence that says what it was taken for.
+
+    A z is mapped with the class and the truncation. A w is taken as it is; a z beside it is kept if it maps to it.
+    """
+    if latent.ws is None:
+        sample = hook.sample_from_z(latent.z, name, truncation_psi, truncation_cutoff, c)
+        return sample, f'{latent}, mapped to w with truncation {truncation_psi:g}'
+    sample = dataclasses.replace(hook.sample_from_ws(latent.ws, name), c=c)
+    if latent.z is None:
+        return sample, f'{latent}'
+    if not hook.c_dim or c is not None:
+        mapped = hook.sample_from_z(latent.z, name, truncation_psi, truncation_cutoff, c)
+        ws = sample.latents['ws']
+        if torch.allclose(mapped.latents['ws'], ws, rtol=0, atol=SAME_W * float(ws.abs().max())):
+            return (dataclasses.replace(mapped, latents={'z': mapped.latents['z'], 'ws': ws}),
+                    f'{latent}, and the z that they are mapped from')
+    return sample, f'{latent}; the z beside them is left aside, as it is not mapped to them with this class and truncation'

@@ -14,19 +14,31 @@ SHARE = 0.25  # of the free memory that tiles may take
 LARGEST_CANCELLATION = 1e6  # sum of what is added and subtracted over what remains: leaves 1e-10 of float64
 
 
-def pixel_grams(pixels: Tensor) -> DirectGrams | TileGrams:
+def pixel_grams(pixels: Tensor, room: int | None = None) -> DirectGrams | TileGrams:
     """The quickest way there is memory for: tiles in main memory, else directly, which a GPU does about as quickly.
 
     Args:
         pixels: `[d, C, h, w]` float32, the columns of a Jacobian as pictures. Not copied.
+        room: bytes that sums over tiles may take; None for a quarter of those that are free.
     """
-    d, _, height, width = pixels.shape
     if pixels.device.type == 'cpu':
-        for side in SIDES:
-            tiles = -(-width // side) * -(-height // side)
-            if 8 * d * d * tiles <= SHARE * available_bytes(pixels.device):
-                return TileGrams(pixels, side)
+        side, _ = choose_side(pixels.shape, SHARE * available_bytes(pixels.device) if room is None else room)
+        if side is not None:
+            return TileGrams(pixels, side)
     return DirectGrams(pixels)
+
+
+def choose_side(shape: tuple[int, ...], room: float) -> tuple[int | None, int]:
+    """The smallest side of tiles whose sums for pictures `[d, C, h, w]` fit into `room` bytes, and how many they take.
+
+    None, and the bytes of J^T J, where none fits.
+    """
+    d, _, height, width = shape
+    for side in SIDES:
+        needed = 8 * d * d * -(-width // side) * -(-height // side)
+        if needed <= room:
+            return side, needed
+    return None, 8 * d * d
 
 
 class DirectGrams:

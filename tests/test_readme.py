@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import re
 import shlex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,6 +48,9 @@ def folder(tmp_path, monkeypatch):
         '    weight = torch.randn(8, 3 * 16 * 16, generator=torch.Generator().manual_seed(0))\n'
         '    return FunctionHook(lambda z: torch.tanh(z @ weight).unflatten(1, (3, 16, 16)), z_dim=8, device=device)\n')
     write_checkout(tmp_path / 'stylegan2-ada-pytorch', 'stylegan2-ada-pytorch')
+    served = SimpleNamespace(launch=lambda **options: None)  # a server would not return
+    monkeypatch.setattr('resefa_plugin.scripts.studio.build_page', lambda studio: served)
+    monkeypatch.setattr('resefa_plugin.scripts.studio.launch_options', dict)
     monkeypatch.chdir(tmp_path)
 
 

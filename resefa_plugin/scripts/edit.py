@@ -10,22 +10,25 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from resefa_plugin import DirectionSet, pictures
+from resefa_plugin import pictures
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.background import BackgroundKeeper
 from resefa_plugin.comparison import keep, outside_summary
 from resefa_plugin.editing import render_edits
 from resefa_plugin.files import replacing
+from resefa_plugin.regions import RegionPartition
 from resefa_plugin.scripts import options, sampling
+from resefa_plugin.scripts.moves import common_space, make_moves
 
 
 @click.command()
 @options.network_options
 @sampling.samples_options
-@click.option('--directions', metavar='FILE', required=True, type=click.Path(dir_okay=False, path_type=pathlib.Path),
-              help='Directions file that factorize wrote')
-@click.option('--index', metavar='INT', type=click.IntRange(min=1), default=1, show_default=True, help='Which direction, 1 is the best')
-@click.option('--strength', metavar='LOW,HIGH', callback=options.strength_callback, default='-3,3', show_default=True,
+@click.option('--directions', metavar='FILE', required=True, multiple=True, type=click.Path(dir_okay=False, path_type=pathlib.Path),
+              help='Directions file that factorize wrote; repeat it, --index or --strength to move along several directions at once')
+@click.option('--index', metavar='INT', multiple=True, type=click.IntRange(min=1), default=[1], show_default=True,
+              help='Which direction, 1 is the best')
+@click.option('--strength', metavar='LOW,HIGH', multiple=True, callback=options.strengths_callback, default=['-3,3'], show_default=True,
               help='From and to (one number: from its negative to it); 1 changes the region by an RMS of 0.1 on the [-1, 1] scale')
 @click.option('--alpha', is_flag=True, help='--strength is the length of the step in latent space instead')
 @click.option('--steps', metavar='INT', type=click.IntRange(min=1, max=1000), default=7, show_default=True, help='Number of pictures per sample')
@@ -52,44 +55,60 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
         --strength=-1.5,1.5 --steps=5 --outdir=edits
 
     \b
+    # Two directions at once, one picture
+    resefa edit --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --directions=out/seed0000-mouth.npz \\
+        --index=1 --strength=2,2 --index=3 --strength=-1,-1 --steps=1 --outdir=edits
+
+    \b
     # The face outside the mouth stays still: a minute or two more per sample
     resefa edit --network=mobilestylegan-ffhq --seeds=1 --trunc=0.7 --directions=out/seed0000-mouth.npz --keep-background \\
         --outdir=still
     """
     keep_large_blocks()
-    direction_set = DirectionSet.load(directions)
-    if index > len(direction_set):
-        raise click.BadParameter(f'{directions} has directions 1 to {len(direction_set)}', param_hint='--index')
+    moves = make_moves(directions, index, strength)
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
-    space = direction_set.check_fits(hook)
+    space = common_space(moves, hook)
     samples = sampling.make_samples(hook, **which)
     sampling.refuse_truncation(samples)
     options.write_options(outdir, hook, click.get_current_context().params)
 
-    strengths = np.linspace(*strength, steps) if steps > 1 else np.array([strength[1]])
-    factor = 1 / direction_set.step[index - 1] if alpha else 1.0
     rows, names = [], [f'{i:02d}' for i in range(steps)]
-    straight = [torch.from_numpy(direction_set.offset(index - 1, s * factor)) for s in strengths]
+    straight = [torch.from_numpy(offset) for offset in sum(move.offsets(steps, alpha) for move in moves)]
     with tqdm(total=len(samples) * steps, desc='edits', unit='picture', dynamic_ncols=True) as bar:
         for sample in samples:
             rows.append([])
             offsets = straight
             if keep_background:
-                keeper = BackgroundKeeper.of_directions(hook, space, sample, direction_set, keep_background)
-                path = keep(keeper, direction_set.offset(index - 1, 1.0), strengths * factor, f'{sample.name}: background')
-                offsets = path.offsets
-                bar.write(f'{sample.name}: {outside_summary(path)}')
+                offsets = _kept(hook, space, sample, moves, straight, alpha, keep_background, bar.write)
             for name, offset in zip(names, offsets):
                 image = Image.fromarray(pictures.to_uint8(render_edits(space, sample, offset[None]))[0])
                 pictures.save_png(image, outdir / f'{sample.name}-{name}.png')
                 _save_latents(outdir / f'{sample.name}-{name}.npz', space, sample, offset)
                 rows[-1].append(pictures.thumbnail(image, 512))
                 bar.update()
-    captions = pictures.strength_captions(strengths)
-    grid = pictures.contact_sheet(rows, [sample.name for sample in samples], captions,
-                                  f'{direction_set.metadata.region} {index}')
+    captions = [', '.join(of_step) for of_step in zip(*(pictures.strength_captions(move.strengths(steps)) for move in moves))]
+    title = ' + '.join(f'{move.directions.metadata.region} {move.index}' for move in moves)
+    grid = pictures.contact_sheet(rows, [sample.name for sample in samples], captions, title)
     pictures.save_png(grid, outdir / 'grid.png')
     click.echo(outdir / 'grid.png')
+
+
+def _kept(hook, space, sample, moves, straight, alpha, corrections, write) -> list[torch.Tensor]:
+    """The offsets with the background of all moves kept, and a word on what it gained."""
+    sets, regions = [move.directions for move in moves], dict.fromkeys(move.directions.metadata.region for move in moves)
+    region = RegionPartition(np.any([directions.mask for directions in sets], axis=0), '_and_'.join(regions)[:64])
+    keeper = BackgroundKeeper(hook, space, sample, region, resolution=min(directions.metadata.resolution for directions in sets),
+                              corrections=corrections)
+    title = f'{sample.name}: background'
+    if len(moves) > 1:  # not on a line through the sample: each picture by itself
+        paths = [keep(keeper, offset.numpy(), [1.0], title) for offset in straight]
+    else:
+        move, = moves
+        factor = 1 / move.directions.step[move.index - 1] if alpha else 1.0
+        paths = [keep(keeper, move.directions.offset(move.index - 1, 1.0), move.strengths(len(straight)) * factor, title)]
+    for path in paths:
+        write(f'{sample.name}: {outside_summary(path)}')
+    return [offset for path in paths for offset in path.offsets]
 
 
 def _save_latents(path, space, sample, offset):

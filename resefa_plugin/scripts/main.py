@@ -12,6 +12,7 @@ from resefa_plugin.scripts.export import export
 from resefa_plugin.scripts.factorize import factorize
 from resefa_plugin.scripts.info import info
 from resefa_plugin.scripts.install import install
+from resefa_plugin.scripts.studio import studio
 
 
 @click.group(context_settings={'help_option_names': ['-h', '--help']})
@@ -20,7 +21,7 @@ def main():
     """Find directions of a GAN's latent space that change one region of a picture and leave the rest alone."""
 
 
-for command in (factorize, edit, evaluate, export, info, install, doctor):
+for command in (factorize, edit, studio, evaluate, export, info, install, doctor):
     main.add_command(command)
 
 

@@ -45,8 +45,12 @@ def layers_callback(ctx: click.Context, param: click.Parameter, value: str | Non
     return None if value is None else tuple(sorted(set(parse_ranges(value, 'layers'))))
 
 
-def strength_callback(ctx: click.Context, param: click.Parameter, value: str) -> tuple[float, float]:
+def strengths_callback(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
     """click callback of `--strength`: `'-3,3'` -> `(-3.0, 3.0)`; one number means from its negative to it."""
+    return tuple(map(_strength, values))
+
+
+def _strength(value: str) -> tuple[float, float]:
     try:
         numbers = [float(part) for part in value.split(',')]
         if len(numbers) > 2 or not all(math.isfinite(number) for number in numbers):
@@ -178,4 +182,4 @@ def write_options(outdir: pathlib.Path, hook: GeneratorHook, options: dict) -> d
 
 
 def _plain(value):
-    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, (pathlib.Path, torch.device)) else value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else str(value) if isinstance(value, (pathlib.Path, torch.device)) else value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 from itertools import count, islice
 
@@ -12,11 +11,8 @@ import torch
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
-from resefa_plugin.latent_files import FileLatent, read_latents
+from resefa_plugin.latent_files import FileLatent, make_sample, read_latents
 from resefa_plugin.scripts import options
-
-# Float32 rounding of a mapping network on another device, relative to its largest output.
-SAME_W = 1e-3
 
 
 def samples_options(command):
@@ -52,24 +48,10 @@ def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: path
             for i, latent in enumerate(read_latents(projected_w, hook))]
 
 
-def _sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: torch.Tensor | None,
-            truncation_psi: float, truncation_cutoff: int | None) -> Sample:
+def _sample(hook: StyleBasedHook, latent: FileLatent, name: str, *which) -> Sample:
     """The sample of a latent in a file; says which space it was taken for."""
-    if latent.ws is None:
-        click.echo(f'{name}: {latent}, mapped to w with truncation {truncation_psi:g}', err=True)
-        return hook.sample_from_z(latent.z, name, truncation_psi, truncation_cutoff, c)
-    sample = dataclasses.replace(hook.sample_from_ws(latent.ws, name), c=c)
-    if latent.z is None:
-        click.echo(f'{name}: {latent}', err=True)
-        return sample
-    if not hook.c_dim or c is not None:
-        mapped = hook.sample_from_z(latent.z, name, truncation_psi, truncation_cutoff, c)
-        ws = sample.latents['ws']
-        if torch.allclose(mapped.latents['ws'], ws, rtol=0, atol=SAME_W * float(ws.abs().max())):
-            click.echo(f'{name}: {latent}, and the z that they are mapped from', err=True)
-            return dataclasses.replace(mapped, latents={'z': mapped.latents['z'], 'ws': ws})
-    click.echo(f'{name}: {latent}; the z beside them is left aside, as it is not mapped to them with this class and '
-               'truncation', err=True)
+    sample, note = make_sample(hook, latent, name, *which)
+    click.echo(f'{name}: {note}', err=True)
     return sample
 
 

@@ -1,0 +1,74 @@
+"""Open the studio in the browser."""
+
+from __future__ import annotations
+
+import pathlib
+import signal
+
+import click
+
+from resefa_plugin.allocator import keep_large_blocks
+from resefa_plugin.scripts import options
+from resefa_plugin.studio.actions import Studio
+from resefa_plugin.studio.page import build_page, launch_options
+from resefa_plugin.studio.sources import Source
+
+
+@click.command()
+@options.network_options
+@click.option('--seed', metavar='INT', type=click.IntRange(min=0, max=2 ** 32 - 1), default=0, show_default=True,
+              help='Sample to begin with')
+@click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=float, default=0.7, show_default=True,
+              help='Truncation psi to begin with')
+@click.option('--class', 'label', metavar='CLASS', default='', help='Class to begin with, for a conditional network')
+@click.option('--resolution', metavar='INT', type=click.IntRange(min=1),
+              help="Longer side of the differentiated picture  [default: 256 or the picture's]")
+@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1, max=20), default=5, show_default=True,
+              help='Sliders per region')
+@click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
+              help='Keep Jacobians there, and find them again')
+@click.option('--memory', metavar='GB', type=click.FloatRange(min=0.01), default=4, show_default=True,
+              help='Memory for Jacobians; the oldest go first')
+@click.option('--outdir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
+              help='Also keep there what is saved  [default: only the browser gets it]')
+@click.option('--port', metavar='INT', type=click.IntRange(min=0, max=65535),
+              help='Port on 127.0.0.1  [default: the first free one from 7860]')
+@click.option('--share', is_flag=True, help='PUBLISH the page under a link of gradio.live, for a notebook on another machine')
+@click.option('--no-browser', is_flag=True, help='Only print the address')
+@options.device_option
+@options.user_errors
+def studio(network, function, noise_mode, repo, trust_pickle, seed, truncation_psi, label, resolution, num_directions,
+           jacobian_dir, memory, outdir, port, share, no_browser, device):
+    """Open the studio in the browser: draw a region on a sample, move sliders that change it. Needs the extra 'ui'.
+
+    It listens on this machine only (127.0.0.1). Ctrl-C ends it.
+
+    Examples:
+
+    \b
+    resefa studio --network=mobilestylegan-ffhq
+
+    \b
+    # Jacobians are kept for the next time
+    resefa studio --network=mobilestylegan-ffhq --jacobian-dir=jacobians --seed=3
+    """
+    keep_large_blocks()
+    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
+    flags = [f'--network={network}' if network is not None else f'--hook={function}']
+    flags += [f'--repo={repo}'] if repo else []
+    flags += ['--trust-pickle'] if trust_pickle else []
+    flags += [f'--noise-mode={noise_mode}'] if noise_mode != 'const' else []
+    session_options = {'resolution': resolution, 'num_directions': num_directions, 'jacobian_dir': jacobian_dir,
+                       'source': Source(seed, truncation_psi, label=label)}
+    shared = Studio(hook, flags, memory=int(memory * 1e9), outdir=outdir, session_options=session_options)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: temporary files go
+    try:
+        page = build_page(shared)
+        page.launch(server_name='127.0.0.1', server_port=port, share=share, inbrowser=not no_browser, **launch_options())
+    finally:
+        shared.close()
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == '__main__':
+    studio()

@@ -1,0 +1,236 @@
+// Regions as masks at the picture's own resolution, drawn with a box, a brush and an eraser. What the overlay shows is
+// exactly what is sent: every mask pixel is fully in or fully out.
+function makePicker(canvas, width, height, changed) {
+  const regions = new Map();  // name -> {mask: canvas, protect, empty}
+  let active = null, tool = 'box', radius = 0.04, filled = true, visible = true, drag = null;
+  const colours = {change: '0, 98, 155', protect: '176, 92, 0'};
+
+  function layer(w, h) {
+    const made = document.createElement('canvas');
+    made.width = w;
+    made.height = h;
+    return made;
+  }
+
+  function add(name, protect) {
+    regions.set(name, {mask: layer(width, height), protect, empty: true});
+    active = name;
+    draw();
+  }
+
+  function current() {
+    return active === null ? null : regions.get(active);
+  }
+
+  // The brush is smooth at its rim; half of a pixel decides.
+  function harden(region) {
+    const context = region.mask.getContext('2d', {willReadFrequently: true});
+    const pixels = context.getImageData(0, 0, width, height), data = pixels.data;
+    region.empty = true;
+    for (let i = 3; i < data.length; i += 4) {
+      data[i] = data[i] >= 128 ? 255 : 0;
+      if (data[i]) region.empty = false;
+    }
+    context.putImageData(pixels, 0, 0);
+  }
+
+  // White on black, as the server reads masks.
+  function url(name) {
+    const flat = layer(width, height), context = flat.getContext('2d'), white = layer(width, height), paint = white.getContext('2d');
+    paint.drawImage(regions.get(name).mask, 0, 0);
+    paint.globalCompositeOperation = 'source-in';
+    paint.fillStyle = '#fff';
+    paint.fillRect(0, 0, width, height);
+    context.fillStyle = '#000';
+    context.fillRect(0, 0, width, height);
+    context.drawImage(white, 0, 0);
+    return flat.toDataURL('image/png');
+  }
+
+  async function setUrl(name, source) {
+    const image = new Image();
+    image.src = source;
+    await image.decode();
+    const region = regions.get(name), context = region.mask.getContext('2d', {willReadFrequently: true});
+    context.clearRect(0, 0, width, height);
+    context.drawImage(image, 0, 0, width, height);
+    const pixels = context.getImageData(0, 0, width, height), data = pixels.data;
+    for (let i = 0; i < data.length; i += 4) data[i + 3] = data[i] >= 128 ? 255 : 0;
+    context.putImageData(pixels, 0, 0);
+    harden(region);
+    draw();
+  }
+
+  function setBox(name, box, keep) {
+    const region = regions.get(name), context = region.mask.getContext('2d', {willReadFrequently: true});
+    if (!keep) context.clearRect(0, 0, width, height);
+    context.fillStyle = '#000';
+    context.fillRect(...box);
+    harden(region);
+    draw();
+  }
+
+  function clear(name) {
+    const region = regions.get(name);
+    region.mask.getContext('2d').clearRect(0, 0, width, height);
+    region.empty = true;
+    draw();
+  }
+
+  // What is used of a region: its pixels but the protected ones.
+  function used(name, w, h) {
+    const made = layer(w, h), context = made.getContext('2d'), region = regions.get(name);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(region.mask, 0, 0, w, h);
+    if (!region.protect) {
+      context.globalCompositeOperation = 'destination-out';
+      for (const other of regions.values()) if (other.protect) context.drawImage(other.mask, 0, 0, w, h);
+    }
+    return made;
+  }
+
+  function tinted(mask, colour) {
+    const made = layer(mask.width, mask.height), context = made.getContext('2d');
+    context.drawImage(mask, 0, 0);
+    context.globalCompositeOperation = 'source-in';
+    context.fillStyle = colour;
+    context.fillRect(0, 0, made.width, made.height);
+    return made;
+  }
+
+  function outline(mask, colour, thickness) {
+    const made = layer(mask.width, mask.height), context = made.getContext('2d'), stamp = tinted(mask, colour);
+    for (let turn = 0; turn < 12; turn++) {
+      const angle = turn * Math.PI / 6;
+      context.drawImage(stamp, thickness * Math.cos(angle), thickness * Math.sin(angle));
+    }
+    context.globalCompositeOperation = 'destination-out';
+    context.drawImage(mask, 0, 0);
+    return made;
+  }
+
+  function hatched(mask, colour) {
+    const made = layer(mask.width, mask.height), context = made.getContext('2d');
+    context.fillStyle = `rgba(${colour}, .25)`;
+    context.fillRect(0, 0, made.width, made.height);
+    context.strokeStyle = `rgb(${colour})`;
+    context.lineWidth = 2 * devicePixelRatio;
+    for (let x = -made.height; x < made.width; x += 10 * devicePixelRatio) {
+      context.beginPath();
+      context.moveTo(x, made.height);
+      context.lineTo(x + made.height, 0);
+      context.stroke();
+    }
+    context.globalCompositeOperation = 'destination-in';
+    context.drawImage(mask, 0, 0);
+    return made;
+  }
+
+  function draw() {
+    const w = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio)), h = Math.max(1, Math.round(canvas.clientHeight * devicePixelRatio));
+    if (canvas.width !== w) canvas.width = w;
+    if (canvas.height !== h) canvas.height = h;
+    const context = canvas.getContext('2d');
+    context.clearRect(0, 0, w, h);
+    if (!visible) return;
+    for (const [name, region] of regions) {
+      if (region.empty) continue;
+      const mask = used(name, w, h), own = name === active, colour = colours[region.protect ? 'protect' : 'change'];
+      if (region.protect) {
+        context.globalAlpha = filled || !own ? 0.7 : 0.35;
+        context.drawImage(hatched(mask, colour), 0, 0);
+      } else if (own && filled) {
+        context.globalAlpha = 0.22;
+        context.drawImage(tinted(mask, `rgb(${colour})`), 0, 0);
+      }
+      context.globalAlpha = own ? 1 : 0.6;
+      context.drawImage(outline(mask, 'rgba(20, 24, 28, .9)', 2.5 * devicePixelRatio), 0, 0);
+      context.drawImage(outline(mask, own ? '#fff' : 'rgba(255, 255, 255, .7)', 1.3 * devicePixelRatio), 0, 0);
+      context.globalAlpha = 1;
+    }
+    if (drag && drag.box) {
+      const [x, y, bw, bh] = drag.box.map((value, i) => value * (i % 2 ? h / height : w / width));
+      context.strokeStyle = '#fff';
+      context.lineWidth = 2 * devicePixelRatio;
+      context.setLineDash([6 * devicePixelRatio, 4 * devicePixelRatio]);
+      context.strokeRect(x, y, bw, bh);
+      context.setLineDash([]);
+    }
+  }
+
+  function at(event) {
+    const rectangle = canvas.getBoundingClientRect();
+    const clamp = (value, top) => Math.min(top, Math.max(0, value));
+    return [clamp((event.clientX - rectangle.left) / rectangle.width * width, width),
+            clamp((event.clientY - rectangle.top) / rectangle.height * height, height)];
+  }
+
+  function stroke(from, to) {
+    const region = current(), context = region.mask.getContext('2d', {willReadFrequently: true});
+    context.globalCompositeOperation = tool === 'eraser' ? 'destination-out' : 'source-over';
+    context.lineCap = context.lineJoin = 'round';
+    context.strokeStyle = '#000';
+    context.lineWidth = 2 * radius * Math.max(width, height);
+    context.beginPath();
+    context.moveTo(...from);
+    context.lineTo(to[0] + 1e-3, to[1]);
+    context.stroke();
+    context.globalCompositeOperation = 'source-over';
+    region.empty = false;
+    draw();
+  }
+
+  function boxOf(from, to) {
+    const left = Math.floor(Math.min(from[0], to[0])), top = Math.floor(Math.min(from[1], to[1]));
+    const right = Math.ceil(Math.max(from[0], to[0])), bottom = Math.ceil(Math.max(from[1], to[1]));
+    return [left, top, right - left, bottom - top];
+  }
+
+  canvas.addEventListener('pointerdown', event => {
+    if (event.button) return;
+    if (active === null) changed('need', null);
+    canvas.setPointerCapture(event.pointerId);
+    drag = {from: at(event), last: at(event), add: event.shiftKey, box: null};
+    if (tool !== 'box') stroke(drag.last, drag.last);
+    event.preventDefault();
+    canvas.focus({preventScroll: true});
+  });
+  canvas.addEventListener('pointermove', event => {
+    if (!drag) return;
+    const to = at(event);
+    if (tool === 'box') drag.box = boxOf(drag.from, to);
+    else stroke(drag.last, to);
+    drag.last = to;
+    draw();
+  });
+  canvas.addEventListener('pointerup', () => {
+    if (!drag) return;
+    const done = drag;
+    drag = null;
+    if (tool === 'box') {
+      if (!done.box || done.box[2] < 1 || done.box[3] < 1) return draw();
+      setBox(active, done.box, done.add);
+    } else harden(current());
+    draw();
+    changed('drawn', active);
+  });
+  canvas.addEventListener('pointercancel', () => { drag = null; draw(); });
+  new ResizeObserver(draw).observe(canvas);
+
+  return {
+    regions, add, url, setUrl, setBox, clear, draw,
+    get active() { return active; },
+    set active(name) { active = name; draw(); },
+    set tool(name) { tool = name; },
+    set radius(value) { radius = value; },
+    set filled(value) { filled = value; draw(); },
+    set visible(value) { visible = value; draw(); },
+    remove(name) { regions.delete(name); if (active === name) active = [...regions.keys()].pop() ?? null; draw(); },
+    rename(name, to) {
+      const entries = [...regions].map(([key, value]) => [key === name ? to : key, value]);
+      regions.clear();
+      for (const [key, value] of entries) regions.set(key, value);
+      if (active === name) active = to;
+    },
+  };
+}

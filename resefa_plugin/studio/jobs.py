@@ -1,0 +1,221 @@
+"""One heavy job at a time, in the order of arrival, each with a progress that can be cancelled."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from resefa_plugin.errors import ResefaError
+
+QUEUED, RUNNING, DONE, FAILED, CANCELLED = 'queued', 'running', 'done', 'failed', 'cancelled'
+MAX_WAITING = 24  # jobs of one owner: two for each of twelve regions
+COURTESY = 0.5  # seconds between two moves of one slider, and some
+WARM_UP = 1.0  # seconds of work before an estimate of the rest is worth showing
+
+
+_numbers = itertools.count(1)
+
+
+class Cancelled(Exception):
+    """Raised out of a job's own `report` when the job was cancelled."""
+
+
+class Job:
+    """A piece of work in the queue.
+
+    Attributes:
+        number: by which it is named.
+        owner: whose it is: all jobs of an owner can be cancelled at once.
+        title: what it does, for people.
+        urgent: runs as soon as the running job reports; for what takes seconds.
+        state: 'queued', 'running', 'done', 'failed' or 'cancelled'.
+        done, total: of its progress; total is 0 until it has reported.
+        error: what a failed job raised.
+        result: what a finished job returned.
+    """
+
+    def __init__(self, queue: JobQueue, owner: str, title: str, work: Callable[[Job], Any], urgent: bool):
+        self.number = next(_numbers)
+        self.owner, self.title, self.urgent = owner, title, urgent
+        self.state, self.done, self.total = QUEUED, 0, 0
+        self.error: BaseException | None = None
+        self.result: Any = None
+        self._queue, self._work = queue, work
+        self._cancel, self._finished = threading.Event(), threading.Event()
+        self._first: tuple[float, int] | None = None  # when it had first done something, and how much
+        self._spent = self._away = 0.0  # seconds from the first report to the last, and those of urgent jobs among them
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is done, failed or cancelled."""
+        return self._finished.is_set()
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether it was cancelled, though it may not have ended yet."""
+        return self._cancel.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it is finished; returns whether it is."""
+        return self._finished.wait(timeout)
+
+    def cancel(self) -> None:
+        """Takes it out of the queue, or makes its next `report` raise."""
+        self._cancel.set()
+        self._queue.discard(self)
+
+    def report(self, done: int, total: int) -> None:
+        """Called by the work itself: notes the progress, and lets urgent jobs go first. Raises Cancelled."""
+        self.done, self.total, now = done, total, time.monotonic()
+        if self._first is None or not self._first[1]:  # what comes before the first step is no measure of the others
+            self._first, self._away = (now, done), 0.0
+        self._spent = now - self._first[0] - self._away
+        self.breathe()
+
+    def breathe(self) -> None:
+        """Called by the work where it can pause: lets sliders and urgent jobs go first. Raises Cancelled."""
+        start = time.monotonic()
+        self._cancel.wait(self._queue.courtesy(self))
+        if self._cancel.is_set():
+            raise Cancelled(self.title)
+        self._queue.run_urgent(self)
+        self._away += time.monotonic() - start
+
+    def remaining(self) -> float | None:
+        """Seconds that are left, by the pace since its first step; None while that is not known."""
+        if self._first is None or self.finished:
+            return None
+        _, before = self._first
+        if self.done <= before or self._spent < WARM_UP:
+            return None
+        return self._spent / (self.done - before) * (self.total - self.done)
+
+    def run(self) -> None:
+        """Does the work; called by the queue."""
+        self.state = RUNNING
+        try:
+            self.result = self._work(self)
+            self.state = DONE
+        except Cancelled:
+            self.state = CANCELLED
+        except Exception as error:  # whatever it is, the queue goes on, and the page says it
+            self.state, self.error = FAILED, error
+        finally:
+            self._finished.set()
+
+    def drop(self) -> None:
+        """Ends it before it has begun; called by the queue."""
+        self.state = CANCELLED
+        self._finished.set()
+
+
+class JobQueue:
+    """Runs jobs in one thread, one at a time. An urgent job interrupts one that is not, at its next report.
+
+    Two threads that differentiate at once would take the memory of two and be no faster.
+    """
+
+    def __init__(self):
+        self._lock = threading.Condition()
+        self._waiting: list[Job] = []
+        self._running: list[Job] = []  # the interrupted one first
+        self._closed, self._touched = False, -COURTESY
+        self._thread = threading.Thread(target=self._loop, name='resefa-studio-jobs', daemon=True)
+        self._thread.start()
+
+    def touch(self) -> None:
+        """Somebody moves a slider: the running job pauses at its next breath, so that the picture follows."""
+        self._touched = time.monotonic()
+
+    def courtesy(self, job: Job) -> float:
+        """Seconds that a job should wait now."""
+        return 0.0 if job.urgent else max(0.0, COURTESY - (time.monotonic() - self._touched))
+
+    def submit(self, owner: str, title: str, work: Callable[[Job], Any], urgent: bool = False) -> Job:
+        """Queues a job; `work` gets the job, and should call its `report` often.
+
+        Raises ResefaError if the owner has too many jobs waiting, or the queue is closed.
+        """
+        job = Job(self, owner, title, work, urgent)
+        with self._lock:
+            if self._closed:
+                raise ResefaError('the studio is shutting down')
+            if sum(other.owner == owner for other in self._waiting) >= MAX_WAITING:
+                raise ResefaError('too many jobs of this page are waiting: wait for one, or cancel one')
+            self._waiting.append(job)
+            self._lock.notify()
+        return job
+
+    def ahead(self, job: Job) -> int:
+        """How many jobs are before it: those that run and those that will run first. 0 once it runs."""
+        with self._lock:
+            if job not in self._waiting:
+                return 0
+            order = sorted(self._waiting, key=lambda other: not other.urgent)
+            running = [other for other in self._running if other.urgent >= job.urgent]
+            return order.index(job) + len(running)
+
+    def discard(self, job: Job) -> None:
+        """Drops a job that has not begun."""
+        with self._lock:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.drop()
+
+    def jobs(self, owner: str) -> list[Job]:
+        """The jobs of an owner that run or wait, in the order in which they began or will begin."""
+        with self._lock:
+            return [job for job in self._running + self._waiting if job.owner == owner]
+
+    def cancel_owner(self, owner: str) -> None:
+        """Cancels every job of an owner."""
+        for job in self.jobs(owner):
+            job.cancel()
+
+    def run_urgent(self, interrupted: Job) -> None:
+        """Runs the urgent jobs that wait, within the thread of a running job that is not urgent itself."""
+        while not interrupted.urgent:
+            job = self._take(urgent_only=True)
+            if job is None:
+                return
+            self._run(job)
+
+    def close(self) -> None:
+        """Cancels everything and ends the thread."""
+        with self._lock:
+            self._closed = True
+            jobs = self._running + self._waiting
+            self._lock.notify()
+        for job in jobs:
+            job.cancel()
+        self._thread.join()
+
+    def _take(self, urgent_only: bool) -> Job | None:
+        with self._lock:
+            chosen = next((job for job in self._waiting if job.urgent), None)
+            if chosen is None and not urgent_only and self._waiting:
+                chosen = self._waiting[0]
+            if chosen is not None:
+                self._waiting.remove(chosen)
+                self._running.append(chosen)
+            return chosen
+
+    def _run(self, job: Job) -> None:
+        try:
+            job.run()
+        finally:
+            with self._lock:
+                self._running.remove(job)
+
+    def _loop(self) -> None:
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: self._waiting or self._closed)
+                if self._closed:
+                    return
+            job = self._take(urgent_only=False)
+            if job is not None:
+                self._run(job)

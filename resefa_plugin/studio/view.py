@@ -1,0 +1,98 @@
+"""What the page is told about a session: plain values and data URLs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from resefa_plugin import pictures
+from resefa_plugin.errors import RegionError
+from resefa_plugin.hooks.base import GeneratorHook
+from resefa_plugin.region_presets import BIGGAN_PRESETS, FACE_PRESETS
+from resefa_plugin.regions import RegionPartition
+from resefa_plugin.studio.desk import Desk
+from resefa_plugin.studio.findings import END_STRENGTH, Finding
+from resefa_plugin.studio.session import Session
+from resefa_plugin.studio.state import State
+
+
+def jpeg_url(image: Image.Image | bytes) -> str:
+    """A picture as a data URL; JPEG, which is five times faster than PNG."""
+    data = image if isinstance(image, bytes) else pictures.jpeg_bytes(image)
+    return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
+
+
+def mask_url(mask: np.ndarray) -> str:
+    """A mask as the data URL of a one-bit PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, 'PNG')
+    return 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()
+
+
+def network_view(hook: GeneratorHook, session: Session) -> dict[str, Any]:
+    """What does not change: the network, its spaces, and the preset regions as boxes in pixels."""
+    height, width = hook.image_shape[1:]
+    return {
+        'name': hook.name, 'licence': hook.licence, 'width': width, 'height': height, 'classes': hook.c_dim,
+        'spaces': [{'name': name, 'layers': hook.layer_count(name)} for name in hook.space_names],
+        'preview': session.preview_resolution, 'end': END_STRENGTH,
+        'presets': {title: _boxes(presets, (height, width)) for title, presets in
+                    (('Aligned faces', FACE_PRESETS), ('Any picture', BIGGAN_PRESETS))},
+    }
+
+
+def _boxes(presets, image_size: tuple[int, int]) -> dict[str, list[int]]:
+    """`[x, y, width, height]` by name; those that are smaller than a pixel are left out."""
+    boxes = {}
+    for name in presets:
+        try:
+            rows, columns = np.nonzero(RegionPartition.from_preset(name, image_size).mask)
+        except RegionError:
+            continue
+        boxes[name] = [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1]
+    return boxes
+
+
+def status_view(desk: Desk) -> dict[str, Any]:
+    """What is under way: cheap, asked for several times a second."""
+    session = desk.session
+    messages = [desk.messages.popleft() for _ in range(len(desk.messages))]
+    return {
+        'version': session.version, 'ready': session.jacobian_key() in session.cache, 'direct': session.direct,
+        'waiting': desk.waiting, 'messages': messages,
+        'jobs': [{'number': job.number, 'title': job.title, 'state': job.state, 'ahead': desk.queue.ahead(job),
+                  'done': job.done, 'total': job.total, 'remaining': job.remaining()}
+                 for job in desk.jobs() if not job.cancelling],
+    }
+
+
+def state_view(session: Session, masks: bool = False) -> dict[str, Any]:
+    """What the page shows; `masks` adds the drawings, which the page mostly knows better."""
+    state = session.state
+    regions = [{'name': name, 'protect': region.protect, 'area': float(region.mask.mean()),
+                **({'mask': mask_url(region.mask)} if masks else {})} for name, region in state.regions.items()]
+    return {
+        'version': session.version, 'undo': session.can_undo, 'keep': state.keep, 'space': state.space,
+        'layers': None if state.layers is None else list(state.layers),
+        'sample': {'name': state.sample.name, 'seed': state.source.seed, 'trunc': state.source.truncation_psi,
+                   'cutoff': state.source.truncation_cutoff, 'label': state.source.label, 'note': state.source.note},
+        'regions': regions,
+        'findings': {name: _finding(finding, state) for name, finding in state.findings.items()},
+        'strengths': [[name, index, strength] for (name, index), strength in state.strengths.items()],
+    }
+
+
+def _finding(finding: Finding, state: State) -> dict[str, Any]:
+    directions = finding.directions
+    protected = {name: region.mask for name, region in state.regions.items() if region.protect}
+    then = {protection.region.name: protection.region.mask for protection in finding.protect}
+    stale = then.keys() != protected.keys() or any((then[name] != protected[name]).any() for name in then)
+    levels = [[pictures.GREY_LEVELS * float(value) ** 0.5 for value in pair]
+              for pair in zip(directions.measured_inside, directions.measured_outside)]
+    return {'elsewhere': finding.sample.name if finding.sample.name != state.sample.name else '', 'stale': stale,
+            'measured': finding.measured, 'quick': finding.quick, 'levels': levels,
+            'ends': [[jpeg_url(low), jpeg_url(high)] for low, high in finding.ends]}

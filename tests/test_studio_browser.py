@@ -1,0 +1,295 @@
+"""The studio in a real browser, from the box to the file: Debian's chromium, driven by playwright."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import zipfile
+from base64 import b64decode
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from resefa_plugin import DirectionSet, FunctionHook
+from resefa_plugin.studio.actions import Studio
+
+pytestmark = pytest.mark.browser
+CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+SECOND = 1000  # milliseconds
+LONG = 60 * SECOND
+
+
+def spots(z: torch.Tensor) -> torch.Tensor:
+    """256 x 256: z[3 i : 3 i + 3] colours spot i of nine, each in a ninth of the picture."""
+    ys, xs = torch.meshgrid(torch.linspace(0, 3, 256), torch.linspace(0, 3, 256), indexing='ij')
+    pictures = torch.zeros(len(z), 3, 256, 256)
+    for spot in range(9):
+        row, column = divmod(spot, 3)
+        shape = torch.exp(-((ys - row - 0.5) ** 2 + (xs - column - 0.5) ** 2) / 0.03)
+        pictures = pictures + 0.4 * z[:, 3 * spot:3 * spot + 3, None, None] * shape
+    return torch.tanh(pictures)
+
+
+@pytest.fixture(scope='module')
+def browser():
+    sync_api = pytest.importorskip('playwright.sync_api', reason='needs playwright: pip install playwright')
+    pytest.importorskip('gradio', reason="needs the extra 'ui'")
+    if CHROMIUM is None:
+        pytest.skip('needs chromium: apt-get install chromium')
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox', '--disable-gpu'])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope='module')
+def address(browser):
+    from resefa_plugin.studio.page import build_page, launch_options
+
+    studio = Studio(FunctionHook(spots, 27, name='spots'), ['--hook=spots:spots'])
+    page = build_page(studio)
+    _, local, _ = page.launch(server_name='127.0.0.1', prevent_thread_lock=True, quiet=True, **launch_options())
+    yield local
+    page.close()
+    studio.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """A fresh page that is ready, and that neither fails nor asks anybody else for anything."""
+    context = browser.new_context(viewport={'width': 1280, 'height': 900}, accept_downloads=True)
+    page, troubles = context.new_page(), []
+    page.set_default_timeout(LONG)
+    page.on('pageerror', lambda error: troubles.append(str(error)))
+    page.on('console', lambda message: troubles.append(message.text) if message.type == 'error' else None)
+    page.on('request', lambda request: None if request.url.startswith((address, 'data:', f'blob:{address}')) else troubles.append(request.url))
+    page.goto(address)
+    page.wait_for_selector('.studio[data-ready=yes]')
+    yield page
+    context.close()
+    assert troubles == []
+
+
+def at(page, name):
+    return page.locator(f'[data-at="{name}"]')
+
+
+def do(page, name):
+    page.locator(f'[data-do="{name}"]').click()
+
+
+def pixels(page):
+    """The picture on the screen, float [256, 256, 3]."""
+    source = at(page, 'picture').get_attribute('src')
+    return np.asarray(Image.open(io.BytesIO(b64decode(source.partition(',')[2])))).astype(float)
+
+
+def drag(page, left, top, right, bottom, shift=False):
+    """A drag with the mouse over the picture, in fractions of it."""
+    box = at(page, 'overlay').bounding_box()
+    x, y = (lambda f: box['x'] + f * box['width']), (lambda f: box['y'] + f * box['height'])
+    if shift:
+        page.keyboard.down('Shift')
+    page.mouse.move(x(left), y(top))
+    page.mouse.down()
+    page.mouse.move(x((left + right) / 2), y((top + bottom) / 2))
+    page.mouse.move(x(right), y(bottom))
+    page.mouse.up()
+    if shift:
+        page.keyboard.up('Shift')
+    page.wait_for_function("document.querySelector('[data-do=factorize]').disabled === false")
+
+
+def find(page, count=3):
+    do(page, 'factorize')
+    page.wait_for_function(f"document.querySelectorAll('.directions li').length >= {count}")
+    page.wait_for_function("document.querySelectorAll('.end img[src]').length === 2 * document.querySelectorAll('.directions li').length")
+
+
+def wait_for_picture(page, before):
+    page.wait_for_function("before => document.querySelector('[data-at=picture]').src !== before", arg=before)
+
+
+def release(page, index, value):
+    """Moves a slider and waits for the full picture."""
+    before = at(page, 'picture').get_attribute('src')
+    page.locator('.directions input[type=range]').nth(index).fill(str(value))
+    wait_for_picture(page, before)
+
+
+MIDDLE = np.zeros((256, 256), bool)
+MIDDLE[85:171, 85:171] = True
+
+
+def test_box_directions_slider_download(page, tmp_path):
+    original = pixels(page)
+    drag(page, 1 / 3, 1 / 3, 2 / 3, 2 / 3)
+    find(page)
+    release(page, 0, 3)
+    change = pixels(page) - original
+    inside, outside = (np.sqrt(np.square(change[part]).mean()) for part in (MIDDLE, ~MIDDLE))
+    # Strength 3 is 3 x 12.75 grey levels to first order, and tanh gives less; outside there is the spot's rim, and JPEG.
+    assert inside > 20 and outside < 3
+
+    with page.expect_download() as download:
+        page.locator('[data-save=directions]').click()
+    assert download.value.suggested_filename == 'seed0000-region1.npz'
+    path = tmp_path / 'region1.npz'
+    download.value.save_as(path)
+    directions = DirectionSet.load(path)
+    drawn = np.argwhere(directions.mask)
+    # A mouse is on whole pixels of a screen on which the picture is larger: the box is right to a pixel of the picture.
+    assert np.abs(drawn.min(axis=0) - 85).max() <= 1 and np.abs(drawn.max(axis=0) - 170).max() <= 1
+    moved = FunctionHook(spots, 27).space('z').images(
+        FunctionHook(spots, 27).sample(0), torch.from_numpy(directions.offset(0, 3.0))[None])[0]
+    expected = (moved.permute(1, 2, 0).numpy() * 127.5 + 128).clip(0, 255)
+    assert np.abs(pixels(page) - expected).mean() < 3  # JPEG, and the step that is measured after the slider was moved
+
+    edited = at(page, 'picture').get_attribute('src')
+    do(page, 'undo')
+    wait_for_picture(page, edited)
+    assert np.abs(pixels(page) - original).max() == 0
+
+
+def test_compare_heat_map_and_two_directions(page):
+    drag(page, 1 / 3, 1 / 3, 2 / 3, 2 / 3)
+    find(page)
+    release(page, 0, 2)
+    release(page, 1, -2)
+    edited = at(page, 'picture').get_attribute('src')
+    held = page.locator('[data-do=hold]')
+    held.hover()
+    page.mouse.down()
+    assert at(page, 'picture').get_attribute('src') != edited and at(page, 'badge').is_visible()
+    assert 'unedited' in at(page, 'picture').get_attribute('alt')
+    page.mouse.up()
+    assert at(page, 'picture').get_attribute('src') == edited and not at(page, 'badge').is_visible()
+    page.keyboard.down('c')
+    assert at(page, 'picture').get_attribute('src') != edited
+    page.keyboard.up('c')
+    assert at(page, 'picture').get_attribute('src') == edited
+    assert 'region1 1 at 2.0, region1 2 at -2.0' in at(page, 'picture').get_attribute('alt')
+    do(page, 'heat')
+    page.wait_for_function("document.querySelector('[data-at=figures]').textContent.startsWith('Changed: region')")
+    do(page, 'heat')
+    do(page, 'copy')
+    page.wait_for_function("document.querySelector('[data-at=commands]').textContent.includes('resefa edit')")
+    text = at(page, 'commands').inner_text()
+    assert text.count('--directions=') == 2 and '--index=2' in text
+
+
+def test_brush_eraser_and_several_regions(page):
+    page.keyboard.press('p')
+    assert page.locator('[data-tool=brush]').get_attribute('aria-pressed') == 'true'
+    drag(page, 0.1, 0.15, 0.25, 0.15)
+    find(page)
+    page.get_by_role('button', name='+ New region').click()
+    page.locator('[data-tool=box]').click()
+    drag(page, 0.7, 0.7, 0.95, 0.95)
+    at(page, 'name').fill('corner')
+    at(page, 'name').press('Enter')
+    find(page)
+    assert page.locator('.chip').count() == 2
+    with page.expect_download() as download:
+        page.locator('[data-save=directions]').click()
+    assert download.value.suggested_filename == 'seed0000-corner.npz'
+    page.locator('[data-tool=eraser]').click()
+    drag(page, 0.7, 0.7, 0.95, 0.7)  # drawn anew: the directions go
+    page.wait_for_function("document.querySelectorAll('.directions li').length === 0")
+    page.locator('.chip button').first.click()
+    assert page.locator('.directions li').count() >= 3
+
+
+def test_protected_pixels_stay_and_are_marked(page):
+    at(page, 'preset').select_option(label='center0')
+    page.get_by_role('button', name='+ New region').click()
+    drag(page, 0.05, 0.02, 1.0, 0.4)
+    at(page, 'kind').select_option('protect')
+    page.wait_for_function("document.querySelector('.chip.protect') !== null")
+    page.locator('.chip button').first.click()
+    find(page)
+    with page.expect_download() as download:
+        page.locator('[data-save=all]').click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        names = archive.namelist()
+        assert 'region1.png' in names or 'region2.png' in names
+        mask = np.asarray(Image.open(io.BytesIO(archive.read('center0.png'))))
+        assert mask.any() and not mask[:102].any()
+        assert '--protect=10*mask:' in archive.read('commands.txt').decode()
+
+
+def test_by_keyboard_alone(page):
+    """A typed box, Enter on the button, arrows on the slider."""
+    page.get_by_text('Type a box, or take a mask from a file').focus()
+    page.keyboard.press('Enter')
+    for field, value in enumerate((100, 100, 60, 60)):
+        page.locator(f'[data-box="{field}"]').fill(str(value))
+    page.locator('[data-do=box]').focus()
+    page.keyboard.press('Enter')
+    page.wait_for_function("document.querySelector('[data-do=factorize]').disabled === false")
+    page.locator('[data-do=factorize]').focus()
+    page.keyboard.press('Enter')
+    page.wait_for_function("document.querySelectorAll('.directions li').length >= 3")
+    before = at(page, 'picture').get_attribute('src')
+    page.locator('.directions input[type=range]').first.focus()
+    for _ in range(10):
+        page.keyboard.press('ArrowRight')
+    wait_for_picture(page, before)
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == 'solid'
+
+
+def test_bad_uploads_are_messages(page, tmp_path):
+    (tmp_path / 'projected_w.npz').write_bytes(b'no archive')
+    page.get_by_text('Your own latent, space and layers').click()
+    at(page, 'latent-file').set_input_files(tmp_path / 'projected_w.npz')
+    page.wait_for_function("document.querySelector('[data-at=notice-text]').textContent.includes('latent files are for the StyleGAN families')")
+    do(page, 'dismiss')
+    (tmp_path / 'mask.png').write_bytes(b'no picture')
+    page.get_by_text('Type a box, or take a mask from a file').click()
+    at(page, 'mask-file').set_input_files(tmp_path / 'mask.png')
+    page.wait_for_function("document.querySelector('[data-at=notice-text]').textContent.includes('is not an image')")
+    assert at(page, 'notice').is_visible()
+    (tmp_path / 'huge.png').write_bytes(bytes(9 << 20))
+    at(page, 'mask-file').set_input_files(tmp_path / 'huge.png')
+    page.wait_for_function("document.querySelector('[data-at=notice-text]').textContent.includes('larger than 8 MB')")
+
+
+@pytest.mark.parametrize('width', [390, 1280])
+def test_it_fits_the_screen(page, width):
+    page.set_viewport_size({'width': width, 'height': 844})
+    at(page, 'preset').select_option(label='center0')
+    find(page)
+    assert page.evaluate('document.documentElement.scrollWidth') == width
+    outside = page.evaluate('''() => [...document.querySelectorAll('.studio button, .studio input, .studio select, .studio h2')]
+        .filter(e => e.offsetParent && (e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < 0))
+        .map(e => e.outerHTML.slice(0, 80))''')
+    assert outside == []
+    unnamed = page.evaluate('''() => [...document.querySelectorAll('.studio button, .studio input, .studio select, .studio canvas, .studio img')]
+        .filter(e => e.offsetParent && !(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length || e.getAttribute('alt') !== null))
+        .map(e => e.outerHTML.slice(0, 80))''')
+    assert unnamed == []
+    if width == 390:  # the picture stays in view while sliders are moved
+        page.locator('.directions li').last.scroll_into_view_if_needed()
+        assert at(page, 'stage').bounding_box()['y'] >= -1
+
+
+def test_another_seed_keeps_the_directions_to_try_them(page):
+    drag(page, 1 / 3, 1 / 3, 2 / 3, 2 / 3)
+    find(page)
+    before = at(page, 'picture').get_attribute('src')
+    do(page, 'next')
+    wait_for_picture(page, before)
+    page.wait_for_function("document.querySelector('[data-at=directions-note]').textContent.startsWith('Found on seed0000, tried here.')")
+    assert page.locator('[data-at=seed]').input_value() == '1'
+
+
+def test_two_pages_do_not_share_anything(page, browser, address):
+    drag(page, 0.1, 0.1, 0.3, 0.3)
+    find(page)
+    other = browser.new_page()
+    other.goto(address)
+    other.wait_for_selector('.studio[data-ready=yes]', timeout=LONG)
+    assert other.locator('.directions li').count() == 0 and other.locator('[data-do=factorize]').is_disabled()
+    other.close()
