@@ -14,14 +14,14 @@ $(VENV)/.core: setup.py constraints.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.core
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,biggan]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,biggan,ui,video]'
 	touch $@
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
 demo: $(VENV)/.core
-	$(BIN)/resefa factorize --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --region=eyes --outdir=out/demo
+	$(BIN)/resefa factorize --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --region=eyes --quick --num-directions=5 --outdir=out/demo
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

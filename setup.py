@@ -21,6 +21,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['resefa_plugin', 'resefa_plugin.*']) + list(OUTSIDE),
     package_dir=OUTSIDE,
+    package_data={'resefa_plugin.studio': ['assets/*']},
     install_requires=[
         'torch>=2.4',    # forward-mode rules of leaky_relu and convolution under vmap
         'numpy>=1.24',
@@ -32,9 +33,13 @@ setup(
     ],
     extras_require={
         'biggan': ['pytorch-pretrained-biggan==0.1.1'],
-        'dev': ['pytest>=7.4', 'requests'],  # requests: the official checkouts import it
-        'metrics': ['onnxruntime>=1.17'],
-        'plots': ['matplotlib>=3.7'],
+        'dev': [
+            'pytest>=7.4',
+            'requests',             # the official checkouts import it
+            'lightning>=2.4',       # trains a toy with the callback of resefa_plugin.integrations
+            'pytorch-lightning>=2.4',
+            'playwright>=1.40',     # drives Debian's chromium through the studio
+        ],
         'ui': ['gradio>=6.14,<7'],  # 6.14: gr.HTML takes a template and js_on_load
         'video': ['imageio-ffmpeg>=0.5'],
     },
