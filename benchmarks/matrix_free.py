@@ -66,9 +66,12 @@ def agreement(record: dict, solution, gram) -> dict:
             'true_trace_error': float(abs(solution.search.trace / np.trace(B) - 1)), 'scipy_columns': scipy_columns(A, B, k)}
 
 
-def scipy_columns(A: np.ndarray, B: np.ndarray, k: int, block: int = 8, most: int = 60) -> int:
-    """Products with (A, B) that scipy's lobpcg takes to the same residual: blocks of 8, started at A times random."""
-    ridge = 1e-3 * np.trace(B)
+def scipy_columns(A: np.ndarray, B: np.ndarray, k: int, most: int = 60) -> int:
+    """Products with (A, B) that scipy's lobpcg takes to the same residual, or -1.
+
+    Blocks of 2 k, since with fewer the k-th vector did not get there in 60 steps, started at A times random.
+    """
+    ridge, block = 1e-3 * np.trace(B), 2 * k
     B = B + ridge * np.eye(len(B))
     X = A @ np.random.RandomState(0).randn(len(A), block)
     count = 0
