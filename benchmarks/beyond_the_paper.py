@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from benchmarks.common import environment, publish
-from resefa_plugin import Factorizer, RegionJacobian, RegionPartition, open_network, parse_region, pictures
+from resefa_plugin import Factorizer, RegionPartition, open_network, parse_region, pictures
 from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.editing import mean_square, render_edits
 from resefa_plugin.evaluation.matching import Edit, match_change
@@ -43,7 +43,8 @@ class Bench:
 
     def direction(self, seeds, region: str, **options) -> np.ndarray:
         """The first direction `[d]` of a region; its strength is not needed and not measured."""
-        factorizer = Factorizer(self.hook, 'w', num_directions=1, resolution=RESOLUTION, jacobian_dir=self.jacobian_dir, pool=len(seeds) > 1, **options)
+        factorizer = Factorizer(self.hook, 'w', num_directions=1, resolution=RESOLUTION, jacobian_dir=self.jacobian_dir,
+                                pool=len(seeds) > 1, **options)
         factorizer._result = lambda samples, partition, solution, *rest: solution.directions[0]
         return factorizer.run([self.sample(seed) for seed in seeds], [self.region(region)])[0]
 

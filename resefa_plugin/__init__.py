@@ -1,8 +1,9 @@
 """Region-based semantic factorization of pre-trained GANs: mark a region, get directions that change only that region."""
 
+from resefa_plugin.callback import Callback
 from resefa_plugin.directions import DirectionSet
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.factorizer import Callback, Factorizer
+from resefa_plugin.factorizer import Factorizer
 from resefa_plugin.hooks import open_network
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.jacobian import RegionJacobian

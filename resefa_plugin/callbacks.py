@@ -13,10 +13,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from resefa_plugin import pictures
+from resefa_plugin.callback import Callback
 from resefa_plugin.editing import render_edits
-from resefa_plugin.factorizer import Callback, RegionResult
 from resefa_plugin.hooks.base import LatentSpace, Sample
 from resefa_plugin.report import BackgroundRow, DirectionRow, RegionSection, Report, SampleSection, write_report
+from resefa_plugin.results import RegionResult
 
 STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
 OTHER_STRENGTHS = (-3, -1, 0, 1, 3)

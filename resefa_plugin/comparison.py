@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from resefa_plugin import pictures
 from resefa_plugin.background import BackgroundKeeper, KeptPath
+from resefa_plugin.callback import Callback
 from resefa_plugin.callbacks import STRENGTHS
 from resefa_plugin.editing import mean_square, render_edits
-from resefa_plugin.factorizer import Callback
 from resefa_plugin.pictures import significant
 from resefa_plugin.report import BackgroundRow, grey_levels
 from resefa_plugin.sharded_jacobian import ShardedJacobian

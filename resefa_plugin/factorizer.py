@@ -7,19 +7,19 @@ import functools
 import math
 import pathlib
 import time
-from collections.abc import Callable as Function
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from resefa_plugin.agreement import Agreement, agreement, describe
+from resefa_plugin.callback import Callback
 from resefa_plugin.directions import DirectionMetadata, DirectionSet
 from resefa_plugin.editing import calibrate, slopes, uncalibrated
 from resefa_plugin.errors import RegionError, ResefaError, SolverError
 from resefa_plugin.gram_store import GramStore
-from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
+from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.jacobian import RegionJacobian, default_resolution
 from resefa_plugin.probe import probe
 from resefa_plugin.protection import Protection, background_weights, reached, without
@@ -28,6 +28,7 @@ from resefa_plugin.rayleigh import SOLVERS, Coordinates, RayleighSolution, solve
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 from resefa_plugin.region_operator import RegionOperator
 from resefa_plugin.regions import RegionPartition
+from resefa_plugin.results import RegionResult
 from resefa_plugin.sharded_jacobian import ShardedJacobian
 
 NORMS = ('identity', 'covariance')
@@ -42,46 +43,6 @@ CALIBRATED = 4  # samples of a pool that the strength of its directions is measu
 
 
 @dataclass(frozen=True)
-class RegionResult:
-    """What came out for one region of one sample, or of a pool of samples.
-
-    Attributes:
-        samples: where the derivative was taken; several for a pool.
-        space: the latent space of the directions.
-        partition: the region.
-        directions: what is saved, best direction first.
-        eigenvalues: descending; the directions are the first ones of them.
-        seconds: time of the steps: `jacobian` (shared by the regions of a sample), `solve`, `calibrate`.
-        notes: sentences that a reader should know.
-        agreement: of a pool, how well its directions serve each sample.
-    """
-
-    samples: tuple[Sample, ...]
-    space: LatentSpace
-    partition: RegionPartition
-    directions: DirectionSet
-    eigenvalues: np.ndarray
-    seconds: dict[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    agreement: tuple[Agreement, ...] = ()
-
-    @property
-    def sample(self) -> Sample:
-        """The sample, the first one of a pool."""
-        return self.samples[0]
-
-    @property
-    def source(self) -> str:
-        """Where the directions come from: the sample's name, or `pooled`."""
-        return self.sample.name if len(self.samples) == 1 else 'pooled'
-
-    @property
-    def name(self) -> str:
-        """Stem of the file names made from it: `seed0000-mouth`, `pooled-mouth`."""
-        return f'{self.source}-{self.partition.name}'
-
-
-@dataclass(frozen=True)
 class _Found:
     """What one region of one sample gave before its strengths are known."""
 
@@ -90,40 +51,6 @@ class _Found:
     predicted: tuple[np.ndarray, np.ndarray] | None  # change in and out for a step of 1; not of a pool's samples
     seconds: dict[str, float]
     path: pathlib.Path | None  # where the Gram matrices are kept
-
-
-class Callback:
-    """Hooks of the loop; override those that are needed. Called in the order of the list that Factorizer was given."""
-
-    def on_run_start(self, factorizer: Factorizer, samples: Sequence[Sample], regions: Sequence[RegionPartition]) -> None:
-        """Before anything is computed."""
-
-    def on_sample_start(self, factorizer: Factorizer, sample: Sample, jacobian: RegionJacobian) -> None:
-        """Before the Jacobian of a sample."""
-
-    def on_tangents(self, factorizer: Factorizer, sample: Sample, count: int) -> None:
-        """After each chunk of `count` columns of the Jacobian."""
-
-    def on_jacobian_end(self, factorizer: Factorizer, sample: Sample, jacobian: RegionJacobian) -> None:
-        """After the Jacobian of a sample, or at once where it is not needed as a whole."""
-
-    def on_columns(self, factorizer: Factorizer, sample: Sample, region: RegionPartition, columns: int, residual: float) -> None:
-        """After each step of the matrix-free solver: products so far, and the largest residual."""
-
-    def on_region_start(self, factorizer: Factorizer, sample: Sample, region: RegionPartition, num_directions: int) -> None:
-        """After a region is solved, before the strength of its directions is measured. Of a pool: `sample` is its first."""
-
-    def on_direction(self, factorizer: Factorizer, sample: Sample, region: RegionPartition) -> None:
-        """After the strength of each direction is measured."""
-
-    def on_region_end(self, factorizer: Factorizer, result: RegionResult) -> None:
-        """After each region of each sample, or of a pool."""
-
-    def on_run_end(self, factorizer: Factorizer, results: Sequence[RegionResult]) -> None:
-        """After everything."""
-
-    def on_exception(self, factorizer: Factorizer, error: BaseException) -> None:
-        """When the run ends early, by an error or Ctrl-C, before the exception goes on."""
 
 
 class Factorizer:
@@ -200,7 +127,7 @@ class Factorizer:
         run = self._pooled if self.pool else self._each
         return self._guarded(samples, regions, lambda kept: run(samples, kept))
 
-    def _guarded(self, samples, regions, steps: Function[[Sequence[RegionPartition]], Iterable]) -> list:
+    def _guarded(self, samples, regions, steps: Callable[[Sequence[RegionPartition]], Iterable]) -> list:
         names = [region.name for region in regions]
         for region in [*regions, *(protection.region for protection in self.protect)]:
             if names.count(region.name) > 1:

@@ -27,7 +27,6 @@ from resefa_plugin.jacobian import RegionJacobian
 from resefa_plugin.metrics import SetMetric
 from resefa_plugin.regions import RegionPartition
 from tests.rival_toys import PatchHook
-from tests.toys import TinyHook
 
 MATCHED = 0.05  # as stated: targets are met within 5 %
 FLOAT32 = 1e-5

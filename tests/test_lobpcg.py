@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg
-import torch
 
 from resefa_plugin import RegionJacobian, parse_region, solve_rayleigh
 from resefa_plugin.errors import SolverError
 from resefa_plugin.rayleigh import Coordinates, solve_lobpcg
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams, GramOperator
 from resefa_plugin.region_operator import RegionOperator
-from resefa_plugin.regions import RegionPartition
 from tests.toys import TanhToy
 
 # What the project promises of matrix-free answers.
@@ -105,7 +103,7 @@ def test_progress_tells_columns_and_residuals():
     assert list(columns) == sorted(columns) and residuals[-1] <= 1e-3 < residuals[0]
 
 
-def test_products_of_a_network(monkeypatch):
+def test_products_of_a_network():
     """jvp and vjp of a float32 network, against its Jacobian in closed form."""
     toy = TanhToy(z_dim=40, shape=(3, 16, 16))
     hook = toy.hook()
@@ -205,7 +203,7 @@ def test_no_coordinates():
 
 @pytest.mark.network
 def test_agrees_with_the_dense_solver_on_the_demo_generator(demo):
-    """In 64 dimensions of W+, at 64 pixels: the layers' first coordinates would not do, so a slice of StyleSpace."""
+    """In a slice of StyleSpace, at 64 pixels."""
     space, sample = demo.space('s', (18,)), demo.sample(0, 0.7)
     mouth = parse_region('mouth', demo.image_shape[1:])
     jacobian = RegionJacobian(demo, space, sample, 64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from resefa_plugin.attributes import ATTRIBUTES, attribute_changes, attribute_scores, best_direction

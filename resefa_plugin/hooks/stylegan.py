@@ -6,7 +6,6 @@ import contextlib
 import inspect
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError, ResefaError

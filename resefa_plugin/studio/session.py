@@ -17,7 +17,8 @@ from resefa_plugin import pictures
 from resefa_plugin.background import BackgroundKeeper
 from resefa_plugin.editing import mean_square, render_edits
 from resefa_plugin.errors import RegionError, ResefaError
-from resefa_plugin.factorizer import DENSE_LIMIT, Callback, Factorizer
+from resefa_plugin.callback import Callback
+from resefa_plugin.factorizer import DENSE_LIMIT, Factorizer
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
 from resefa_plugin.jacobian import RegionJacobian, default_resolution
 from resefa_plugin.probe import probe
