@@ -187,6 +187,17 @@ class DirectionMetadata:
         return cls(**{name: values.pop(name) for name in _METADATA}, extra=values)
 
 
+def _brief(value: Any) -> str:
+    """A value of `extra` on one line."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return f'over {len(value)} samples'
+    if isinstance(value, list):
+        return ', '.join(map(str, value))
+    if isinstance(value, dict):
+        return ', '.join(f'{key} {item}' for key, item in value.items())
+    return str(value)
+
+
 def _refuse_constant(name: str) -> None:
     raise DirectionsError(f'the metadata holds {name}, which is not JSON: write the file anew')
 
@@ -353,6 +364,7 @@ class DirectionSet:
             f"{'none' if data.truncation_cutoff is None else data.truncation_cutoff}",
             f'solver      {data.solver}, tau {data.tau:g}, a {data.ridge:.4g}',
             f"created     {data.created}{f' by {data.command}' if data.command else ''}",
+            *(f'{key:<11} {_brief(data.extra[key])}' for key in ('pooled', 'search', 'protect', 'orthogonal_to', 'norm') if key in data.extra),
             '',
             'RMS change on the [-1, 1] scale at strength 1:',
             'direction  eigenvalue  residual     alpha    inside  (predicted)   outside  (predicted)',

@@ -181,9 +181,11 @@ class Factorizer:
         self._guarded(samples, regions, lambda kept: self._found(samples, kept, self._store(kept)))
 
     def _store(self, regions: Sequence[RegionPartition]) -> GramStore:
-        settings = [self.choose_solver(len(regions)), self.quick, self.tau, self.num_directions, self.norm]
-        if self.orthogonal_to is not None:
-            settings.append(np.asarray(self.orthogonal_to, np.float32).tobytes().hex())
+        settings: list[object] = []  # matrices of a whole Jacobian depend on nothing else than it and the pixels
+        if self.choose_solver(len(regions)) == 'lobpcg':
+            settings += ['searched', self.quick, self.tau, self.num_directions, self.norm]
+            if self.orthogonal_to is not None:
+                settings.append(np.asarray(self.orthogonal_to, np.float32).tobytes().hex())
         return GramStore(self.gram_dir, repr(settings))
 
     def _found(self, samples: Sequence[Sample], regions: Sequence[RegionPartition],

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from resefa_plugin.arrays import read_member, reading
+from resefa_plugin.errors import DirectionsError, ResefaError
 from resefa_plugin.files import replacing
 from resefa_plugin.jacobian import RegionJacobian
 from resefa_plugin.protection import Protection
@@ -43,14 +44,13 @@ class GramStore:
 
     @staticmethod
     def load(path: pathlib.Path | None) -> DenseGrams | FactoredGrams | None:
-        """What is in a file; None if there is none. Raises DirectionsError if it is damaged."""
+        """What is in a file; None if there is none. Raises ResefaError if it is damaged."""
         if path is None or not path.exists():
             return None
-        with reading(path):
-            with zipfile.ZipFile(path) as archive:
-                grams, names = _KINDS['dense' if 'A.npy' in archive.namelist() else 'factored']
-                arrays = [read_member(archive, name) for name in (*names, 'background')]
-            return grams(*arrays[:2], float(arrays[2]))
+        try:
+            return _load(path)
+        except DirectionsError as error:
+            raise ResefaError(f'{error}; or delete it, and it is computed anew') from error
 
     @staticmethod
     def save(path: pathlib.Path | None, grams: DenseGrams | FactoredGrams) -> None:
@@ -60,3 +60,11 @@ class GramStore:
         names = next(names for kind, names in _KINDS.values() if isinstance(grams, kind))
         with replacing(path) as part, open(part, 'wb') as file:
             np.savez(file, background=np.float64(grams.background), **{name: getattr(grams, name) for name in names})
+
+
+def _load(path: pathlib.Path) -> DenseGrams | FactoredGrams:
+    with reading(path):
+        with zipfile.ZipFile(path) as archive:
+            grams, names = _KINDS['dense' if 'A.npy' in archive.namelist() else 'factored']
+            arrays = [read_member(archive, name) for name in (*names, 'background')]
+        return grams(*arrays[:2], float(arrays[2]))

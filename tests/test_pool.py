@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from resefa_plugin import Callback, DirectionSet, Factorizer, RegionPartition
-from resefa_plugin.errors import DirectionsError, RegionError, ResefaError, SolverError
+from resefa_plugin.errors import RegionError, ResefaError, SolverError
 from resefa_plugin.factorizer import describe_choice
 from resefa_plugin.hooks.base import LatentSpace
 from resefa_plugin.protection import Protection, background_weights, parse_protection, without
@@ -113,12 +113,12 @@ def test_a_pool_that_was_stopped_goes_on(tmp_path, solver):
     for change in ({'tau': 0.1}, {'norm': 'covariance'}, {'orthogonal_to': np.eye(12)[:1]}, {'protect': [Protection(CORNER)]}):
         counter = Counter()
         Factorizer(hook, 'z', callbacks=[counter], **{**options, **change}).run(samples[:1], [LEFT, TOP])
-        assert counter.computed == ['seed0000'], f'{change} found the matrices of another run'
-    file = next(tmp_path.glob('seed0000-left-*.npz'))
-    file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(DirectionsError, match='damaged or cut off'):
-        for change in ({}, {'tau': 0.1}, {'norm': 'covariance'}, {'orthogonal_to': np.eye(12)[:1]}, {'protect': [Protection(CORNER)]}):
-            Factorizer(hook, 'z', **{**options, **change}).run(samples[:1], [LEFT, TOP])
+        # Whole Gram matrices serve any way to solve them; what a search leaves behind depends on what it looked for.
+        assert counter.computed == ([] if solver == 'dense' and 'protect' not in change else ['seed0000']), change
+    for file in tmp_path.glob('seed0000-left-*.npz'):
+        file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(ResefaError, match='damaged or cut off.*or delete it, and it is computed anew'):
+        Factorizer(hook, 'z', **options).run(samples[:1], [LEFT, TOP])
 
 
 @pytest.mark.parametrize('solver', ['dense', 'lobpcg'])
