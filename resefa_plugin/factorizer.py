@@ -223,7 +223,8 @@ class Factorizer:
         if not ranks.least(all(kept), self.hook.device):
             probe(self.hook, self.space, sample, jacobian.resolution)
             start = time.perf_counter()
-            if self.choose_solver(len(regions)) != 'lobpcg':
+            # Samples of a pool are all of one kind.
+            if self.choose_solver(len(regions)) != 'lobpcg' or self.quick and not self.pool and jacobian.is_kept(self.jacobian_dir):
                 jacobian.compute(lambda count: self._call('on_tangents', sample, count), self.jacobian_dir)
             seconds, kept = time.perf_counter() - start, [None] * len(regions)
         self._call('on_jacobian_end', sample, jacobian)
@@ -239,7 +240,7 @@ class Factorizer:
         if jacobian.computed:
             A, B = jacobian.gram(region)
             background, plain = float(B.trace()), DenseGrams(A.cpu().numpy(), B.cpu().numpy(), 0.0)
-            for weight in np.unique(weights[weights > 1]):
+            for weight in np.unique(weights[(weights != 0) & (weights != 1)]):
                 B = B + (float(weight) - 1) * jacobian.product(weights == weight)
             grams = DenseGrams(plain.A, B.cpu().numpy(), background)
             solution = self._solve(grams, coordinates)

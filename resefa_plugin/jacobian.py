@@ -223,13 +223,20 @@ class RegionJacobian:
         if path is None:
             self._matrix = self._fill(self._empty(), progress)
             return self
-        file = pathlib.Path(path) / f'jacobian-{self.fingerprint()}.npy'
+        file = self._file(path)
         if not file.exists():
             self._write(file, progress)
         elif progress is not None:
             progress(self.space.dim)
         self._matrix = self._read(file)
         return self
+
+    def is_kept(self, path: str | pathlib.Path | None) -> bool:
+        """Whether `compute` would find the matrix in this folder."""
+        return path is not None and self._file(path).exists()
+
+    def _file(self, path: str | pathlib.Path) -> pathlib.Path:
+        return pathlib.Path(path) / f'jacobian-{self.fingerprint()}.npy'
 
     def _empty(self) -> Tensor:
         """Room for the matrix: on an NVIDIA GPU if there is ample (others have no float64), else in main memory."""

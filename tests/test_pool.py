@@ -164,6 +164,29 @@ def test_parse_protection_errors(spec, message):
         parse_protection(spec, (256, 256))
 
 
+@pytest.mark.parametrize('solver', ['dense', 'lobpcg'])
+def test_protected_pixels_may_weigh_less(solver):
+    toy = TanhToy(z_dim=40)
+    sample = toy.hook().sample(0)
+    result, = Factorizer(toy.hook(), 'z', num_directions=1, protect=[Protection(CORNER, 0.5)], solver=solver).run([sample], [LEFT])
+    weights = np.where(LEFT.mask, 0.0, np.where(CORNER.mask, 0.5, 1.0))
+    A, B = grams(toy, sample, LEFT.mask, weights)
+    ridge = 1e-3 * np.trace(grams(toy, sample, LEFT.mask)[1]) * np.eye(40)
+    assert result.eigenvalues[0] == pytest.approx(scipy.linalg.eigh(A, B + ridge, eigvals_only=True)[-1], rel=1e-3)
+
+
+def test_quick_takes_a_jacobian_that_is_kept(tmp_path):
+    hook = TanhToy(z_dim=12).hook()
+    options = dict(num_directions=2, jacobian_dir=tmp_path, quick=True)
+    for kept, solver in ((False, 'lobpcg'), (True, 'dense')):
+        factorizer = Factorizer(hook, 'z', **options)
+        factorizer.choose_solver = lambda num_regions: 'lobpcg'
+        result, = factorizer.run([hook.sample(0)], [LEFT])
+        assert result.directions.metadata.solver == solver
+        if not kept:
+            Factorizer(hook, 'z', jacobian_dir=tmp_path).run([hook.sample(0)], [LEFT])
+
+
 def test_orthogonal_to_earlier_directions():
     hook = TanhToy(z_dim=8).hook()
     first, = Factorizer(hook, 'z', num_directions=2).run([hook.sample(0)], [LEFT])
