@@ -83,11 +83,13 @@ class PictureWriter(Callback):
         record: what the report says of the run: `options`, `versions` (by name) and `command`.
         other_samples: samples that took no part; direction 1 of each region is tried on them, and on the first of a pool.
         background: what BackgroundComparison, before this callback, found, by the name of the result.
+        labels: what FaceLabels, before this callback, found, likewise.
     """
 
     def __init__(self, outdir: pathlib.Path, record: Mapping[str, Any], other_samples: Sequence[Sample] = (),
-                 background: Mapping[str, Sequence[BackgroundRow]] = MappingProxyType({})):
-        self.outdir, self.record, self.other_samples, self.background = outdir, record, other_samples, background
+                 background: Mapping[str, Sequence[BackgroundRow]] = MappingProxyType({}),
+                 labels: Mapping[str, Sequence[str]] = MappingProxyType({})):
+        self.outdir, self.record, self.other_samples, self.background, self.labels = outdir, record, other_samples, background, labels
         self._images: dict[str, Image.Image] = {}  # unedited, by the name of the sample
         self._samples: list[SampleSection] = []
         self._overview: list[tuple[str, list[Image.Image]]] = []
@@ -119,7 +121,7 @@ class PictureWriter(Callback):
         image = section.image
         mask, directions = result.partition.mask, result.directions
         bar = tqdm(total=len(directions), desc=f'{result.name}: pictures', unit='direction', dynamic_ncols=True)
-        rows, tiles = [], []
+        rows, tiles, labels = [], [], self.labels.get(result.name, [''] * len(directions))
         for index in range(len(directions)):
             offsets = torch.stack([torch.from_numpy(directions.offset(index, s)) for s in STRENGTHS])
             edits = render_edits(result.space, result.sample, offsets)
@@ -133,7 +135,7 @@ class PictureWriter(Callback):
                 index + 1, directions.eigenvalues[index], directions.residuals[index], directions.step[index],
                 directions.predicted_inside[index], directions.predicted_outside[index],
                 directions.measured_inside[index], directions.measured_outside[index],
-                strip, (tiles[-1][0], tiles[-1][-1])))
+                strip, (tiles[-1][0], tiles[-1][-1]), labels[index]))
             bar.update()
         bar.close()
         named = {

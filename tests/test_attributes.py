@@ -8,13 +8,16 @@ import types
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from resefa_plugin import DirectionSet
 from resefa_plugin.attributes import (ATTRIBUTES, AttributeChanges, attribute_changes, attribute_scores, best_direction,
                                       direction_labels, suggest_labels)
 from resefa_plugin.attributes.face_parts import CLASSES, SIDE
 from resefa_plugin.errors import MetricError
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.metrics import Networks
+from resefa_plugin.scripts.main import main
 
 NAMES = list(ATTRIBUTES)
 
@@ -145,3 +148,24 @@ def test_real_faces(demo):
     assert result['mouth_width'][laughing] > result['mouth_width'][pressed] + 1
     assert result['lipstick'][lipstick] > result['lipstick'][pressed] + 1
     assert result['eyes_open'][pressed] > result['eyes_open'][glasses] + 1
+
+
+def test_labels_come_into_the_report(tiny, tmp_path, monkeypatch):
+    """`--suggest-labels`: measured on the sample and two others, at the parser's resolution or all there is; words as above."""
+    seen = {}
+
+    def measured(space, samples, offsets, networks, *, resolution, progress):
+        seen.update(samples=[sample.name for sample in samples], offsets=offsets, networks=networks, resolution=resolution)
+        values = torch.zeros(len(offsets), len(samples), len(NAMES), dtype=torch.float64)
+        values[1, :, NAMES.index('mouth_open')] = 3
+        return AttributeChanges(values, 2.0)
+
+    monkeypatch.setattr('resefa_plugin.labelling.attribute_changes', measured)
+    result = CliRunner().invoke(main, ['factorize', '--network=tiny', '--region=center:0.5', '--num-directions=2', '--suggest-labels',
+                                       f'--outdir={tmp_path}'])
+    assert result.exit_code == 0, result.output
+    assert seen['samples'] == ['seed0000', 'seed0001', 'seed0002'] and seen['resolution'] is None and seen['networks'].fetch
+    directions = DirectionSet.load(next(tmp_path.glob('seed0000-*.npz')))
+    np.testing.assert_array_equal(seen['offsets'].numpy(), [directions.offset(i, 1.0) for i in range(2)])
+    html = (tmp_path / 'report.html').read_text()
+    assert html.count('class="label"') == 2 and 'Direction 2 <span class="label">mouth opens +</span>' in html  # in the table and above the strip

@@ -15,6 +15,8 @@ from resefa_plugin.comparison import BackgroundComparison
 from resefa_plugin.directions import load_orthogonal
 from resefa_plugin.editing import render_edits
 from resefa_plugin.factorizer import NORMS, describe_choice
+from resefa_plugin.labelling import FaceLabels
+from resefa_plugin.metrics import Networks
 from resefa_plugin.protection import PROTECT_HELP, parse_protection
 from resefa_plugin.ranks import joined, local_device
 from resefa_plugin.rayleigh import SOLVERS
@@ -48,12 +50,13 @@ from resefa_plugin.scripts import options, sampling
 @click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
               help='Keep Jacobians there; a second region of the same sample is then a matter of seconds')
 @options.keep_background_option
+@click.option('--suggest-labels', 'suggest', is_flag=True, help='Suggest what each direction does to an aligned face, by a face parser that is fetched on first use')
 @click.option('--preview', is_flag=True, help='Only write the samples with the regions drawn on them')
 @options.device_option
 @options.outdir_option
 @options.user_errors
 def factorize(network, function, noise_mode, repo, trust_pickle, regions, space, layers, num_directions, quick, protect, orthogonal_to, pool,
-              shard, tau, norm, solver, resolution, other_seeds, jacobian_dir, keep_background, preview, device, outdir, **which):
+              shard, tau, norm, solver, resolution, other_seeds, jacobian_dir, keep_background, suggest, preview, device, outdir, **which):
     """Find the directions of a latent space that change a region of a picture and leave the rest alone.
 
     Writes a directions file per region (of each sample, or of the pool of them), pictures, and report.html, which shows
@@ -112,8 +115,9 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
             click.echo(describe_choice(factorizer, len(partitions)), err=True)
             others = sampling.other_samples(hook, samples, other_seeds, which['truncation_psi'], which['truncation_cutoff'])
             kept = [BackgroundComparison(outdir, keep_background)] if keep_background else []
-            writer = PictureWriter(outdir, record, others, *(comparison.rows for comparison in kept))
-            factorizer.callbacks += [ProgressBar(), DirectionsWriter(outdir), *kept, writer]
+            named = [FaceLabels(Networks(fetch=True, device=device), others)] if suggest else []
+            writer = PictureWriter(outdir, record, others, kept[0].rows if kept else {}, named[0].labels if named else {})
+            factorizer.callbacks += [ProgressBar(), DirectionsWriter(outdir), *kept, *named, writer]
         for result in factorizer.run(samples, partitions):
             for note in result.notes:
                 click.echo(f'{result.name}: {note}', err=True)
