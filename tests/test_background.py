@@ -339,5 +339,5 @@ def test_real_generator(demo):
     jacobian = RegionJacobian(demo, demo.space('w'), sample, 64)
     gradient = jacobian.vjp(mask.expand(1, 3, 64, 64).float())[0].double()
     path = keeper(demo, sample, region, 'w', resolution=64, corrections=2).path(0.3 * gradient / gradient.norm(), [1])
-    assert path.outside[0] < 0.5 * path.straight_outside[0]  # measured 0.05
+    assert path.outside[0] < 0.5 * path.straight_outside[0]  # the benchmark has what it reaches; a factor of 2 is what was asked for
     assert abs(np.sqrt(path.inside[0] / path.straight_inside[0]) - 1) <= SAME_INSIDE

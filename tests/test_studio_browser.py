@@ -106,6 +106,8 @@ def find(page, count=3):
     do(page, 'factorize')
     page.wait_for_function(f"document.querySelectorAll('.directions li').length >= {count}")
     page.wait_for_function("document.querySelectorAll('.end img[src]').length === 2 * document.querySelectorAll('.directions li').length")
+    # A strength that is set before its step is measured keeps its picture and changes its number.
+    page.wait_for_function("document.querySelectorAll('.directions li.predicted').length === 0")
 
 
 def wait_for_picture(page, before):
