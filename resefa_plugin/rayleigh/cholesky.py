@@ -21,8 +21,10 @@ def solve_cholesky(problem: RayleighProblem, num_directions: int) -> np.ndarray:
     Returns: `[d, k]` float64, the eigenvectors n of the k largest eigenvalues.
     """
     d = len(problem.A)
-    L = scipy.linalg.cholesky(problem.B + problem.ridge * np.eye(d), lower=True)
-    half = scipy.linalg.solve_triangular(L, problem.A, lower=True)
-    whitened = scipy.linalg.solve_triangular(L, half.T, lower=True)
-    _, Y = scipy.linalg.eigh(whitened, subset_by_index=(d - num_directions, d - 1))
-    return scipy.linalg.solve_triangular(L, Y, lower=True, trans='T')
+    # RayleighProblem made sure that everything is finite.
+    L = scipy.linalg.cholesky(problem.B + problem.ridge * np.eye(d), lower=True, overwrite_a=True, check_finite=False)
+    half = scipy.linalg.solve_triangular(L, problem.A, lower=True, check_finite=False)
+    whitened = scipy.linalg.solve_triangular(L, half.T, lower=True, check_finite=False)
+    # Of LAPACK's drivers `evr` is the fastest for a few of 512 eigenvectors: half the time of all of them by `evd`.
+    _, Y = scipy.linalg.eigh(whitened, driver='evr', subset_by_index=(d - num_directions, d - 1), overwrite_a=True, check_finite=False)
+    return scipy.linalg.solve_triangular(L, Y, lower=True, trans='T', check_finite=False)
