@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from resefa_plugin.memory import available_bytes
 
+PANEL = 256  # rows of a product that are computed at a time, each up to the diagonal only: a quarter less for 512
 BLOCK = 8192  # columns of a product that are held in float64 at a time
 SIDES = (8, 16, 32)  # pixels; a smaller tile leaves fewer pixels at the border of a region, and takes more memory
 SHARE = 0.25  # of the free memory that tiles may take
@@ -72,10 +75,11 @@ class DirectGrams:
         return max(1, BLOCK // self.pixels.shape[1])
 
     @staticmethod
-    def _add_columns(product: Tensor, blocks, sign: int = 1) -> Tensor:
+    def _add_columns(product: Tensor, blocks: Iterable[Tensor], sign: int = 1) -> Tensor:
         for block in blocks:
             columns = block.flatten(1).double()
-            product.addmm_(columns, columns.T, alpha=sign)
+            for rows in range(0, len(columns), PANEL):
+                product[rows:rows + PANEL, :rows + PANEL].addmm_(columns[rows:rows + PANEL], columns[:rows + PANEL].T, alpha=sign)
         return product
 
 
@@ -139,4 +143,5 @@ class TileGrams:
 
 
 def symmetric(product: Tensor) -> Tensor:
-    return (product + product.T) / 2
+    """The symmetric matrix of a lower triangle."""
+    return product.tril() + product.tril(-1).T

@@ -57,6 +57,7 @@ def test_any_mask_equals_the_dense_product(shape, side):
 
 def test_long_products_are_summed_in_blocks(monkeypatch):
     monkeypatch.setattr(tile_grams, 'BLOCK', 10)
+    monkeypatch.setattr(tile_grams, 'PANEL', 3)
     pixels = pixels_of((3, 9, 9))
     mask = torch.tensor(np.random.RandomState(1).rand(9, 9) < 0.6)
     assert_equal(DirectGrams(pixels).product(mask), dense(pixels, mask))

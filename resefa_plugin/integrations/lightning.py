@@ -105,9 +105,8 @@ def borrowed(module: torch.nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; restores tensors, flags and random states, whatever was done to the module."""
     training = {part: part.training for part in module.modules()}
     buffers = [(part, name, buffer) for part in module.modules() for name, buffer in part._buffers.items()]
-    # `module.to` changes the gradient's own data, so that the object alone does not bring it back.
-    parameters = [(parameter, parameter.data, parameter.requires_grad, parameter.grad, getattr(parameter.grad, 'data', None))
-                  for parameter in module.parameters()]
+    parameters = [(parameter, parameter.data, parameter.requires_grad) for parameter in module.parameters()]
+    gradients = [(parameter, parameter.grad, parameter.grad.data) for parameter in module.parameters() if parameter.grad is not None]
     device, python, numpy = getattr(module, 'device', None), random.getstate(), np.random.get_state()
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         try:
@@ -117,11 +116,13 @@ def borrowed(module: torch.nn.Module) -> Iterator[None]:
         finally:
             if device is not None and module.device != device:
                 module.to(device)  # what the module says of itself; its tensors follow
-            for parameter, data, requires_grad, grad, grad_data in parameters:
+            for parameter, data, requires_grad in parameters:
+                parameter.grad = None  # one that came meanwhile
                 parameter.data = data
-                if grad is not None:
-                    grad.data = grad_data
-                parameter.requires_grad_(requires_grad).grad = grad
+                parameter.requires_grad_(requires_grad)
+            for parameter, gradient, data in gradients:
+                gradient.data = data
+                parameter.grad = gradient
             for part, name, buffer in buffers:
                 part._buffers[name] = buffer
             for part, was_training in training.items():
