@@ -1,4 +1,4 @@
-"""The studio as a Hugging Face Space, or in a notebook. RESEFA_NETWORK names the network; the demo generator by default."""
+"""The studio as a Hugging Face Space, or in a notebook. RESEFA_NETWORK names the network, RESEFA_CLASS its class."""
 
 import os
 
@@ -9,9 +9,10 @@ from resefa_plugin.studio.page import build_page, launch_options
 from resefa_plugin.studio.sources import Source
 
 NETWORK = os.environ.get('RESEFA_NETWORK', 'mobilestylegan-ffhq')
+SOURCE = Source(seed=0, truncation_psi=0.7, label=os.environ.get('RESEFA_CLASS', ''))
 
 keep_large_blocks()
-studio = Studio(open_network(NETWORK), [f'--network={NETWORK}'], limit=8, session_options={'source': Source(seed=0, truncation_psi=0.7)})
+studio = Studio(open_network(NETWORK), [f'--network={NETWORK}'], limit=8, session_options={'source': SOURCE})
 demo = build_page(studio)
 
 if __name__ == '__main__':

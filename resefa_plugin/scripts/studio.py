@@ -54,8 +54,10 @@ def studio(network, function, noise_mode, repo, trust_pickle, seed, truncation_p
     """
     keep_large_blocks()
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
-    flags = [f'--network={network}' if network is not None else f'--hook={function}']
-    flags += [f'--repo={repo}'] if repo else []
+    # The copied commands are to work in the folder of the downloads.
+    named = str(pathlib.Path(network).resolve()) if network and pathlib.Path(network).exists() else network
+    flags = [f'--network={named}' if network is not None else f'--hook={function}']
+    flags += [f'--repo={repo.resolve()}'] if repo else []
     flags += ['--trust-pickle'] if trust_pickle else []
     flags += [f'--noise-mode={noise_mode}'] if noise_mode != 'const' else []
     session_options = {'resolution': resolution, 'num_directions': num_directions, 'jacobian_dir': jacobian_dir,

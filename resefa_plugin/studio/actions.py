@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import pathlib
 import tempfile
 import threading
@@ -61,8 +62,10 @@ class Studio:
         threading.Thread(target=self._sweep, name='resefa-studio-sweep', daemon=True).start()
 
     def _desk(self, token: str) -> Desk:
-        self._number += 1
         root = self.outdir if self.outdir is not None else pathlib.Path(self._temporary.name)
+        self._number += 1
+        while (root / f'session{self._number:03d}').exists():  # of an earlier run with this folder
+            self._number += 1
         session = Session(self.hook, self.cache, **self._options)
         folder = root / f'session{self._number:03d}'
         return Desk(token, session, self.queue, folder, keep_folder=self.outdir is not None)
@@ -107,7 +110,7 @@ def _value(data: dict, key: str, kind: type, default: Any = None) -> Any:
     """A value of the expected type. Raises ResefaError if it is another, or missing and without default."""
     value = data.get(key, default)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 1e300 else math.inf
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ResefaError(f"'{key}' is {value!r}, expected {kind.__name__}")
     return value
@@ -191,10 +194,13 @@ def _decoded_mask(studio: Studio, data: dict) -> np.ndarray:
 
 
 def _region(studio: Studio, desk: Desk, data: dict) -> dict:
-    before = desk.session.state.strengths
+    before = desk.session.state
     name, protect = _value(data, 'name', str), _value(data, 'protect', bool, False)
     desk.session.set_region(name, _decoded_mask(studio, data), protect)
-    return _changed(desk) if desk.session.state.strengths == before else _shown(desk)
+    after = desk.session.state
+    if after.strengths == before.strengths and after.bend is before.bend:
+        return _changed(desk)
+    return {**_shown(desk), **(_bent(desk) if after.strengths else {})}
 
 
 def _mask_file(studio: Studio, desk: Desk, data: dict) -> dict:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from resefa_plugin.errors import ResefaError
 from resefa_plugin.factorizer import QUICK_TANGENTS
 from resefa_plugin.studio.jobs import Cancelled, Job, JobQueue
 from resefa_plugin.studio.session import Session
@@ -57,6 +58,8 @@ class Desk:
                 if kind == 'prepare' and of != key:
                     job.cancel()
         if key in self.session.cache or self.session.direct:
+            with self._lock:
+                self._waiting.clear()  # regions that waited for another sample's
             return None
         return self._submit('prepare', key, f'Preparing {self.session.state.sample.name}', self._prepare)
 
@@ -67,7 +70,12 @@ class Desk:
                 raise Cancelled(job.title)
             job.report(done, total)
 
-        self.session.compute_jacobian(report)
+        try:
+            self.session.compute_jacobian(report)
+        except ResefaError:
+            with self._lock:
+                self._waiting.clear()
+            raise
         with self._lock:
             waiting, self._waiting = self._waiting, []
         state = self.session.state
@@ -97,10 +105,14 @@ class Desk:
 
     def _solve(self, job: Job, name: str, quick: bool = False) -> None:
         self.session.factorize(name, quick and self.session.jacobian() is None, job.report)
-        self._submit('ends', name, f'Picturing directions of {name}',
-                     lambda job: self.session.picture_ends(name, self._steps(job, name)), urgent=True)
-        self._submit('measure', name, f'Measuring directions of {name}',
-                     lambda job: self.session.measure(name, self._steps(job, name)))
+        self._submit('ends', name, f'Picturing directions of {name}', lambda job: self._follow(job, name, self.session.picture_ends), urgent=True)
+        self._submit('measure', name, f'Measuring directions of {name}', lambda job: self._follow(job, name, self.session.measure))
+
+    def _follow(self, job: Job, name: str, work: Callable[[str, Callable[[], None]], None]) -> None:
+        """What follows on directions, unless they have gone from the screen while it waited."""
+        if name not in self.session.state.findings:
+            raise Cancelled(job.title)
+        work(name, self._steps(job, name))
 
     def _steps(self, job: Job, name: str) -> Callable[[], None]:
         """A breath that ends the job when the directions are no longer on the screen."""

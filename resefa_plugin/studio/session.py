@@ -219,8 +219,11 @@ class Session:
             resolution=self.resolution, protect=self.protected(), callbacks=[_Columns(report)])
         finding = findings.solve(factorizer, jacobian, state.source, partition)
         with self._lock:
-            strengths = {key: value for key, value in self.state.strengths.items() if key[0] != name}
-            self._change(findings={**self.state.findings, name: finding}, strengths=strengths)
+            now = self.state
+            # What was redrawn, removed or left for another space meanwhile has no use for the answer.
+            if now.regions.get(name) is state.regions[name] and (now.space, now.layers) == (state.space, state.layers):
+                strengths = {key: value for key, value in now.strengths.items() if key[0] != name}
+                self._change(findings={**now.findings, name: finding}, strengths=strengths)
         return finding
 
     def _probe(self, space: LatentSpace, sample: Sample) -> None:

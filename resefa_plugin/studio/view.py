@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 from typing import Any
 
@@ -60,7 +61,10 @@ def _boxes(presets, image_size: tuple[int, int]) -> dict[str, list[int]]:
 def status_view(desk: Desk) -> dict[str, Any]:
     """What is under way: cheap, asked for several times a second."""
     session = desk.session
-    messages = [desk.messages.popleft() for _ in range(len(desk.messages))]
+    messages = []
+    with contextlib.suppress(IndexError):  # another answer took them at the same moment
+        while desk.messages:
+            messages.append(desk.messages.popleft())
     return {
         'version': session.version, 'ready': session.jacobian_key() in session.cache, 'direct': session.direct,
         'waiting': desk.waiting, 'messages': messages,

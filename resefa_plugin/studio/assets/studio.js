@@ -381,6 +381,7 @@ function drawn(name) {
 // The sample
 
 function sampleValues() {
+  if (at('trunc').value === '') throw new Error('enter a truncation: 1 for none, 0.7 for typical samples');
   const cutoff = at('cutoff').value;
   return {trunc: Number(at('trunc').value), cutoff: cutoff === '' ? null : Number(cutoff), label: at('label').value};
 }
