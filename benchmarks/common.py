@@ -75,7 +75,11 @@ def publish(name: str, record: dict, table: str) -> None:
     """Writes results/NAME.json, and the table between the marks `<!-- NAME -->` and `<!-- /NAME -->` of README.md."""
     (HERE / 'results').mkdir(exist_ok=True)
     (HERE / 'results' / f'{name}.json').write_text(json.dumps(record, indent=2) + '\n')
-    readme = HERE / 'README.md'
+    insert(HERE / 'README.md', name, table)
+
+
+def insert(readme: pathlib.Path, name: str, table: str) -> None:
+    """Puts a table between the marks `<!-- NAME -->` and `<!-- /NAME -->` of a page."""
     text = readme.read_text()
     pattern = re.compile(rf'(<!-- {name} -->\n).*?(<!-- /{name} -->)', re.DOTALL)
     if not pattern.search(text):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 import shlex
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from benchmarks.readme_table import table
 from resefa_plugin.scripts.main import main
 from tests.network_files import forge
 from tests.test_nvlabs_checkout import write_checkout
@@ -76,6 +78,11 @@ def test_readme_make_targets_and_files():
     for link in re.findall(r'\]\(([^)#]+)\)', README):
         assert link.startswith('https://') or (ROOT / link).exists(), link
     assert (ROOT / 'examples' / 'overview.jpg').stat().st_size < 400_000
+
+
+def test_readme_table_is_the_benchmark():
+    record = json.loads((ROOT / 'benchmarks' / 'results' / 'evaluate_demo.json').read_text())
+    assert f'<!-- evaluation -->\n{table(record)}<!-- /evaluation -->' in README
 
 
 @pytest.mark.parametrize('name', sorted(main.commands))
