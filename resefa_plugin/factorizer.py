@@ -167,7 +167,7 @@ class Factorizer:
             solution = self._solve(type(grams[0]).pooled(grams), self._coordinates(samples[0], None))
             k = self.num_directions
             rows = tuple(agreement(sample.name, one.grams, one.solution.directions[:k], solution.directions[:k], self.tau)
-                         for sample, one in zip(samples, founds))
+                         for sample, one in zip(samples, founds) if len(samples) > 1)
             seconds = {'jacobian': sum(one.seconds.get('jacobian', 0) for one in founds), 'solve': time.perf_counter() - start}
             yield self._result(tuple(samples), region, solution, None, seconds, rows)
 

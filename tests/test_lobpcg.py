@@ -191,7 +191,7 @@ def test_non_finite_products():
 
 @pytest.mark.parametrize('arguments, message', [
     (dict(covariance=[np.eye(3)]), 'expected square ones of 4 rows in all'), (dict(covariance=[np.zeros((4, 4))]), 'mean variance'),
-    (dict(orthogonal_to=np.ones((1, 3))), r'orthogonal_to has shape \[1, 3\]'), (dict(orthogonal_to=np.eye(4)), 'excludes all 4 dimensions')])
+    (dict(orthogonal_to=np.ones((1, 3))), r'orthogonal_to has shape \[1, 3\]'), (dict(orthogonal_to=np.eye(4)), 'span all 4 dimensions and leave nothing')])
 def test_coordinates_that_do_not_fit(arguments, message):
     with pytest.raises(SolverError, match=message):
         Coordinates.of(4, **arguments)

@@ -84,6 +84,13 @@ def test_pooled_grams_are_means_over_the_trace(solver):
     assert np.mean(measured) == pytest.approx(result.directions.measured_inside[0], rel=1e-4)
 
 
+def test_a_pool_of_one_is_the_sample():
+    hook = TanhToy(z_dim=12).hook()
+    (one,), (other,) = (Factorizer(hook, 'z', num_directions=2, pool=pool).run([hook.sample(0)], [LEFT]) for pool in (True, False))
+    assert one.name == other.name and one.agreement == () and one.notes == ()
+    np.testing.assert_allclose(one.directions.directions, other.directions.directions, atol=1e-6)
+
+
 def test_one_bright_sample_does_not_dominate():
     """A generator whose second sample moves its pixels a thousand times as much."""
     class Loud(TanhToy):

@@ -54,7 +54,8 @@ class Coordinates:
         _, scale, rows = np.linalg.svd(cls(roots).pull(E.T).T, full_matrices=False)  # n.e = y.(K^T e)
         rows = rows[scale > DEPENDENT * scale[0]]
         if len(rows) >= dim:
-            raise SolverError(f'orthogonal_to excludes all {dim} dimensions: nothing is left to search')
+            raise SolverError(f'the directions that are excluded (orthogonal_to, or all that reach a region protected with weight inf) span all '
+                              f'{dim} dimensions and leave nothing: exclude fewer, or give a finite weight, such as 100')
         return cls(roots, rows)
 
     def latent(self, Y: np.ndarray) -> np.ndarray:
