@@ -413,3 +413,18 @@ def test_a_defect_of_ours_is_no_traceback_on_the_page(page, monkeypatch, capsys)
 def test_global_state_of_torch_is_left_alone(page):
     page.with_directions()
     assert torch.is_grad_enabled()
+
+
+def test_folders_of_an_earlier_run_are_left_alone(tmp_path):
+    (tmp_path / 'session001').mkdir()
+    studio = Studio(TinyHook(), ['--network=tiny'], outdir=tmp_path)
+    try:
+        Page(studio)
+        assert studio.store is not None and studio._number == 2
+    finally:
+        studio.close()
+
+
+def test_numbers_beyond_any_float_are_a_message(page):
+    for value in (10 ** 400, float('nan')):
+        assert "'trunc' is" in (error := page.ask('seed', seed=0, trunc=value, cutoff=None, label='')['error']) and 'finite number' in error

@@ -75,6 +75,13 @@ def test_protected_pixels_count_more_and_are_no_part_of_the_region():
     assert finding.directions.eigenvalues[0] == pytest.approx(value, rel=FLOAT32)
 
 
+@pytest.mark.parametrize('meanwhile', [lambda s: s.set_region('box', ~BOX), lambda s: s.remove_region('box')])
+def test_an_answer_for_a_region_that_has_changed_is_dropped(session, meanwhile):
+    session.set_region('box', BOX)
+    session.factorize('box', quick=True, report=lambda done, total: meanwhile(session))
+    assert session.state.findings == {}
+
+
 def test_quick_needs_no_jacobian_and_agrees_with_the_dense_answer(session):
     session.set_region('box', BOX)
     with pytest.raises(ResefaError, match='is not computed yet: wait for it'):

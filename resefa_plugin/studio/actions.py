@@ -113,6 +113,8 @@ def _value(data: dict, key: str, kind: type, default: Any = None) -> Any:
         value = float(value) if abs(value) < 1e300 else math.inf
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ResefaError(f"'{key}' is {value!r}, expected {kind.__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ResefaError(f"'{key}' is {value}, expected a finite number")
     return value
 
 
