@@ -27,6 +27,7 @@ setup(
         'numpy>=1.24',
         'scipy>=1.10',
         'click>=8.1',
+        'threadpoolctl>=3.0',  # scipy's threads and torch's, which stand in each other's way
         'tqdm>=4.60',
         'pillow>=10.1',  # ImageFont.load_default(size)
         'ninja',         # the host repositories' CUDA plugins

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from operator import index
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 
 from resefa_plugin.errors import SolverError
 from resefa_plugin.rayleigh.cholesky import solve_cholesky
@@ -18,6 +20,11 @@ from resefa_plugin.rayleigh.solution import RayleighSolution, finish
 from resefa_plugin.rayleigh.woodbury import solve_woodbury
 
 __all__ = ['SOLVERS', 'Coordinates', 'RayleighSolution', 'solve_lobpcg', 'solve_rayleigh']
+
+
+# Dimensions up to which one thread solves. More gain little there, and spin when they are done, against those of torch,
+# which then takes several times as long for the Gram matrices of the next region.
+SMALL = 1024
 
 
 def _dense(problem: RayleighProblem, num_directions: int, rank: int | None) -> tuple[np.ndarray, None]:
@@ -73,6 +80,13 @@ def solve_rayleigh(
     Raises:
         SolverError: the matrices have no such quotient (see RayleighProblem), or an argument is out of range.
     """
+    small = isinstance(A, (torch.Tensor, np.ndarray)) and A.ndim > 0 and len(A) <= SMALL
+    with _blas().limit(limits=1 if small else None, user_api='blas'):
+        return _solve(A, B, num_directions, tau, solver, rank, trace, coordinates)
+
+
+def _solve(A, B, num_directions: int | None, tau: float, solver: str, rank: int | None, trace: float | None,
+           coordinates: Coordinates | None) -> RayleighSolution:
     if solver != 'auto' and solver not in SOLVERS:
         raise SolverError(f"solver '{solver}' is not one of auto, {', '.join(SOLVERS)}")
     problem = RayleighProblem.checked(A, B, tau, trace, coordinates)
@@ -87,6 +101,12 @@ def solve_rayleigh(
         num_directions = min(num_directions, d - len(coordinates.excluded))
     vectors, kept = SOLVERS[solver](problem, num_directions, rank)
     return finish(problem, vectors, solver, kept, coordinates)
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """The BLAS of numpy and scipy, looked for once: that takes as long as a solve."""
+    return ThreadpoolController()
 
 
 def _integer(value: object, name: str) -> int:
