@@ -19,7 +19,8 @@ setup(
     license='MIT',
     license_files=['LICENSE'],
     python_requires='>=3.10',
-    packages=find_packages(include=['resefa_plugin', 'resefa_plugin.*']) + list(OUTSIDE),
+    packages=find_packages(include=['resefa_plugin', 'resefa_plugin.*'])
+    + [f'resefa_plugin.{name}' for name in find_packages(include=['patches', 'patches.*', 'third_party'])],
     package_dir=OUTSIDE,
     package_data={'resefa_plugin.studio': ['assets/*']},
     install_requires=[

@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 
 from benchmarks.common import environment, publish
-from resefa_plugin import Factorizer, RegionPartition, open_network, parse_region, pictures
-from resefa_plugin.allocator import keep_large_blocks
-from resefa_plugin.editing import mean_square, render_edits
+from resefa_plugin import Factorizer, RegionPartition, open_network, parse_region
+from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.evaluation.matching import Edit, match_change
-from resefa_plugin.protection import Protection
-from resefa_plugin.rayleigh import Coordinates
+from resefa_plugin.factorizer.protection import Protection
+from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.rayleigh.coordinates import Coordinates
+from resefa_plugin.report import pictures
 
 NETWORK, TRUNCATION, RESOLUTION = 'mobilestylegan-ffhq', 0.7, 256
 TARGET = 0.01  # mean squared change inside, [-1, 1] scale

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from benchmarks.common import environment, median_ratio, paired, peak_gigabytes, publish, seconds
 from resefa_plugin import RegionJacobian, open_network, parse_region, solve_rayleigh
-from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.baselines.published import published_rows
+from resefa_plugin.machine.allocator import keep_large_blocks
 
 NETWORK, RESOLUTION = 'mobilestylegan-ffhq', 256
 

@@ -14,15 +14,17 @@ import torch
 
 from benchmarks.common import environment, peak_gigabytes, publish
 from resefa_plugin import open_network
-from resefa_plugin.allocator import keep_large_blocks
 from resefa_plugin.attributes.face_parts import SIDE, FaceParts
-from resefa_plugin.baselines import METHODS
-from resefa_plugin.editing import render_edits
-from resefa_plugin.evaluation import Comparison, Settings, parse_row
+from resefa_plugin.baselines.methods import METHODS
+from resefa_plugin.editing.strength import render_edits
+from resefa_plugin.evaluation.comparison import Comparison
 from resefa_plugin.evaluation.measures import ATTRIBUTE_NAMES, Measures
-from resefa_plugin.evaluation.tables import markdown
-from resefa_plugin.metrics import Networks
-from resefa_plugin.regions import RegionPartition
+from resefa_plugin.evaluation.presentation.tables import markdown
+from resefa_plugin.evaluation.rows import parse_row
+from resefa_plugin.evaluation.settings import Settings
+from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.metrics.metric_networks import Networks
+from resefa_plugin.regions.partition import RegionPartition
 
 NETWORK, TRUNCATION = 'mobilestylegan-ffhq', 0.7
 ROWS = ('close-eyes=eyes:eyes_open-', 'close-mouth=mouth:mouth_open-', 'lipstick=mouth:lipstick+',

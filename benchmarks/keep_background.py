@@ -13,10 +13,10 @@ import torch
 
 from benchmarks.common import environment, median_ratio, paired, publish
 from resefa_plugin import RegionJacobian, open_network, parse_region, solve_rayleigh
-from resefa_plugin.allocator import keep_large_blocks
-from resefa_plugin.background import BackgroundKeeper
-from resefa_plugin.editing import calibrate, slopes
-from resefa_plugin.tangent_model import TangentModel
+from resefa_plugin.editing.background import BackgroundKeeper
+from resefa_plugin.editing.strength import calibrate, slopes
+from resefa_plugin.jacobian.tangent_model import TangentModel
+from resefa_plugin.machine.allocator import keep_large_blocks
 
 NETWORK, RESOLUTION, TRUNCATION = 'mobilestylegan-ffhq', 256, 0.7
 CHANGES = ('inside', 'outside', 'straight_inside', 'straight_outside')

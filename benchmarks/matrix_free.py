@@ -15,10 +15,10 @@ import torch
 
 from benchmarks.common import environment, peak_gigabytes, publish
 from resefa_plugin import RegionJacobian, open_network, parse_region, solve_rayleigh
-from resefa_plugin.allocator import keep_large_blocks
-from resefa_plugin.factorizer import QUICK_TOLERANCE, TOLERANCE
-from resefa_plugin.rayleigh import solve_lobpcg
-from resefa_plugin.region_operator import RegionOperator
+from resefa_plugin.factorizer.factorizer import QUICK_TOLERANCE, TOLERANCE
+from resefa_plugin.jacobian.region_operator import RegionOperator
+from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.rayleigh.lobpcg import solve_lobpcg
 
 NETWORK, RESOLUTION, REGIONS = 'mobilestylegan-ffhq', 256, ('mouth', 'eyes')
 # space, directions, tolerance

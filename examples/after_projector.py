@@ -13,7 +13,7 @@ import pathlib
 import torch
 
 from resefa_plugin import Factorizer, parse_region
-from resefa_plugin.exports import export_projected_w
+from resefa_plugin.directions.exports import export_projected_w
 from resefa_plugin.hooks.stylegan import OfficialStyleGANHook
 
 

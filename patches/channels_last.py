@@ -11,8 +11,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-
-from .attributes import replaced
+from resefa_plugin.patches.support.attributes import replaced
 
 
 @contextlib.contextmanager

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import torch
+from resefa_plugin.patches.support.attributes import replaced, require
+from resefa_plugin.patches.support.folding import channelwise, fold, refuse_filter, unfold
 from torch import Tensor
-
-from .attributes import replaced, require
-from .folding import channelwise, fold, refuse_filter, unfold
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ import contextlib
 from types import ModuleType
 
 import torch
+from resefa_plugin.patches.support.attributes import replaced
 from torch import Tensor
-
-from .attributes import replaced
 
 
 def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

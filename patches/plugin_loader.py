@@ -14,8 +14,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 import torch.utils.cpp_extension
-
-from .attributes import replaced
+from resefa_plugin.patches.support.attributes import replaced
 
 
 @contextlib.contextmanager

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import torch
+from resefa_plugin.patches.support.attributes import replaced, require
+from resefa_plugin.patches.support.folding import call_in_chunks, fold, refuse_filter, unfold
 from torch import Tensor
-
-from .attributes import replaced, require
-from .folding import call_in_chunks, fold, refuse_filter, unfold
 
 
 @dataclass(frozen=True)

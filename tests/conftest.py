@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from resefa_plugin import hooks
-from resefa_plugin.allocator import keep_large_blocks
-from resefa_plugin.hooks import open_network
-from tests.toys import TinyHook
+from resefa_plugin.hooks import opening
+from resefa_plugin.hooks.opening import open_network
+from resefa_plugin.machine.allocator import keep_large_blocks
+from tests.helpers.toys import TinyHook
 
 keep_large_blocks()
 
@@ -30,4 +30,4 @@ def global_state():
 @pytest.fixture
 def tiny(monkeypatch):
     """`--network=tiny`, a style-based generator of 32 x 32 pixels."""
-    monkeypatch.setitem(hooks.FAMILIES, 'tiny', lambda rest, device: TinyHook())
+    monkeypatch.setitem(opening.FAMILIES, 'tiny', lambda rest, device: TinyHook())

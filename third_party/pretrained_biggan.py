@@ -16,9 +16,9 @@ from torch.func import functional_call
 from torch.nn.utils import remove_spectral_norm
 
 from resefa_plugin.checkpoints.biggan_state import load_strictly, tensors_by_name
-from resefa_plugin.checkpoints.inert_pickle import naming
 from resefa_plugin.checkpoints.network_source import read_source
-from resefa_plugin.checkpoints.torch_storage import read_torch_file
+from resefa_plugin.checkpoints.pickles.inert_pickle import naming
+from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
 from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.networks.biggan import BOTTOM_WIDTH, Part
 

@@ -3,10 +3,10 @@
 import os
 
 from resefa_plugin import open_network
-from resefa_plugin.allocator import keep_large_blocks
+from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.studio.actions import Studio
 from resefa_plugin.studio.page import build_page, launch_options
-from resefa_plugin.studio.sources import Source
+from resefa_plugin.studio.work.sources import Source
 
 NETWORK = os.environ.get('RESEFA_NETWORK', 'mobilestylegan-ffhq')
 SOURCE = Source(seed=0, truncation_psi=0.7, label=os.environ.get('RESEFA_CLASS', ''))

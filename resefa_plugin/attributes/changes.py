@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from resefa_plugin.attributes.scores import ATTRIBUTES, attribute_scores
-from resefa_plugin.editing import render_edits
+from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.errors import MetricError
 from resefa_plugin.hooks.base import LatentSpace, Sample
 from resefa_plugin.metrics.metric_networks import Networks

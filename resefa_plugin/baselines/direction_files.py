@@ -5,8 +5,8 @@ from __future__ import annotations
 import pathlib
 
 from resefa_plugin.baselines.problem import Found, Problem
-from resefa_plugin.directions import DirectionSet
-from resefa_plugin.exports import load_foreign_direction
+from resefa_plugin.directions.direction_set import DirectionSet
+from resefa_plugin.directions.exports import load_foreign_direction
 
 
 def from_file(path: pathlib.Path, problem: Problem) -> Found:

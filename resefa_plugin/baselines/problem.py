@@ -13,8 +13,8 @@ import torch
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
-from resefa_plugin.jacobian import MAX_CHUNK, RegionJacobian
-from resefa_plugin.regions import RegionPartition
+from resefa_plugin.jacobian.region_jacobian import MAX_CHUNK, RegionJacobian
+from resefa_plugin.regions.partition import RegionPartition
 
 T = TypeVar('T')
 

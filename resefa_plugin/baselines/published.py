@@ -20,7 +20,7 @@ from torch.nn import functional
 from resefa_plugin.baselines.problem import Found, MethodError, Problem
 from resefa_plugin.hooks.base import LatentSpace, Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
-from resefa_plugin.jacobian import MAX_CHUNK, RegionJacobian
+from resefa_plugin.jacobian.region_jacobian import MAX_CHUNK, RegionJacobian
 
 SIDE = 256                                   # larger pictures are resized to it
 LAYERS, FINE_LAYERS, OF = (4, 8), (8, 12), 18  # of StyleGAN2 at 1024, last one excluded

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 from resefa_plugin.baselines.problem import Found, MethodError, Problem
-from resefa_plugin.factorizer import QUICK_TOLERANCE
+from resefa_plugin.factorizer.factorizer import QUICK_TOLERANCE
 from resefa_plugin.hooks.base import LatentSpace
 from resefa_plugin.hooks.style_based import StyleBasedHook
-from resefa_plugin.jacobian import RegionJacobian
-from resefa_plugin.rayleigh import solve_lobpcg, solve_rayleigh
-from resefa_plugin.region_operator import RegionOperator
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.jacobian.region_operator import RegionOperator
+from resefa_plugin.rayleigh.lobpcg import solve_lobpcg
+from resefa_plugin.rayleigh.solve import solve_rayleigh
 
 
 def resefa_directions(problem: Problem) -> Found:

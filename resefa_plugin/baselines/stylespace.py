@@ -10,7 +10,7 @@ import torch
 from resefa_plugin.baselines.population import random_ws
 from resefa_plugin.baselines.problem import Found, MethodError, Problem
 from resefa_plugin.hooks.style_based import StyleBasedHook
-from resefa_plugin.jacobian import RegionJacobian
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 
 PROBES = 32             # backward passes for each side: 1 / sqrt(16) = 25 % standard error of a channel's energy
 ACTIVE_SHARE = 0.05     # of the channels, those that change the region most, are candidates

@@ -1,0 +1,1 @@
+"""Network files of others, read as data: nothing in them is executed."""

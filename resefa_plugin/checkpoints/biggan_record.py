@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from resefa_plugin.checkpoints.inert_pickle import Budget, Call, load_inert
 from resefa_plugin.checkpoints.network_source import read_source
-from resefa_plugin.checkpoints.plain_data import CONTAINER_HANDLERS, NUMPY_HANDLERS, NUMPY_NAMES, Decoder
-from resefa_plugin.checkpoints.torch_storage import ZIP_MAGIC
+from resefa_plugin.checkpoints.pickles.inert_pickle import Budget, Call, load_inert
+from resefa_plugin.checkpoints.pickles.plain_data import CONTAINER_HANDLERS, NUMPY_HANDLERS, NUMPY_NAMES, Decoder
+from resefa_plugin.checkpoints.pickles.torch_storage import ZIP_MAGIC
 from resefa_plugin.errors import CheckpointError
 
 MAX_RECORD_BYTES = 1 << 20  # official ones have a few kilobytes

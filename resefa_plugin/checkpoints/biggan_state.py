@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from resefa_plugin.checkpoints.biggan_record import Record, read_record
 from resefa_plugin.checkpoints.network_source import read_source
-from resefa_plugin.checkpoints.torch_storage import read_torch_file
+from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.biggan import BOTTOM_WIDTH, BigGANConfig, Generator
 

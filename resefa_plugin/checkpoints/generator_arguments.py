@@ -12,7 +12,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from resefa_plugin.checkpoints.generator_file import GeneratorFile
-from resefa_plugin.checkpoints.inert_pickle import shorten
+from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
 from resefa_plugin.errors import CheckpointError
 
 SIZES = ('z_dim', 'c_dim', 'w_dim', 'img_resolution', 'img_channels')

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from resefa_plugin.checkpoints.inert_pickle import shorten
-from resefa_plugin.checkpoints.nvlabs_pickle import PersistentObject, read_network_pickle
+from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
+from resefa_plugin.checkpoints.pickles.nvlabs_pickle import PersistentObject, read_network_pickle
 from resefa_plugin.errors import CheckpointError
 
 # The moving average makes the better pictures; it is what the official scripts take.

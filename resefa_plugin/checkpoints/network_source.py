@@ -13,8 +13,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from resefa_plugin import files
 from resefa_plugin.errors import CheckpointError
+from resefa_plugin.machine import files
 
 # The largest official file has 360 MB.
 MAX_FILE_BYTES = 4 << 30

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from resefa_plugin.checkpoints.generator_file import GeneratorFile
-from resefa_plugin.checkpoints.inert_pickle import shorten
 from resefa_plugin.checkpoints.network_source import read_source
-from resefa_plugin.checkpoints.torch_storage import read_torch_file
+from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
+from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan2_layers import BINOMIAL
 from resefa_plugin.networks.stylegan_layers import MappingNetwork

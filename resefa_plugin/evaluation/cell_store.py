@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from resefa_plugin.baselines import method_file
+from resefa_plugin.baselines.methods import method_file
 from resefa_plugin.evaluation.rows import Row
 from resefa_plugin.evaluation.settings import Settings
-from resefa_plugin.files import replacing
 from resefa_plugin.hooks.base import GeneratorHook, Sample
+from resefa_plugin.machine.files import replacing
 
 
 class CellStore:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from resefa_plugin.baselines import Found, JacobianStore, MethodError, Problem, parse_method
+from resefa_plugin.baselines.methods import parse_method
+from resefa_plugin.baselines.problem import Found, JacobianStore, MethodError, Problem
 from resefa_plugin.errors import SolverError
 from resefa_plugin.evaluation.matching import Edit, match_change
 from resefa_plugin.evaluation.measures import Measures
@@ -15,7 +16,7 @@ from resefa_plugin.evaluation.rows import Row
 from resefa_plugin.evaluation.selection import Choice, choose, renderer
 from resefa_plugin.evaluation.settings import Settings
 from resefa_plugin.hooks.base import GeneratorHook, Sample
-from resefa_plugin.regions import RegionPartition
+from resefa_plugin.regions.partition import RegionPartition
 
 
 def compute_cell(hook: GeneratorHook, sample: Sample, row: Row, spec: str, held_out: list[tuple[Sample, Tensor]],

@@ -12,25 +12,26 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from resefa_plugin import pictures
-from resefa_plugin.baselines import NEED_JACOBIAN, JacobianStore, parse_method
-from resefa_plugin.directions import package_versions
-from resefa_plugin.editing import render_edits
+from resefa_plugin.baselines.methods import NEED_JACOBIAN, parse_method
+from resefa_plugin.baselines.problem import JacobianStore
+from resefa_plugin.directions.direction_set import package_versions
+from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.evaluation.cell_store import CellStore
 from resefa_plugin.evaluation.cells import compute_cell
 from resefa_plugin.evaluation.measures import Measures
-from resefa_plugin.evaluation.plots import curves_plot
+from resefa_plugin.evaluation.presentation.plots import curves_plot
+from resefa_plugin.evaluation.presentation.strips import STRIP_SAMPLES, load_tiles, save_tiles, side_by_side
+from resefa_plugin.evaluation.presentation.summary import summarize
+from resefa_plugin.evaluation.presentation.tables import markdown
 from resefa_plugin.evaluation.robustness import SUBSPACE, robustness
 from resefa_plugin.evaluation.rows import Row
 from resefa_plugin.evaluation.settings import Settings
-from resefa_plugin.evaluation.strips import STRIP_SAMPLES, load_tiles, save_tiles, side_by_side
-from resefa_plugin.evaluation.summary import summarize
-from resefa_plugin.evaluation.tables import markdown
-from resefa_plugin.files import replacing
 from resefa_plugin.hooks.base import GeneratorHook, Sample
-from resefa_plugin.jacobian import default_resolution
-from resefa_plugin.regions import RegionPartition
+from resefa_plugin.jacobian.region_jacobian import default_resolution
+from resefa_plugin.machine.files import replacing
+from resefa_plugin.regions.partition import RegionPartition
+from resefa_plugin.report import pictures
 
 
 class Comparison:

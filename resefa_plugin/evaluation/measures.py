@@ -7,11 +7,15 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from resefa_plugin.attributes import ATTRIBUTES, attribute_changes, attribute_scores, best_direction
+from resefa_plugin.attributes.changes import attribute_changes
+from resefa_plugin.attributes.labels import best_direction
+from resefa_plugin.attributes.scores import ATTRIBUTES, attribute_scores
 from resefa_plugin.errors import MetricError
 from resefa_plugin.hooks.base import LatentSpace, Sample
-from resefa_plugin.metrics import PAIR_METRICS, SET_METRICS, Edits, Networks, pair_metric, set_metric
-from resefa_plugin.regions import RegionPartition
+from resefa_plugin.metrics.edits import Edits
+from resefa_plugin.metrics.metric_networks import Networks
+from resefa_plugin.metrics.registry import PAIR_METRICS, SET_METRICS, pair_metric, set_metric
+from resefa_plugin.regions.partition import RegionPartition
 
 ALWAYS = ('mse', 'localisation')  # they need no network
 LEFT_OUT = ('prediction',)        # predicted against measured change: not a matter of methods

@@ -14,9 +14,9 @@ from scipy import ndimage
 
 from resefa_plugin.errors import RegionError, SolverError
 from resefa_plugin.hooks.base import Sample
-from resefa_plugin.jacobian import RegionJacobian
-from resefa_plugin.rayleigh import solve_rayleigh
-from resefa_plugin.regions import RegionPartition
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.rayleigh.solve import solve_rayleigh
+from resefa_plugin.regions.partition import RegionPartition
 
 SHARES = (0.1, 0.25)  # of the region's side (the root of its area), by which it is shifted, grown and shrunk
 SUBSPACE = 3  # directions that span the compared subspaces

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.regions import RegionPartition, parse_region
+from resefa_plugin.regions.partition import RegionPartition, parse_region
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from resefa_plugin.baselines import Found, MethodError
-from resefa_plugin.editing import mean_square, render_edits
+from resefa_plugin.baselines.problem import Found, MethodError
+from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.evaluation.matching import Edit, Matched, match_change
 from resefa_plugin.evaluation.rows import Row
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
-from resefa_plugin.jacobian import RegionJacobian
-from resefa_plugin.regions import RegionPartition
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.regions.partition import RegionPartition
 
 # (space, sample, offsets [k, d], attribute, sign) -> (number of a direction, its sign), or None
 Chooser = Callable[[LatentSpace, Sample, torch.Tensor, str, int], tuple[int, int] | None]

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.networks.linearization import Linearization
+from resefa_plugin.linearization import Linearization
 
 
 @dataclass(frozen=True)

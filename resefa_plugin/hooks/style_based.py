@@ -12,7 +12,7 @@ from torch import Tensor
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, seed_z
-from resefa_plugin.networks.linearization import Linearization
+from resefa_plugin.linearization import Linearization
 
 # Samples that a covariance of latents is taken from: eight per dimension of w.
 COVARIANCE_SAMPLES, COVARIANCE_BATCH = 4096, 512

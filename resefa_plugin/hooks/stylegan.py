@@ -12,7 +12,7 @@ from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.hooks.base import box_average
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.networks.stylegan_layers import NOISE_MODES
-from resefa_plugin.patches import apply_patches
+from resefa_plugin.patches.registry import apply_patches
 from resefa_plugin.third_party.nvlabs import Checkout
 
 _ATTRIBUTES = ('z_dim', 'c_dim', 'w_dim', 'num_ws', 'img_resolution', 'img_channels', 'mapping', 'synthesis')

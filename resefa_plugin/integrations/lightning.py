@@ -12,13 +12,13 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from resefa_plugin.callback import Callback
-from resefa_plugin.callbacks import DirectionsWriter
+from resefa_plugin.callbacks.writers import DirectionsWriter
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.factorizer import Factorizer
+from resefa_plugin.factorizer.callback import Callback
+from resefa_plugin.factorizer.factorizer import Factorizer
+from resefa_plugin.factorizer.results import RegionResult
 from resefa_plugin.hooks.base import GeneratorHook
-from resefa_plugin.regions import RegionPartition, parse_region
-from resefa_plugin.results import RegionResult
+from resefa_plugin.regions.partition import RegionPartition, parse_region
 
 ON_ERROR = ('warn', 'raise')
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from resefa_plugin.errors import MetricError
-from resefa_plugin.regions import RegionPartition
+from resefa_plugin.regions.partition import RegionPartition
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from resefa_plugin.metrics.edits import Edits
 from resefa_plugin.metrics.metric_networks import Networks, rgb
-from resefa_plugin.networks.sface import SIDE
+from resefa_plugin.metrics.networks.sface import SIDE
 
 # The square of a face aligned as in FFHQ that fits the ArcFace template of 112 x 112 (eyes, nose, mouth corners) best,
 # as left, top and side in parts of the picture. FFHQ has its eyes at (.377, .470) and (.623, .470), the tip of the

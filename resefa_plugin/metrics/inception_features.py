@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from resefa_plugin.metrics.metric_networks import Networks, rgb
-from resefa_plugin.networks.tfjs_network import resize_bilinear
+from resefa_plugin.metrics.networks.tfjs_network import resize_bilinear
 
 SIDE = 299
 

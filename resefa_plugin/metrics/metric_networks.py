@@ -11,12 +11,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from resefa_plugin.checkpoints.graphs.tfjs_graph import read_tfjs_graph
 from resefa_plugin.checkpoints.network_source import read_source
-from resefa_plugin.checkpoints.tfjs_graph import read_tfjs_graph
 from resefa_plugin.errors import CheckpointError, MetricError
-from resefa_plugin.networks.lpips import LPIPS, load_lpips
-from resefa_plugin.networks.sface import SFace, load_sface
-from resefa_plugin.networks.tfjs_network import TfjsNetwork
+from resefa_plugin.metrics.networks.lpips import LPIPS, load_lpips
+from resefa_plugin.metrics.networks.sface import SFace, load_sface
+from resefa_plugin.metrics.networks.tfjs_network import TfjsNetwork
 from resefa_plugin.third_party.metric_networks import ASSETS
 
 

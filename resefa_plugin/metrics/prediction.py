@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from resefa_plugin.editing import mean_square
+from resefa_plugin.editing.strength import mean_square
 from resefa_plugin.errors import MetricError
 from resefa_plugin.metrics.edits import Edits
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resefa_plugin.linearization import Linearization, spread, sum_over_pixels
 from resefa_plugin.networks.haar import haar_doubled, inverse_haar, inverse_haar_doubled
-from resefa_plugin.networks.linearization import Linearization, spread, sum_over_pixels
 
 NUM_WS = 23
 STYLE_DIM = 512

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.networks.linearization import Linearization
+from resefa_plugin.linearization import Linearization
 from resefa_plugin.networks.stylegan_layers import NOISE_MODES
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
-from resefa_plugin.networks.linearization import Linearization
+from resefa_plugin.linearization import Linearization
+from resefa_plugin.networks.styled_synthesis import StyledSynthesis
 from resefa_plugin.networks.stylegan2_layers import SynthesisBlock, SynthesisLayer
 from resefa_plugin.networks.stylegan_layers import MappingNetwork, known_kwargs, positive
-from resefa_plugin.networks.styled_synthesis import StyledSynthesis
 
 # Half precision and fused kernels are ways to compute the same picture faster. This network computes all of it in the
 # precision that it was moved to, float32 unless asked otherwise.

@@ -10,10 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
-from resefa_plugin.networks.linearization import Linearization, spread, sum_over_pixels
+from resefa_plugin.linearization import Linearization, spread, sum_over_pixels
 from resefa_plugin.networks.stylegan_layers import (
-    FullyConnectedLayer, activate, activation_constants, average, demodulation, fastest_layout, linearize_activation,
-    linearize_colours, positive, to_colours)
+    FullyConnectedLayer,
+    activate,
+    activation_constants,
+    average,
+    demodulation,
+    fastest_layout,
+    linearize_activation,
+    linearize_colours,
+    positive,
+    to_colours,
+)
 from resefa_plugin.networks.upfirdn import setup_filter, upfirdn2d, upfirdn2d_transposed
 
 ARCHITECTURES = ('orig', 'skip', 'resnet')

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.func import jvp, vmap
 
 from resefa_plugin.errors import CheckpointError
-from resefa_plugin.networks.linearization import Linearization
+from resefa_plugin.linearization import Linearization
+from resefa_plugin.networks.styled_synthesis import StyledSynthesis
 from resefa_plugin.networks.stylegan3_layers import Band, SynthesisInput, SynthesisLayer, ToRGBLayer
 from resefa_plugin.networks.stylegan_layers import MappingNetwork, fastest_layout, known_kwargs, positive
-from resefa_plugin.networks.styled_synthesis import StyledSynthesis
 
 # Half precision is a way to compute the same picture faster, and magnitudes are tracked in training only. This network
 # computes all of it in the precision that it was moved to, float32 unless asked otherwise.

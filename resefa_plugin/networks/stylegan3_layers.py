@@ -13,9 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
-from resefa_plugin.networks.linearization import Linearization, sum_over_pixels
+from resefa_plugin.linearization import Linearization, sum_over_pixels
 from resefa_plugin.networks.stylegan_layers import (
-    EPSILON, FullyConnectedLayer, activate, demodulation, linearize_activation, linearize_colours, positive, to_colours)
+    EPSILON,
+    FullyConnectedLayer,
+    activate,
+    demodulation,
+    linearize_activation,
+    linearize_colours,
+    positive,
+    to_colours,
+)
 from resefa_plugin.networks.upfirdn import upfirdn2d, upfirdn2d_transposed
 
 GAIN = math.sqrt(2)  # of the leaky ReLU

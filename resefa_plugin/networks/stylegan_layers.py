@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError, ResefaError
-from resefa_plugin.networks.linearization import Linearization, spread
+from resefa_plugin.linearization import Linearization, spread
 
 EPSILON = 1e-8
 ACTIVATIONS = {'linear': (1.0, 1.0), 'relu': (0.0, math.sqrt(2)), 'lrelu': (0.2, math.sqrt(2))}  # (slope, gain)

@@ -6,8 +6,8 @@ import pathlib
 
 import click
 
-from resefa_plugin.doctor import examine
-from resefa_plugin.scripts import options
+from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.common.diagnosis import examine
 
 
 @click.command()

@@ -10,15 +10,15 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from resefa_plugin import pictures
-from resefa_plugin.allocator import keep_large_blocks
-from resefa_plugin.background import BackgroundKeeper
-from resefa_plugin.comparison import keep, outside_summary
-from resefa_plugin.editing import render_edits
-from resefa_plugin.files import replacing
-from resefa_plugin.regions import RegionPartition
-from resefa_plugin.scripts import options, sampling
-from resefa_plugin.scripts.moves import common_space, make_moves
+from resefa_plugin.callbacks.background_comparison import keep, outside_summary
+from resefa_plugin.editing.background import BackgroundKeeper
+from resefa_plugin.editing.strength import render_edits
+from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.machine.files import replacing
+from resefa_plugin.regions.partition import RegionPartition
+from resefa_plugin.report import pictures
+from resefa_plugin.scripts.common import options, sampling
+from resefa_plugin.scripts.common.moves import common_space, make_moves
 
 
 @click.command()

@@ -6,15 +6,16 @@ import pathlib
 
 import click
 
-from resefa_plugin.allocator import keep_large_blocks
-from resefa_plugin.baselines import METHODS
-from resefa_plugin.evaluation import Comparison, Settings, parse_row
+from resefa_plugin.baselines.methods import METHODS
+from resefa_plugin.evaluation.comparison import Comparison
 from resefa_plugin.evaluation.measures import ALWAYS, ATTRIBUTE_NAMES, Measures
-from resefa_plugin.evaluation.settings import TARGET
-from resefa_plugin.evaluation.tables import markdown
-from resefa_plugin.metrics import Networks
-from resefa_plugin.regions import REGION_HELP, RegionPartition, parse_region
-from resefa_plugin.scripts import options, sampling
+from resefa_plugin.evaluation.presentation.tables import markdown
+from resefa_plugin.evaluation.rows import parse_row
+from resefa_plugin.evaluation.settings import TARGET, Settings
+from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.metrics.metric_networks import Networks
+from resefa_plugin.regions.partition import REGION_HELP, RegionPartition, parse_region
+from resefa_plugin.scripts.common import options, sampling
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:

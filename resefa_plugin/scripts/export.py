@@ -7,8 +7,8 @@ import pathlib
 import click
 
 from resefa_plugin import DirectionSet
-from resefa_plugin.exports import EXPORTS
-from resefa_plugin.scripts import options
+from resefa_plugin.directions.exports import EXPORTS
+from resefa_plugin.scripts.common import options
 
 
 @click.command()

@@ -8,20 +8,21 @@ import click
 import torch
 from PIL import Image
 
-from resefa_plugin import Factorizer, parse_region, pictures
-from resefa_plugin.allocator import keep_large_blocks
-from resefa_plugin.callbacks import DirectionsWriter, PictureWriter, ProgressBar
-from resefa_plugin.comparison import BackgroundComparison
-from resefa_plugin.directions import load_orthogonal
-from resefa_plugin.editing import render_edits
-from resefa_plugin.factorizer import NORMS, describe_choice
-from resefa_plugin.labelling import FaceLabels
-from resefa_plugin.metrics import Networks
-from resefa_plugin.protection import PROTECT_HELP, parse_protection
-from resefa_plugin.ranks import joined, local_device
-from resefa_plugin.rayleigh import SOLVERS
-from resefa_plugin.regions import REGION_HELP
-from resefa_plugin.scripts import options, sampling
+from resefa_plugin import Factorizer, parse_region
+from resefa_plugin.callbacks.background_comparison import BackgroundComparison
+from resefa_plugin.callbacks.face_labels import FaceLabels
+from resefa_plugin.callbacks.writers import DirectionsWriter, PictureWriter, ProgressBar
+from resefa_plugin.directions.direction_set import load_orthogonal
+from resefa_plugin.editing.strength import render_edits
+from resefa_plugin.factorizer.factorizer import NORMS, describe_choice
+from resefa_plugin.factorizer.protection import PROTECT_HELP, parse_protection
+from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.machine.ranks import joined, local_device
+from resefa_plugin.metrics.metric_networks import Networks
+from resefa_plugin.rayleigh.solve import SOLVERS
+from resefa_plugin.regions.partition import REGION_HELP
+from resefa_plugin.report import pictures
+from resefa_plugin.scripts.common import options, sampling
 
 
 @click.command(epilog=f'\b\n{REGION_HELP}')

@@ -7,7 +7,7 @@ import pathlib
 import click
 
 from resefa_plugin import DirectionSet
-from resefa_plugin.scripts import options
+from resefa_plugin.scripts.common import options
 
 
 @click.command()

@@ -7,8 +7,8 @@ import pathlib
 import click
 
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.files import replacing
-from resefa_plugin.scripts import options
+from resefa_plugin.machine.files import replacing
+from resefa_plugin.scripts.common import options
 from resefa_plugin.third_party.nvlabs import LICENCE, require_checkout
 
 COMMANDS = ('factorize', 'edit', 'export', 'info', 'evaluate', 'studio')

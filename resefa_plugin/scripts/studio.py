@@ -7,11 +7,11 @@ import signal
 
 import click
 
-from resefa_plugin.allocator import keep_large_blocks
-from resefa_plugin.scripts import options
+from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.scripts.common import options
 from resefa_plugin.studio.actions import Studio
 from resefa_plugin.studio.page import build_page, launch_options
-from resefa_plugin.studio.sources import Source
+from resefa_plugin.studio.work.sources import Source
 
 
 @click.command()

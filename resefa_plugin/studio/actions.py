@@ -16,15 +16,16 @@ import numpy as np
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook
-from resefa_plugin.region_files import fit_mask, read_mask
-from resefa_plugin.studio import downloads, view
-from resefa_plugin.studio.cache import JacobianCache
-from resefa_plugin.studio.command_line import commands
+from resefa_plugin.regions.files import fit_mask, read_mask
+from resefa_plugin.studio import view
 from resefa_plugin.studio.desk import Desk
 from resefa_plugin.studio.jobs import FAILED, JobQueue
-from resefa_plugin.studio.session import Session
-from resefa_plugin.studio.sources import UPLOAD_SUFFIXES, Source
 from resefa_plugin.studio.store import SessionEnded, SessionStore
+from resefa_plugin.studio.work import downloads
+from resefa_plugin.studio.work.cache import JacobianCache
+from resefa_plugin.studio.work.command_line import commands
+from resefa_plugin.studio.work.session import Session
+from resefa_plugin.studio.work.sources import UPLOAD_SUFFIXES, Source
 
 MAX_UPLOAD = 8 << 20  # bytes: a w+ of StyleGAN2 is 37 kB, a mask of 4096 x 4096 is below a megabyte
 SOON = 0.25  # seconds: what is done by then is answered at once

@@ -10,9 +10,9 @@ from collections import deque
 from collections.abc import Callable
 
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.factorizer import QUICK_TANGENTS
+from resefa_plugin.factorizer.factorizer import QUICK_TANGENTS
 from resefa_plugin.studio.jobs import Cancelled, Job, JobQueue
-from resefa_plugin.studio.session import Session
+from resefa_plugin.studio.work.session import Session
 
 WORTHWHILE = 1.5  # a search delays the Jacobian by as much: it must end well before
 ABSENT = 60.0  # seconds without a sign of the page, after which nothing is prepared for it

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from resefa_plugin import pictures
 from resefa_plugin.errors import RegionError
 from resefa_plugin.hooks.base import GeneratorHook
-from resefa_plugin.region_presets import BIGGAN_PRESETS, FACE_PRESETS
-from resefa_plugin.regions import RegionPartition
+from resefa_plugin.regions.partition import RegionPartition
+from resefa_plugin.regions.presets import BIGGAN_PRESETS, FACE_PRESETS
+from resefa_plugin.report import pictures
 from resefa_plugin.studio.desk import Desk
-from resefa_plugin.studio.findings import END_STRENGTH, Finding
-from resefa_plugin.studio.session import Session
-from resefa_plugin.studio.state import State
+from resefa_plugin.studio.work.findings import END_STRENGTH, Finding
+from resefa_plugin.studio.work.session import Session
+from resefa_plugin.studio.work.state import State
 
 
 def jpeg_url(image: Image.Image | bytes) -> str:

@@ -1,0 +1,1 @@
+"""Networks that are stored as graphs (ONNX, OpenVINO, TensorFlow.js), read as data."""

@@ -1,0 +1,1 @@
+"""Pickle and torch files, read without executing anything in them."""

@@ -1,0 +1,202 @@
+"""Directions in the files of other tools, and back.
+
+None of these files says which latent space it is for, so a direction is written only where the tool that reads the
+file would apply it in the space that was factorized.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from resefa_plugin.directions.direction_set import DirectionSet
+from resefa_plugin.errors import DirectionsError
+from resefa_plugin.machine.arrays import read_array, reading
+from resefa_plugin.machine.files import replacing
+
+
+def export_resefa(directions: DirectionSet, path: str | os.PathLike, index: int = 0) -> None:
+    """ReSeFa `.npy`: direction `index`, from 0, as `[1, w_dim]` float32. Its tools ask for the layers when editing."""
+    _require_w(directions, 'resefa')
+    _save_npy(path, _one(directions, index))
+
+
+def export_interfacegan(directions: DirectionSet, path: str | os.PathLike, index: int = 0) -> None:
+    """InterFaceGAN boundary `.npy`: direction `index`, from 0, as `[1, d]` float64, for its latent space Z or W."""
+    if directions.metadata.space != 'z':
+        _require_w(directions, 'interfacegan')
+    _save_npy(path, _one(directions, index).astype(np.float64))
+
+
+def export_e4e(directions: DirectionSet, path: str | os.PathLike, index: int = 0) -> None:
+    """e4e `.pt`: direction `index`, from 0, a float32 tensor that is added to W+ latents `[N, num_ws, w_dim]`.
+
+    `[1, w_dim]` for space w over all layers, else `[1, num_ws, w_dim]`, zero in the layers that are not edited.
+    """
+    metadata = directions.metadata
+    direction = _one(directions, index)
+    if metadata.space not in ('w', 'w+'):
+        raise _wrong_space(directions, "'e4e' files are added to W+ latents")
+    if metadata.space == 'w+' or metadata.layers is not None:
+        direction = _spread(directions, direction)
+    _save_pt(path, torch.from_numpy(direction))
+
+
+def export_e4e_pca(directions: DirectionSet, path: str | os.PathLike, index: int | None = None) -> None:
+    """GANSpace components as e4e reads them, a `.pt` dictionary of float32 tensors.
+
+    `mean [1, w_dim]`, `comp [k, 1, w_dim]`, `std [k]`, of direction `index`, from 0, or of all. One std is strength 1;
+    the mean is the sample's w, so that coordinate 0 is that sample.
+    """
+    _require_w(directions, 'e4e-pca')
+    comp, mean, std = _components(directions, index)
+    _save_pt(path, {'mean': torch.from_numpy(mean), 'comp': torch.from_numpy(comp), 'std': torch.from_numpy(std)})
+
+
+def export_ganspace(directions: DirectionSet, path: str | os.PathLike, index: int | None = None) -> None:
+    """GANSpace `.npz`, of direction `index`, from 0, or of all.
+
+    Activations and latents are the same for a network used in W: `act_comp`, `lat_comp [k, 1, w_dim]`, `act_mean`,
+    `lat_mean [1, w_dim]`, `act_stdev`, `lat_stdev [k]`. One stdev is strength 1; the mean is the sample's w.
+    `var_ratio [k]` is the share of each eigenvalue in their sum, and `random_stdevs [k]`, the lengths of the random
+    directions it compares with, repeats the stdevs.
+    """
+    _require_w(directions, 'ganspace')
+    comp, mean, std = _components(directions, index)
+    eigenvalues = directions.eigenvalues.clip(min=0)
+    share = (eigenvalues / (eigenvalues.sum() or 1))[_rows(directions, index)].astype(np.float32)
+    with replacing(path) as part, open(part, 'wb') as file:
+        np.savez_compressed(
+            file, act_comp=comp, act_mean=mean, act_stdev=std, lat_comp=comp, lat_mean=mean, lat_stdev=std,
+            var_ratio=share, random_stdevs=std)
+
+
+# name -> (directions, path, index)
+def export_projected_w(directions: DirectionSet, path: str | os.PathLike, index: int = 0, strength: float = 1.0) -> None:
+    """The host's projected_w.npz: the sample of the factorization moved along direction `index`, from 0, at a strength."""
+    if directions.metadata.space not in ('w', 'w+'):
+        raise _wrong_space(directions, "'projected-w' files hold W+ latents")
+    directions.check_index(index)
+    save_projected_w(path, directions.latent + _spread(directions, directions.offset(index, strength)))
+
+
+def save_projected_w(path: str | os.PathLike, ws: torch.Tensor | np.ndarray) -> None:
+    """Writes `ws [1, num_ws, w_dim]` as the `projected_w.npz` that the host's `--projected-w` reads: key `w`, float32.
+
+    Raises:
+        DirectionsError: another shape, or values that are not finite.
+    """
+    array = ws.detach().cpu().numpy() if isinstance(ws, torch.Tensor) else np.asarray(ws)
+    if array.ndim != 3 or len(array) != 1 or not array.size or array.dtype.kind != 'f':
+        raise DirectionsError(f'ws is {array.dtype} {list(array.shape)}, expected floating point [1, num_ws, w_dim]: '
+                              'save one sample per file')
+    with np.errstate(over='ignore'):
+        array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        raise DirectionsError('ws holds values that are NaN, infinite, or too large for float32: edit with a smaller '
+                              'strength')
+    with replacing(path) as part, open(part, 'wb') as file:
+        np.savez(file, w=array)
+
+
+def load_foreign_direction(path: str | os.PathLike, dim: int) -> np.ndarray:
+    """Directions of another tool's `.npy`, `[dim]`, `[1, dim]` or `[k, dim]`, of any number type, as data.
+
+    The file does not say which latent space they are for: that is for the caller to know. Any axes of length 1 are dropped.
+
+    Returns: `[k, dim]` float32, scaled to unit rows.
+
+    Raises DirectionsError for a damaged file, another shape, zero rows, or values that are not finite.
+    """
+    path = pathlib.Path(path)
+    with reading(path):
+        with open(path, 'rb') as file:
+            array = read_array(file, path.stat().st_size)
+        if array.dtype.kind not in 'fiu' or not array.size or array.squeeze().ndim > 2 or array.shape[-1] != dim:
+            raise DirectionsError(f'it holds {array.dtype} {list(array.shape)}, expected directions [k, {dim}]: numbers, a row each, '
+                                  'for the same latent space')
+        rows = array.reshape(-1, dim).astype(np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        if not np.isfinite(lengths).all() or not lengths.all():
+            raise DirectionsError('it holds a direction that is zero, NaN or infinite')
+    return (rows / lengths).astype(np.float32)
+
+
+EXPORTS: dict[str, Callable[..., None]] = {
+    'resefa': export_resefa,
+    'interfacegan': export_interfacegan,
+    'ganspace': export_ganspace,
+    'e4e': export_e4e,
+    'e4e-pca': export_e4e_pca,
+    'projected-w': export_projected_w,
+}
+
+
+def _one(directions: DirectionSet, index: int) -> np.ndarray:
+    """Direction `index` as `[1, d]`."""
+    directions.check_index(index)
+    return directions.directions[[index]]
+
+
+def _spread(directions: DirectionSet, offset: np.ndarray) -> np.ndarray:
+    """An offset of space w or w+, restricted to layers or not, as `[1, num_ws, w_dim]`, zero in the other layers."""
+    metadata = directions.metadata
+    layers = list(range(metadata.num_ws) if metadata.layers is None else metadata.layers)
+    parts = len(layers) if metadata.space == 'w+' else 1
+    if not layers or layers[-1] >= metadata.num_ws or offset.size % parts:
+        raise DirectionsError(f"{offset.size} dimensions of space '{metadata.space}' do not spread over layers "
+                              f'{layers} of {metadata.num_ws}: the metadata of this file is inconsistent')
+    ws = np.zeros((1, metadata.num_ws, offset.size // parts), np.float32)
+    ws[0, layers] = offset.reshape(parts, -1)
+    return ws
+
+
+def _rows(directions: DirectionSet, index: int | None) -> np.ndarray:
+    """The row numbers that `index` means: one, or all for None."""
+    if index is None:
+        return np.arange(len(directions))
+    directions.check_index(index)
+    return np.array([index])
+
+
+def _components(directions: DirectionSet, index: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """comp `[k, 1, w_dim]`, mean `[1, w_dim]` and std `[k]` of a PCA, float32."""
+    rows = _rows(directions, index)
+    w_dim = directions.directions.shape[1]
+    if directions.latent.ndim != 3 or directions.latent.shape[2] != w_dim:
+        raise DirectionsError(f'the sample has latents {list(directions.latent.shape)}, expected ws [1, num_ws, '
+                              f'{w_dim}] as its directions are in W: the file is inconsistent')
+    # Layers differ where truncation has a cutoff or the latent was projected; the formats have room for one w.
+    mean = directions.latent.mean(axis=1)
+    return directions.directions[rows][:, None], mean, directions.step[rows].astype(np.float32)
+
+
+def _require_w(directions: DirectionSet, export: str) -> None:
+    if directions.metadata.space != 'w' or directions.metadata.layers is not None:
+        raise _wrong_space(directions, f"'{export}' files are applied to w in all layers")
+
+
+def _wrong_space(directions: DirectionSet, reason: str) -> DirectionsError:
+    space, layers = directions.metadata.space, directions.metadata.layers
+    remedies = {
+        'z': "export them as 'interfacegan', whose editor takes Z",
+        'w': "export them as 'e4e', a tensor with a row per layer",
+        'w+': "export them as 'e4e', a tensor with a row per layer",
+    }
+    where = f"space '{space}'" + ('' if layers is None else f", layers {','.join(map(str, layers))}")
+    return DirectionsError(f'the directions are in {where}, but {reason}: '
+                           f"{remedies.get(space, 'no export holds them; edit with `resefa edit`')}")
+
+
+def _save_npy(path: str | os.PathLike, array: np.ndarray) -> None:
+    with replacing(path) as part, open(part, 'wb') as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def _save_pt(path: str | os.PathLike, value: torch.Tensor | dict[str, torch.Tensor]) -> None:
+    with replacing(path) as part, open(part, 'wb') as file:
+        torch.save(value, file)

@@ -1,0 +1,118 @@
+"""Edits: moving a sample along a direction, measuring what changes, and giving strength a meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resefa_plugin.hooks.base import LatentSpace, Sample
+from resefa_plugin.regions.partition import RegionPartition
+
+# Strength 1 changes the region by this root mean square, on the [-1, 1] scale: 12.75 grey levels of 255.
+STRENGTH_RMS = 0.1
+# The step is corrected by what was measured, so often, and by this factor at most: beyond it the picture saturates.
+CORRECTIONS, MAX_CORRECTION = 2, 4.0
+CLOSE_ENOUGH = 0.02
+
+
+def render_edits(space: LatentSpace, sample: Sample, offsets: Tensor, resolution: int | None = None) -> Tensor:
+    """Pictures of a sample moved by each offset `[N, d]`; returns `[N, C, h, w]` in main memory.
+
+    One picture at a time: the same pictures whatever else is rendered with them, and the least memory.
+    """
+    with torch.no_grad():
+        pictures = [space.images(sample, offset[None], resolution).cpu() for offset in offsets.to(space.latent(sample))]
+    return torch.cat(pictures)
+
+
+def mean_square(change: Tensor, partition: RegionPartition) -> tuple[Tensor, Tensor]:
+    """Mean squared change inside and outside the region, over pixels and channels.
+
+    Args:
+        change: `[N, C, H, W]`, differences of pictures on the [-1, 1] scale, at the resolution of the partition's mask.
+
+    Returns: inside `[N]` and outside `[N]`, float64.
+    """
+    mask = torch.tensor(partition.mask)
+    squares = change.double().square().mean(dim=1)  # [N, H, W]
+    return squares[:, mask].mean(dim=1), squares[:, ~mask].mean(dim=1)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What strength 1 means for each of k directions. Mean squares are on the [-1, 1] scale, means of +1 and -1.
+
+    Attributes:
+        step: `[k]`, the length of the offset (alpha of Eq. 1) at strength 1.
+        predicted_inside, predicted_outside: `[k]`, mean squared change at strength 1 by Eq. 5 and 3.
+        measured_inside, measured_outside: `[k]`, the same, rendered.
+    """
+
+    step: np.ndarray
+    predicted_inside: np.ndarray
+    predicted_outside: np.ndarray
+    measured_inside: np.ndarray
+    measured_outside: np.ndarray
+
+
+def slopes(changes: Tensor, partition: RegionPartition) -> tuple[np.ndarray, np.ndarray]:
+    """Mean squared change in and out of the region for a step of length 1, to first order (Eq. 5 and 3).
+
+    Args:
+        changes: `[k, C, h, w]`, J n of k unit directions.
+
+    Returns: inside `[k]` and outside `[k]`, float64.
+    """
+    foreground = torch.tensor(partition.at(*changes.shape[2:])).to(changes.device)
+    squares = changes.double().square().mean(dim=1)  # [k, h, w]
+    return tuple(squares[:, mask].mean(dim=1).cpu().numpy() for mask in (foreground, ~foreground))
+
+
+def uncalibrated(predicted: tuple[np.ndarray, np.ndarray]) -> Calibration:
+    """The calibration by prediction alone: `measured_*` repeat what is predicted, until somebody renders it."""
+    inside, outside = predicted
+    step = STRENGTH_RMS / np.sqrt(inside)
+    changes = step ** 2 * inside, step ** 2 * outside
+    return Calibration(step, *changes, *changes)
+
+
+def calibrate(space: LatentSpace, samples: Sequence[Sample], partition: RegionPartition, directions: np.ndarray,
+              predicted: tuple[np.ndarray, np.ndarray], progress: Callable[[], None] = lambda: None) -> Calibration:
+    """Finds the step of each direction that changes the region by a root mean square of 0.1 (STRENGTH_RMS).
+
+    The step is predicted by Eq. 5, rendered at +alpha and -alpha at full resolution, and corrected by what was measured.
+
+    Args:
+        samples: one, or several whose mean change is meant.
+        directions: `[k, d]`, unit rows.
+        predicted: what `slopes` says of them, inside `[k]` and outside `[k]`, means over the samples.
+        progress: called after each direction.
+    """
+    inside, outside = predicted
+    originals = [render_edits(space, sample, torch.zeros(1, space.dim)) for sample in samples]
+    steps, measured = [], []
+    for direction, slope in zip(directions, inside):
+        direction = torch.from_numpy(np.asarray(direction, np.float32))
+        step = STRENGTH_RMS / np.sqrt(slope)
+        change = _both_ways(space, samples, partition, originals, step * direction)
+        for _ in range(CORRECTIONS):
+            ratio = np.sqrt(change[0]) / STRENGTH_RMS
+            if abs(ratio - 1) < CLOSE_ENOUGH:
+                break
+            step /= np.clip(ratio, 1 / MAX_CORRECTION, MAX_CORRECTION)
+            change = _both_ways(space, samples, partition, originals, step * direction)
+        steps.append(step)
+        measured.append(change)
+        progress()
+    step, measured = np.array(steps), np.array(measured)
+    return Calibration(step, step ** 2 * inside, step ** 2 * outside, measured[:, 0], measured[:, 1])
+
+
+def _both_ways(space, samples, partition, originals, offset) -> tuple[float, float]:
+    changes = torch.cat([render_edits(space, sample, torch.stack([offset, -offset])) - original
+                         for sample, original in zip(samples, originals)])
+    return tuple(part.mean().item() for part in mean_square(changes, partition))

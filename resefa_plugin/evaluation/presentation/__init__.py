@@ -1,0 +1,1 @@
+"""What a comparison shows: tables, intervals, curves and strips of pictures."""

@@ -1,0 +1,181 @@
+"""Latents that a projector, or `resefa edit`, has written: z, w or w+, told apart by their key and their shape.
+
+What neither tells is refused rather than guessed: where z and w have the same number of dimensions, as in most
+official networks, a single vector may be either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
+from resefa_plugin.errors import DirectionsError
+from resefa_plugin.hooks.base import Sample
+from resefa_plugin.hooks.style_based import StyleBasedHook
+from resefa_plugin.machine.arrays import read_array, read_member, reading
+
+TORCH_SUFFIXES = ('.pt', '.pth')
+# Names that other tools use for a z as well as for a w: they say no more than a bare array does.
+UNSAID_KEYS = ('latent', 'latents', 'latent_in', 'latent_code')
+KEYS = ('w', 'z', *UNSAID_KEYS)
+BARE = 'array'
+# Float32 rounding of a mapping network on another device, relative to its largest output.
+SAME_W = 1e-3
+
+
+@dataclass(frozen=True)
+class FileLatent:
+    """One sample of a file; at least one of the two is there.
+
+    Attributes:
+        ws: `[1, num_ws, w_dim]`, or `[1, 1, w_dim]`: one w for all layers. float32.
+        z: `[1, z_dim]` float32; beside `ws`, what they were mapped from.
+    """
+
+    ws: Tensor | None = None
+    z: Tensor | None = None
+
+    def __str__(self) -> str:
+        if self.ws is None:
+            return f'z latents {list(self.z.shape)}'
+        return f'{"w" if self.ws.shape[1] == 1 else "w+"} latents {list(self.ws.shape)}'
+
+
+def read_latents(path: str | os.PathLike, hook: StyleBasedHook) -> list[FileLatent]:
+    """Reads the latents in a file, as data: no code in it is executed.
+
+    Key `w`: w+ `[N, num_ws, w_dim]` or `[num_ws, w_dim]`, w `[N, 1, w_dim]`, `[1, w_dim]` or `[w_dim]`. Key `z`:
+    `[N, z_dim]` or `[z_dim]`. A bare array, and one of UNSAID_KEYS, is a w+ or w if it has three axes or num_ws rows,
+    else a w or z if only one of them has so many dimensions. The projector of stylegan2-pytorch writes, per picture, a
+    dictionary with `latent` and `noise`: that is a w or w+.
+
+    Args:
+        path: `.npz` (the host's projected_w.npz), `.npy`, or `.pt`/`.pth` of a tensor or a dictionary of tensors.
+        hook: the generator that they are for.
+
+    Returns: one entry per sample.
+
+    Raises:
+        DirectionsError: a file that cannot be read, or latents that do not fit the generator or may be z or w.
+        CheckpointError: a `.pt` that is damaged or holds more than tensors and plain containers.
+    """
+    path = pathlib.Path(path)
+    if path.suffix in TORCH_SUFFIXES:
+        root = read_torch_file(path)
+        with reading(path):
+            return [latent for entry in _torch_entries(root) for latent in _latents(entry, hook)]
+    with reading(path):
+        return _latents(_arrays(path), hook)
+
+
+def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    with open(path, 'rb') as file:
+        if file.read(6) == b'\x93NUMPY':
+            file.seek(0)
+            return {BARE: read_array(file, path.stat().st_size)}
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix('.npy') for name in archive.namelist()]
+        return {key: read_member(archive, key) for key in _chosen(names)}
+
+
+def _torch_entries(root: object) -> list[dict[str, object]]:
+    if not isinstance(root, Mapping):
+        return [{BARE: root}]
+    if root and all(isinstance(value, Mapping) and {'latent', 'noise'} <= value.keys() for value in root.values()):
+        return [{'w': value['latent']} for value in root.values()]
+    return [{key: root[key] for key in _chosen([str(key) for key in root])}]
+
+
+def _chosen(names: list[str]) -> list[str]:
+    """The keys to read: w, z or both, else the one that does not say which it is."""
+    said = [key for key in ('w', 'z') if key in names]
+    unsaid = [key for key in UNSAID_KEYS if key in names]
+    if not said and len(unsaid) != 1:
+        raise DirectionsError(f"no array 'w' or 'z' among {', '.join(names[:20]) or 'none'}: expected one of "
+                              f"{', '.join(KEYS)}, as in projected_w.npz")
+    return said or unsaid
+
+
+def _latents(entry: Mapping[str, object], hook: StyleBasedHook) -> list[FileLatent]:
+    found: dict[str, Tensor] = {}
+    for key, value in entry.items():
+        array = _floats(key, value)
+        kind = key if key in ('w', 'z') else _kind(key, array, hook)
+        found[kind] = _as_ws(array, hook) if kind == 'w' else _as_z(array, hook)
+    ws, z = found.get('w'), found.get('z')
+    if ws is not None and z is not None and len(ws) != len(z):
+        raise DirectionsError(f"'w' has {len(ws)} samples and 'z' has {len(z)}: expected as many")
+    return [FileLatent(None if ws is None else ws[i:i + 1], None if z is None else z[i:i + 1])
+            for i in range(len(z if ws is None else ws))]
+
+
+def _floats(key: str, value: object) -> Tensor:
+    """The array as float32 tensor, if it is one of finite floating-point numbers."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == 'f':
+        with np.errstate(over='ignore'):
+            value = torch.from_numpy(value.astype(np.float32))
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        came = f'{value.dtype} {list(value.shape)}' if hasattr(value, 'shape') else type(value).__name__
+        raise DirectionsError(f"'{key}' is {came}: expected floating-point latents")
+    value = value.detach().float()
+    if not 1 <= value.ndim <= 3 or not value.numel() or not value.isfinite().all():
+        raise DirectionsError(f"'{key}' of shape {list(value.shape)} is no latent: expected finite numbers with 1 to 3 "
+                              'axes')
+    return value
+
+
+def _kind(key: str, array: Tensor, hook: StyleBasedHook) -> str:
+    dim = array.shape[-1]
+    rows = [hook.num_ws, hook.w_dim] if hook.num_ws > 1 else None
+    if array.ndim == 3 or list(array.shape) == rows or dim != hook.z_dim:
+        return 'w'
+    if dim != hook.w_dim:
+        return 'z'
+    raise DirectionsError(
+        f"'{key}' of shape {list(array.shape)} may be a z or a w: both have {dim} dimensions in {hook.name}. Save it "
+        f"under the key that says which: np.savez('latents.npz', w=array), or z=array")
+
+
+def _as_ws(array: Tensor, hook: StyleBasedHook) -> Tensor:
+    ws = array.reshape(1, 1, -1) if array.ndim == 1 else array[None] if array.ndim == 2 else array
+    if ws.shape[1] not in (1, hook.num_ws) or ws.shape[2] != hook.w_dim:
+        raise DirectionsError(f'latents of shape {list(array.shape)} do not fit {hook.name}: expected w+ '
+                              f'[1, {hook.num_ws}, {hook.w_dim}] or w [1, {hook.w_dim}]')
+    return ws
+
+
+def _as_z(array: Tensor, hook: StyleBasedHook) -> Tensor:
+    z = array[None] if array.ndim == 1 else array
+    if z.ndim != 2 or z.shape[1] != hook.z_dim:
+        raise DirectionsError(f'z of shape {list(array.shape)} does not fit {hook.name}: expected [1, {hook.z_dim}]')
+    return z
+
+
+def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor | None = None, truncation_psi: float = 1.0,
+                truncation_cutoff: int | None = None) -> tuple[Sample, str]:
+    """The sample of a latent in a file, and a sentence that says what it was taken for.
+
+    A z is mapped with the class and the truncation. A w is taken as it is; a z beside it is kept if it maps to it.
+    """
+    if latent.ws is None:
+        sample = hook.sample_from_z(latent.z, name, truncation_psi, truncation_cutoff, c)
+        return sample, f'{latent}, mapped to w with truncation {truncation_psi:g}'
+    sample = dataclasses.replace(hook.sample_from_ws(latent.ws, name), c=c)
+    if latent.z is None:
+        return sample, f'{latent}'
+    if not hook.c_dim or c is not None:
+        mapped = hook.sample_from_z(latent.z, name, truncation_psi, truncation_cutoff, c)
+        ws = sample.latents['ws']
+        if torch.allclose(mapped.latents['ws'], ws, rtol=0, atol=SAME_W * float(ws.abs().max())):
+            return (dataclasses.replace(mapped, latents={'z': mapped.latents['z'], 'ws': ws}),
+                    f'{latent}, and the z that they are mapped from')
+    return sample, f'{latent}; the z beside them is left aside, as it is not mapped to them with this class and truncation'

@@ -1,0 +1,73 @@
+"""Generators by name, path or URL."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import pathlib
+from collections.abc import Callable
+
+import torch
+
+from resefa_plugin.errors import CheckpointError
+from resefa_plugin.hooks.base import GeneratorHook
+from resefa_plugin.hooks.biggan import open_biggan
+from resefa_plugin.hooks.foreign import plugin_names, plugin_opener
+from resefa_plugin.hooks.mobile_stylegan import MobileStyleGANHook
+from resefa_plugin.hooks.network_file import open_file
+from resefa_plugin.third_party import mobilestylegan_ffhq
+
+
+def _open_demo(rest: str, device: torch.device | str) -> GeneratorHook:
+    if rest:
+        raise CheckpointError(f"{mobilestylegan_ffhq.NAME} is one network: leave out ':{rest}'")
+    return MobileStyleGANHook.open(device)
+
+
+def _open_biggan(rest: str, device: torch.device | str, repo: str | os.PathLike | None = None) -> GeneratorHook:
+    if not rest:
+        raise CheckpointError('--network=biggan: name the experiment folder, its weights file, or a pytorch-pretrained-biggan '
+                              'folder, as in biggan:FOLDER')
+    return open_biggan(rest, device, checkout=repo)
+
+
+# NAME of `--network=NAME` or `--network=NAME:REST` -> function of (rest, device) and, by keyword, of those flags of
+# `open_network` that the family takes. A name of ours is not given to a plugin.
+FAMILIES: dict[str, Callable[..., GeneratorHook]] = {mobilestylegan_ffhq.NAME: _open_demo, 'biggan': _open_biggan}
+
+
+def open_network(network: str | os.PathLike, device: torch.device | str = 'cpu', repo: str | os.PathLike | None = None,
+                 trust_pickle: bool = False, noise_mode: str = 'const') -> GeneratorHook:
+    """The hook of a network; its `implementation` says what computes the pictures.
+
+    A network file is read as data. With a checkout of stylegan2-ada-pytorch or stylegan3 at hand (`repo`, the current
+    folder, or a folder in its `third_party`) the checkout's generator is built from it, else our own.
+
+    Args:
+        network: a name, or `NAME:REST`, of a family of ours (`mobilestylegan-ffhq`, which is fetched on first use;
+            `biggan:FOLDER`, an experiment of BigGAN-PyTorch or a folder of pytorch-pretrained-biggan) or of an installed plugin (entry point of the group `resefa_plugin.hooks`); or the path or URL of a file:
+            .pkl of stylegan2, stylegan2-ada-pytorch or stylegan3, .pt of stylegan2-pytorch.
+        device: where it shall be.
+        repo: folder of a checkout, which is then used or the reason given why it cannot be.
+        trust_pickle: let the checkout's own loader read the file, which EXECUTES the code in the file.
+        noise_mode: 'const' or 'none'.
+
+    Raises:
+        CheckpointError: no such network or checkout, or it cannot be read.
+        ResefaError: another noise mode.
+    """
+    name = os.fspath(network)
+    family, _, rest = name.partition(':')
+    opener = FAMILIES.get(family) or plugin_opener(family)
+    if opener is None:
+        if '://' not in name and not pathlib.Path(name).exists():
+            raise CheckpointError(f'--network={name}: no such network; expected a network file, its URL, or a name out '
+                                  f"of {', '.join(sorted({*FAMILIES, *plugin_names()}))}")
+        return open_file(name, device, repo, trust_pickle, noise_mode)
+    flags = {'repo': (repo, None), 'trust_pickle': (trust_pickle, False), 'noise_mode': (noise_mode, 'const')}
+    given = {flag: value for flag, (value, default) in flags.items() if value != default}
+    refused = [flag for flag in given if flag not in inspect.signature(opener).parameters]
+    if refused:
+        flag = refused[0].replace('_', '-')
+        raise CheckpointError(f'--network={name}: {family} takes no --{flag}; leave it out')
+    return opener(rest, device, **given)

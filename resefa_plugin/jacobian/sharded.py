@@ -1,0 +1,53 @@
+"""The Jacobian of one sample computed by several processes, each of which keeps all columns of some pixels."""
+
+from __future__ import annotations
+
+import torch
+
+from resefa_plugin.errors import NonFiniteError, ResefaError
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.jacobian.tile_grams import DirectGrams
+from resefa_plugin.machine.ranks import Ranks
+
+
+class ShardedJacobian(RegionJacobian):
+    """A RegionJacobian whose tangents are shared out and whose Gram matrices are summed over the ranks.
+
+    Every rank makes it and calls `compute` and `gram` alike. The columns are exchanged chunk by chunk, so that the ranks
+    hold one matrix between them.
+
+    Args:
+        ranks: the processes. The other arguments are those of RegionJacobian.
+    """
+
+    def __init__(self, ranks: Ranks, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.ranks = ranks
+        _, height, width = self.image_shape
+        self._pixels = ranks.share(height * width)
+
+    def compute(self, progress=None, path=None):
+        if path is not None:
+            raise ResefaError('a kept Jacobian is whole, and each of several processes holds a part of it: leave out --jacobian-dir')
+        if self._matrix is not None:
+            return self
+        chunk, d = self.ranks.least(self._chunk(), self.hook.device), self.space.dim
+        device = self.hook.device
+        self._matrix = torch.empty(d, self.image_shape[0] * len(self._pixels), device=device)
+        for start in range(0, d, chunk * self.ranks.size):
+            # The last tangents may be fewer than ranks: the others push zeros, to be of one shape.
+            V = torch.zeros(chunk, d, device=device)
+            own = range(start + self.ranks.rank * chunk, min(d, start + (self.ranks.rank + 1) * chunk))
+            V[range(len(own)), own] = 1
+            columns = torch.cat(self.ranks.all_gather(self._jvp_chunk(V).flatten(2)))[:d - start]  # [k, C, h * w]
+            if not columns.isfinite().all():
+                raise NonFiniteError(f'{self.hook.name}: the Jacobian of {self.sample.name} contains NaN or infinity')
+            self._matrix[start:start + len(columns)] = columns[:, :, self._pixels.start:self._pixels.stop].flatten(1)
+            if progress is not None:
+                progress(len(columns))
+        return self
+
+    def product(self, mask=None):
+        own = slice(self._pixels.start, self._pixels.stop)
+        part = None if mask is None else torch.as_tensor(mask).flatten()[own, None].to(self.matrix.device)
+        return self.ranks.sum(DirectGrams(self.matrix.unflatten(1, (self.image_shape[0], -1, 1))).product(part))

@@ -1,0 +1,138 @@
+"""The picture of a sample to first order, in all coordinates of its latent space or in a few that matter."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resefa_plugin.hooks.base import LatentSpace
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.regions.partition import RegionPartition
+
+# A new vector of a basis is kept if this much of it is new: below, float32 rounding decides where it points.
+NEW = 1e-4
+
+
+class TangentModel:
+    """x(o) ~ x(0) + J o for offsets o in the span of a basis: pictures J q_i, and the Gram matrices of those.
+
+    One kept Jacobian is such a model (all coordinates); the factors of a low-rank Gram matrix are one (their span);
+    a few Krylov vectors are one where nothing is known of the sample.
+
+    Attributes:
+        basis: `[m, d]` float64, orthonormal rows q_i; None for all coordinates, m = d.
+        columns: `[m, C * h * w]` float32, the pictures J q_i.
+        products: how many products J v and J^T u it took, for the record.
+    """
+
+    def __init__(self, basis: np.ndarray | None, columns: Tensor,
+                 gram: Callable[[RegionPartition], tuple[Tensor, Tensor]], products: int = 0):
+        self.basis, self.columns, self._gram, self.products = basis, columns, gram, products
+
+    @classmethod
+    def of_jacobian(cls, jacobian: RegionJacobian) -> TangentModel:
+        """All coordinates, of a Jacobian that is computed. Raises ResefaError if it is not."""
+        return cls(None, jacobian.matrix, jacobian.gram)
+
+    @classmethod
+    def of_basis(cls, jacobian: RegionJacobian, vectors: np.ndarray) -> TangentModel:
+        """The span of `vectors [k, d]`: the factors of low-rank Gram matrices, or what an iterative solver found."""
+        builder = _Builder(jacobian)
+        builder.add(np.asarray(vectors, np.float64))
+        return builder.model()
+
+    @classmethod
+    def krylov(cls, jacobian: RegionJacobian, partition: RegionPartition, direction: np.ndarray, changes: Tensor,
+               blocks: int) -> TangentModel:
+        """A basis from products with J and J^T alone: block Lanczos on B, begun where the correction of an edit begins.
+
+        First come the direction n, A n, and J_b^T r of the given changes r; each further block is B times the last.
+        The solution of (B + e I) x = J_b^T r lies in their span to a tolerance that falls as for conjugate gradients,
+        but one basis serves all strengths of the edit, at no further product.
+
+        Args:
+            direction: n `[d]`.
+            changes: `[k, C, h, w]`, differences to the unedited picture along n.
+            blocks: number of blocks of k + 1 vectors, at least 1.
+        """
+        mask = torch.tensor(partition.at(*jacobian.image_shape[1:])).to(jacobian.hook.device)
+        builder = _Builder(jacobian)
+        pushed = builder.add(direction[None])
+        pictures = torch.cat([pushed * mask, changes.to(jacobian.hook.device) * ~mask])
+        for _ in range(blocks):
+            pushed = builder.add(builder.pull(pictures))
+            if not len(pushed):
+                break
+            pictures = pushed * ~mask
+        return builder.model()
+
+    def moved(self, jacobian: RegionJacobian) -> TangentModel:
+        """The same basis with the pictures of a Jacobian elsewhere."""
+        return self.of_basis(jacobian, np.eye(jacobian.space.dim) if self.basis is None else self.basis)
+
+    def gram(self, partition: RegionPartition) -> tuple[np.ndarray, np.ndarray]:
+        """A and B of Eq. 5 and 3 in the coordinates of the basis, `[m, m]` float64 each."""
+        return tuple(matrix.cpu().double().numpy() for matrix in self._gram(partition))
+
+    def coordinates(self, vector: np.ndarray) -> np.ndarray:
+        """`[d]` -> `[m]`, of the part of a vector in the span."""
+        return vector if self.basis is None else self.basis @ vector
+
+    def offset(self, coordinates: np.ndarray) -> np.ndarray:
+        """`[m]` -> `[d]`."""
+        return coordinates if self.basis is None else coordinates @ self.basis
+
+    def pull(self, picture: Tensor) -> np.ndarray:
+        """J^T u of a picture u `[C, h, w]`, in the coordinates of the basis, `[m]` float64."""
+        return (self.columns @ picture.to(self.columns).flatten()).cpu().double().numpy()
+
+
+class _Builder:
+    """An orthonormal basis that grows, with its pictures."""
+
+    def __init__(self, jacobian: RegionJacobian):
+        self.jacobian, self.basis, self.pictures, self.products = jacobian, np.zeros((0, jacobian.space.dim)), [], 0
+
+    def add(self, vectors: np.ndarray) -> Tensor:
+        """Adds what is new in `vectors [k, d]`; returns the pictures of the new vectors, `[<= k, C, h, w]`."""
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = vectors[lengths[:, 0] > 0] / lengths[lengths[:, 0] > 0]
+        for _ in range(2):  # twice is enough (Kahan and Parlett)
+            vectors = vectors - vectors @ self.basis.T @ self.basis
+        _, sizes, new = np.linalg.svd(vectors, full_matrices=False)
+        new = new[sizes > NEW]
+        if not len(new):
+            return torch.zeros(0, *self.jacobian.image_shape, device=self.jacobian.hook.device)
+        new -= new @ self.basis.T @ self.basis
+        self.basis = np.concatenate([self.basis, new / np.linalg.norm(new, axis=1, keepdims=True)])
+        self.products += len(new)
+        self.pictures.append(self.jacobian.jvp(torch.from_numpy(self.basis[-len(new):])))
+        return self.pictures[-1]
+
+    def pull(self, pictures: Tensor) -> np.ndarray:
+        self.products += len(pictures)
+        return self.jacobian.vjp(pictures).cpu().double().numpy()
+
+    def model(self) -> TangentModel:
+        pictures = torch.cat(self.pictures)
+
+        def gram(partition: RegionPartition) -> tuple[Tensor, Tensor]:
+            mask = torch.tensor(partition.at(*pictures.shape[2:])).to(pictures.device)
+            parts = (pictures[:, :, part].flatten(1).cpu().double() for part in (mask, ~mask))
+            return tuple(part @ part.T for part in parts)
+
+        return TangentModel(self.basis, pictures.flatten(1), gram, self.products)
+
+
+def moved_space(space: LatentSpace, offset: Tensor) -> LatentSpace:
+    """The same space with its origin at an offset `[d]`: derivatives are taken there.
+
+    A shallow copy with another `latent`, so that a derivative that the space has by hand follows.
+    """
+    moved = copy.copy(space)
+    moved.latent = lambda sample: space.move(space.latent(sample), offset[None].to(space.latent(sample)))
+    return moved

@@ -1,0 +1,1 @@
+"""Files, arrays, memory and processes."""

@@ -1,0 +1,1 @@
+"""The networks that metrics and labels need, as our own code."""

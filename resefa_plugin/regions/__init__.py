@@ -1,0 +1,1 @@
+"""Which pixels an edit shall change, and which it shall leave."""

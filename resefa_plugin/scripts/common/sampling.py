@@ -1,0 +1,86 @@
+"""Which samples a command works on: seeds or projected latents, class and truncation."""
+
+from __future__ import annotations
+
+import pathlib
+from itertools import count, islice
+
+import click
+import torch
+
+from resefa_plugin.errors import ResefaError
+from resefa_plugin.hooks.base import GeneratorHook, Sample
+from resefa_plugin.hooks.latent_files import FileLatent, make_sample, read_latents
+from resefa_plugin.hooks.style_based import StyleBasedHook
+from resefa_plugin.scripts.common import options
+
+
+def samples_options(command):
+    """`--seeds` or `--projected-w`, the class and the truncation: what `make_samples` takes."""
+    return options.decorated(
+        command,
+        click.option('--seeds', metavar='RANGE', callback=options.seeds_callback,
+                     help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
+        click.option('--projected-w', '--projected_w', metavar='FILE',
+                     type=click.Path(dir_okay=False, path_type=pathlib.Path),
+                     help='Latents of a projector, or of edit, instead of seeds: .npz (key w, or z), .npy or .pt'),
+        click.option('--class', 'label', metavar='CLASS',
+                     help="Class of a conditional network: a number; for BigGAN also an ImageNet name, or a mix like 12:0.5,207:0.5"),
+        click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=float, default=1, show_default=True,
+                     help='Truncation psi'),
+        click.option('--trunc-cutoff', 'truncation_cutoff', metavar='INT', type=click.IntRange(min=0),
+                     help='Number of layers that are truncated  [default: all]'))
+
+
+def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: pathlib.Path | None, label: str | None,
+                 truncation_psi: float, truncation_cutoff: int | None) -> list[Sample]:
+    """The samples that the user asked for. Raises click.UsageError or ResefaError."""
+    c = make_label(hook, label)
+    if projected_w is None:
+        if hook.c_dim > 1 and c is None:
+            raise click.UsageError(f'{hook.name} has classes 0 to {hook.c_dim - 1}: choose one with --class')
+        return [hook.sample(seed, truncation_psi, truncation_cutoff, c) for seed in dict.fromkeys(seeds or [0])]
+    if seeds is not None:
+        raise click.UsageError('--seeds and --projected-w exclude each other')
+    if not isinstance(hook, StyleBasedHook):
+        raise click.UsageError(f'--projected-w: {hook.name} has no w')
+    return [_sample(hook, latent, f'proj{i:02d}', c, truncation_psi, truncation_cutoff)
+            for i, latent in enumerate(read_latents(projected_w, hook))]
+
+
+def _sample(hook: StyleBasedHook, latent: FileLatent, name: str, *which) -> Sample:
+    """The sample of a latent in a file; says which space it was taken for."""
+    sample, note = make_sample(hook, latent, name, *which)
+    click.echo(f'{name}: {note}', err=True)
+    return sample
+
+
+def other_samples(hook: GeneratorHook, samples: list[Sample], seeds: list[int] | None, truncation_psi: float,
+                  truncation_cutoff: int | None) -> list[Sample]:
+    """Samples that took no part, to try directions on: of the given seeds, or of three that are free."""
+    if seeds is None:
+        # A projected latent of a conditional network needs no class, other samples would.
+        taken = {sample.seed for sample in samples}
+        seeds = [] if hook.c_dim and samples[0].c is None else islice((s for s in count() if s not in taken), 3)
+    return [hook.sample(seed, truncation_psi, truncation_cutoff, samples[0].c) for seed in seeds]
+
+
+def make_label(hook: GeneratorHook, spec: str | None) -> torch.Tensor | None:
+    """The label `[1, c_dim]` of `--class`; None without one, and, with a warning, for an unconditional network."""
+    if spec is None:
+        return None
+    if not hook.c_dim:
+        click.echo(f'warn: --class={spec} is ignored: {hook.name} is unconditional', err=True)
+        return None
+    try:
+        return hook.class_vector(spec)
+    except ResefaError as error:
+        raise click.BadParameter(str(error), param_hint='--class') from error
+
+
+def refuse_truncation(samples: list[Sample]) -> None:
+    """Raises click.UsageError for --trunc where no sample has a z that it could truncate."""
+    source = click.get_current_context().get_parameter_source('truncation_psi')
+    if source is not click.core.ParameterSource.DEFAULT and all('ws' in sample.latents and 'z' not in sample.latents
+                                                                for sample in samples):
+        raise click.UsageError('--trunc is for --seeds and for z; w and w+ of --projected-w are taken as they are')

@@ -1,0 +1,1 @@
+"""One person's work in the studio, without any web code."""

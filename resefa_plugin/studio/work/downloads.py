@@ -1,0 +1,161 @@
+"""Files of the edit on the screen, written into a folder of the session and nowhere else."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import re
+import zipfile
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+
+from resefa_plugin.errors import ResefaError
+from resefa_plugin.machine.files import replacing
+from resefa_plugin.regions.partition import RegionPartition
+from resefa_plugin.report import pictures
+from resefa_plugin.studio.work.command_line import commands, finding_stem, used_regions
+from resefa_plugin.studio.work.session import Session
+from resefa_plugin.studio.work.state import edit_offset
+
+STRIP_SCALES = (-1.0, -0.5, 0.0, 0.5, 1.0)
+FRAMES, FRAME_SECONDS, FRAME_SIDE = 24, 0.08, 512
+
+
+def safe_path(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """A file in `folder`. Raises ResefaError for a name that is more than one plain file name."""
+    if not re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_-]{0,127}\.[a-z0-9]{1,5}', name):
+        raise ResefaError(f"'{name}' is not a file name of the studio: expected letters, digits, '_', '-' and "
+                          'an ending')
+    return folder / name
+
+
+def save_directions(session: Session, region: str, folder: pathlib.Path,
+                    breathe: Callable[[], None] = lambda: None) -> pathlib.Path:
+    """`seed0000-mouth.npz`: the directions of a region, measured. Raises ResefaError if there are none."""
+    session.measure(region, breathe)
+    finding = session.finding(region)
+    path = safe_path(folder, f'{finding_stem(finding)}.npz')
+    finding.directions.save(path)
+    return path
+
+
+def save_picture(session: Session, folder: pathlib.Path) -> pathlib.Path:
+    """`seed0000-edited.png`, the full picture."""
+    path = safe_path(folder, f'{session.state.sample.name}-edited.png')
+    pictures.save_png(session.render(), path)
+    return path
+
+
+def save_latent(session: Session, folder: pathlib.Path, edited: bool = True) -> pathlib.Path:
+    """`seed0000-edited.npz`, or `original.npz`: the latent, as `resefa edit --projected-w` reads it."""
+    state, space = session.state, session.space
+    path = safe_path(folder, f'{state.sample.name}-edited.npz' if edited else 'original.npz')
+    if edited:
+        latent = space.latent(state.sample)
+        with torch.no_grad():
+            moved = space.move(latent, edit_offset(state, space.dim)[None].to(latent))
+            arrays = space.saved(moved, state.sample)
+    else:
+        latents = state.sample.latents
+        arrays = {kind: latents[native] for kind, native in (('w', 'ws'), ('z', 'z')) if native in latents}
+    with replacing(path) as part, open(part, 'wb') as file:
+        np.savez(file, **{key: value.cpu().numpy() for key, value in arrays.items()})
+    return path
+
+
+def save_strip(session: Session, folder: pathlib.Path, breathe: Callable[[], None] = lambda: None) -> pathlib.Path:
+    """`seed0000-strip.png`: the edit from its opposite to itself. Raises ResefaError if nothing is edited."""
+    images = _path(session, STRIP_SCALES, session.preview_resolution, breathe)
+    captions = [f'{scale:+.0%}' if scale else '0' for scale in STRIP_SCALES]
+    path = safe_path(folder, f'{session.state.sample.name}-strip.png')
+    pictures.save_png(pictures.strip(images, captions, ', '.join(used_regions(session.state))), path)
+    return path
+
+
+def save_animation(session: Session, folder: pathlib.Path, breathe: Callable[[], None] = lambda: None,
+                   kind: str = 'webp') -> pathlib.Path:
+    """`seed0000.webp` or `.mp4`: from the original to the edit and back. Raises ResefaError if nothing is edited."""
+    if kind not in _WRITERS:
+        raise ResefaError(f"animation '{kind}' is not one of {', '.join(_WRITERS)}")
+    half = [(1 - math.cos(math.pi * i / (FRAMES // 2))) / 2 for i in range(FRAMES // 2 + 1)]
+    frames = _path(session, half, _frame_resolution(session), breathe)
+    path = safe_path(folder, f'{session.state.sample.name}.{kind}')
+    with replacing(path) as part:
+        _WRITERS[kind]([*frames, *frames[-2:0:-1]], part)
+    return path
+
+
+def save_all(session: Session, folder: pathlib.Path, network_flags: Sequence[str],
+             breathe: Callable[[], None] = lambda: None) -> pathlib.Path:
+    """`seed0000.zip`: directions, masks, picture, latents, and `commands.txt`, which makes the picture of them."""
+    for name in used_regions(session.state) or list(session.state.findings):
+        session.measure(name, breathe)
+    state = session.state
+    files = [save_picture(session, folder), save_latent(session, folder)]
+    if state.source.seed is None:
+        files.append(save_latent(session, folder, edited=False))
+    for name in used_regions(state) or list(state.findings):
+        finding = state.findings[name]
+        regions = finding.partition, *(protection.region for protection in finding.protect)
+        files += [save_directions(session, name, folder, breathe), *(_save_mask(region, folder) for region in regions)]
+    text = safe_path(folder, 'commands.txt')
+    with replacing(text) as part:
+        part.write_text(commands(session, network_flags), encoding='utf-8')
+    path = safe_path(folder, f'{state.sample.name}.zip')
+    with replacing(path) as part, zipfile.ZipFile(part, 'w') as archive:
+        for file in dict.fromkeys([*files, text]):
+            archive.write(file, file.name)
+    return path
+
+
+def _save_mask(region: RegionPartition, folder: pathlib.Path) -> pathlib.Path:
+    path = safe_path(folder, f'{region.name}.png')
+    pictures.save_png(Image.fromarray(region.mask), path)
+    return path
+
+
+def _path(session: Session, scales: Sequence[float], resolution: int | None,
+          breathe: Callable[[], None]) -> list[Image.Image]:
+    """Pictures of the edit at several scales of its strengths."""
+    if not session.state.strengths:
+        raise ResefaError('nothing is changed yet: move a slider')
+    images = []
+    for scale in scales:
+        breathe()
+        images.append(session.render(resolution, scale))
+    return images
+
+
+def _frame_resolution(session: Session) -> int | None:
+    longer = max(session.hook.image_shape[1:])
+    return FRAME_SIDE if longer > FRAME_SIDE and longer % FRAME_SIDE == 0 else None
+
+
+def _write_webp(frames: Sequence[Image.Image], path: pathlib.Path) -> None:
+    frames[0].save(path, 'WEBP', save_all=True, append_images=frames[1:], duration=round(1000 * FRAME_SECONDS), loop=0,
+                   quality=85)
+
+
+def _write_mp4(frames: Sequence[Image.Image], path: pathlib.Path) -> None:
+    try:
+        import imageio_ffmpeg  # an extra
+    except ImportError as error:
+        raise ResefaError("mp4 needs the extra 'video': pip install 'resefa_plugin[video]'; WebP does "
+                          'without') from error
+    # H.264 takes even sides only.
+    width, height = (side - side % 2 for side in frames[0].size)
+    # '-f': ffmpeg chooses the container by the ending, which a part file does not have.
+    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=1 / FRAME_SECONDS, macro_block_size=2,
+                                         codec='libx264', output_params=['-f', 'mp4', '-movflags', '+faststart'])
+    writer.send(None)
+    try:
+        for frame in frames:
+            writer.send(np.ascontiguousarray(np.asarray(frame)[:height, :width]))
+    finally:
+        writer.close()
+
+
+_WRITERS = {'webp': _write_webp, 'mp4': _write_mp4}

@@ -1,0 +1,110 @@
+"""The directions of one region as the studio knows them: solved at once, looked at and measured later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image
+
+from resefa_plugin.directions.direction_set import DirectionSet
+from resefa_plugin.editing.strength import calibrate, render_edits
+from resefa_plugin.factorizer.factorizer import Factorizer
+from resefa_plugin.factorizer.protection import Protection
+from resefa_plugin.hooks.base import LatentSpace, Sample
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.regions.partition import RegionPartition
+from resefa_plugin.report import pictures
+from resefa_plugin.studio.work.sources import Source
+
+END_STRENGTH = 3.0
+END_SIDE = 128  # pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """Directions of a region.
+
+    Attributes:
+        partition: the region that was changed.
+        protect: the regions that were protected.
+        directions: `measured_*` hold what is predicted until they are measured.
+        source, sample: where they were found.
+        inside, outside: `[k]`, predicted mean squared change per squared length.
+        measured: so many directions, from the first, have been measured.
+        ends: JPEGs at strength -3 and +3 of so many directions, from the first.
+        quick: found without the Jacobian, to a coarser tolerance.
+    """
+
+    partition: RegionPartition
+    protect: tuple[Protection, ...]
+    directions: DirectionSet
+    source: Source
+    sample: Sample
+    inside: np.ndarray
+    outside: np.ndarray
+    measured: int = 0
+    ends: tuple[tuple[bytes, bytes], ...] = ()
+    quick: bool = False
+
+
+class Breathing:
+    """A latent space that calls a function before each picture: where a long measurement can be paused or ended."""
+
+    def __init__(self, space: LatentSpace, breathe: Callable[[], None]):
+        self._space, self._breathe = space, breathe
+
+    def __getattr__(self, name):
+        return getattr(self._space, name)
+
+    def images(self, *args):
+        """As LatentSpace.images."""
+        self._breathe()
+        return self._space.images(*args)
+
+
+def solve(factorizer: Factorizer, jacobian: RegionJacobian, source: Source, region: RegionPartition) -> Finding:
+    """Solves the quotient of a region (Eq. 7 to 12), without the Jacobian where it is not computed.
+
+    Raises RegionError and SolverError.
+    """
+    directions, (inside, outside) = factorizer.find(jacobian.sample, region, jacobian)
+    partition = RegionPartition(directions.mask, region.name)
+    return Finding(partition, factorizer.protect, directions, source, jacobian.sample, inside, outside,
+                   quick=not jacobian.computed)
+
+
+def with_ends(finding: Finding, space: LatentSpace, resolution: int | None) -> Finding:
+    """The finding with pictures of both ends of the next direction."""
+    index = len(finding.ends)
+    offsets = [torch.from_numpy(finding.directions.offset(index, s)) for s in (-END_STRENGTH, END_STRENGTH)]
+    images = pictures.to_uint8(render_edits(space, finding.sample, torch.stack(offsets), resolution))
+    window = _window(finding.partition.mask, images.shape[1:3])
+    low, high = (pictures.jpeg_bytes(pictures.thumbnail(Image.fromarray(image).crop(window), END_SIDE))
+                 for image in images)
+    return replace(finding, ends=(*finding.ends, (low, high)))
+
+
+def _window(mask: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A square around a region with room on its sides, `(left, top, right, bottom)` in a picture of `size` (h, w)."""
+    rows, columns = np.nonzero(mask)
+    scale = size[0] / mask.shape[0]
+    extent = max(np.ptp(rows) + 1, np.ptp(columns) + 1) * scale
+    side = min(int(np.ceil(max(extent * 1.5, max(size) / 5))), *size)
+    top, left = (min(max(0, round((indices.min() + indices.max() + 1) / 2 * scale - side / 2)), length - side)
+                 for indices, length in ((rows, size[0]), (columns, size[1])))
+    return left, top, left + side, top + side
+
+
+def with_measured(finding: Finding, space: LatentSpace) -> Finding:
+    """The finding with the step of the next direction, and what it changes, as measured."""
+    one = slice(finding.measured, finding.measured + 1)
+    calibration = calibrate(space, [finding.sample], finding.partition, finding.directions.directions[one],
+                            (finding.inside[one], finding.outside[one]))
+    arrays = {}
+    for name in ('step', 'predicted_inside', 'predicted_outside', 'measured_inside', 'measured_outside'):
+        arrays[name] = getattr(finding.directions, name).copy()
+        arrays[name][one] = getattr(calibration, name)
+    return replace(finding, directions=replace(finding.directions, **arrays), measured=finding.measured + 1)

@@ -1,0 +1,377 @@
+"""What one person does in the studio, without any web code: a sample, regions, directions, strengths, undo."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from resefa_plugin.editing.background import BackgroundKeeper
+from resefa_plugin.editing.strength import mean_square, render_edits
+from resefa_plugin.errors import RegionError, ResefaError
+from resefa_plugin.factorizer.callback import Callback
+from resefa_plugin.factorizer.factorizer import DENSE_LIMIT, Factorizer
+from resefa_plugin.factorizer.protection import Protection, without
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
+from resefa_plugin.jacobian.probe import probe
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian, default_resolution
+from resefa_plugin.jacobian.tangent_model import TangentModel
+from resefa_plugin.regions.partition import RegionPartition
+from resefa_plugin.report import pictures
+from resefa_plugin.studio.work import findings
+from resefa_plugin.studio.work.cache import JacobianCache, jacobian_bytes, jacobian_key
+from resefa_plugin.studio.work.findings import Finding
+from resefa_plugin.studio.work.sources import Source, file_sample, seed_sample
+from resefa_plugin.studio.work.state import Region, State, edit_offset, moved_region
+
+MAX_STRENGTH = 20.0
+MAX_REGIONS = 12
+QUICK_DIRECTIONS, QUICK_COLUMNS = 4, 80  # of a search without the Jacobian; about so many products with it
+HISTORY = 20  # steps of undo; a mask of 1024 x 1024 is a megabyte
+
+
+class Session:
+    """One person's work. Methods may be called from several threads; each sees a consistent state.
+
+    Args:
+        hook: the generator, shared with other sessions.
+        cache: the Jacobians, shared with other sessions.
+        resolution: longer side of the picture that is differentiated; None for min(256, picture).
+        num_directions: directions per region.
+        tau: ridge of Eq. 11.
+        jacobian_dir: a folder to keep Jacobians in and to find them again; None keeps none.
+        source: the sample to begin with.
+
+    Raises ResefaError if the generator has no such sample or resolution.
+    """
+
+    def __init__(self, hook: GeneratorHook, cache: JacobianCache, *, resolution: int | None = None,
+                 num_directions: int = 5, tau: float = 1e-3, jacobian_dir: str | pathlib.Path | None = None,
+                 source: Source = Source(seed=0)):
+        self.hook, self.cache, self.tau, self.jacobian_dir = hook, cache, tau, jacobian_dir
+        self.num_directions = num_directions
+        self.resolution = default_resolution(hook.image_shape) if resolution is None else resolution
+        self.preview_resolution = default_resolution(hook.image_shape)
+        pooling_factor(hook.image_shape, self.resolution)
+        self._lock = threading.RLock()
+        self._history: list[State] = []
+        self._dragged_from: State | None = None  # what undo goes back to once the slider is released
+        self._probed = ''  # key of what was probed last
+        self.version = 0  # grows with every change of the state
+        space = 'w' if 'w' in hook.space_names else hook.space_names[0]
+        self.state = State(source, seed_sample(hook, source), space, None)
+
+    @property
+    def space(self) -> LatentSpace:
+        """The latent space that is factorized and edited."""
+        return self.hook.space(self.state.space, self.state.layers)
+
+    def _change(self, remember: bool = True, **changes) -> State:
+        with self._lock:
+            before = self._dragged_from or self.state
+            if remember:
+                self._history = [*self._history, before][-HISTORY:]
+            self._dragged_from = None if remember else before
+            if changes.keys() & {'strengths', 'sample', 'space', 'keep'}:
+                changes['bend'] = None
+            self.state = replace(self.state, **changes)
+            self.version += 1
+            return self.state
+
+    # The sample
+
+    def load_seed(self, source: Source) -> None:
+        """Shows the sample of a seed. Directions that were found stay, and can be tried on it. Raises ResefaError."""
+        self._change(source=source, sample=seed_sample(self.hook, source))
+
+    def load_file(self, path: pathlib.Path, source: Source, number: int = 0) -> None:
+        """Shows a latent of a file, by its number from 0. Raises ResefaError, see `file_sample`."""
+        sample, note = file_sample(self.hook, path, source, number)
+        if self.state.space == 'z' and 'z' not in sample.latents:
+            raise ResefaError("the file holds w, which cannot be edited in space 'z': choose another space first")
+        self._change(source=replace(source, note=note), sample=sample)
+
+    def set_space(self, name: str, layers: tuple[int, ...] | None = None) -> None:
+        """Chooses the latent space; directions of another are dropped. Raises ResefaError for an unknown one."""
+        space = self.hook.space(name, layers)
+        space.latent(self.state.sample)
+        if (space.name, space.layers) != (self.state.space, self.state.layers):
+            self._change(space=name, layers=space.layers, findings={}, strengths={})
+
+    # Regions
+
+    def set_region(self, name: str, mask: np.ndarray, protect: bool = False) -> None:
+        """Draws a region, bool `[H, W]`, or draws it anew, which drops its directions. Raises RegionError."""
+        partition = RegionPartition(mask, name)
+        if partition.mask.shape != tuple(self.hook.image_shape[1:]):
+            raise RegionError(f"region '{name}' is {list(partition.mask.shape)}, the pictures are "
+                              f'{list(self.hook.image_shape[1:])}')
+        with self._lock:
+            old = self.state.regions.get(name)
+            if old is None and len(self.state.regions) >= MAX_REGIONS:
+                raise RegionError(f'there are {MAX_REGIONS} regions already: remove one first')
+            if old is None or old.protect != protect or not np.array_equal(old.mask, partition.mask):
+                regions = {**self.state.regions, name: Region(partition.mask, protect)}
+                self._change(regions=regions, **self._without(name))
+
+    def remove_region(self, name: str) -> None:
+        """Removes a region and its directions. Does nothing if there is none of that name."""
+        with self._lock:
+            regions = {key: region for key, region in self.state.regions.items() if key != name}
+            if len(regions) < len(self.state.regions):
+                self._change(regions=regions, **self._without(name))
+
+    def _without(self, name: str) -> dict[str, Mapping]:
+        return {'findings': {key: finding for key, finding in self.state.findings.items() if key != name},
+                'strengths': {key: value for key, value in self.state.strengths.items() if key[0] != name}}
+
+    def partition(self, name: str) -> RegionPartition:
+        """What is changed for a region: its pixels but the protected ones. Raises RegionError."""
+        region = self.state.regions.get(name)
+        if region is None or region.protect:
+            raise RegionError(f"there is no region '{name}' to change: draw it first")
+        return without(RegionPartition(region.mask, name), self.protected())
+
+    def protected(self) -> tuple[Protection, ...]:
+        """The regions that are to be kept."""
+        return tuple(Protection(RegionPartition(region.mask, name))
+                     for name, region in self.state.regions.items() if region.protect)
+
+    # Directions
+
+    def jacobian(self) -> RegionJacobian | None:
+        """The Jacobian of the sample on the screen, if it is there."""
+        return self.cache.get(self.jacobian_key())
+
+    def jacobian_key(self) -> str:
+        """What the cache knows the sample's Jacobian by."""
+        state = self.state
+        return jacobian_key(self.hook.space(state.space, state.layers), state.sample, self.resolution)
+
+    @property
+    def direct(self) -> bool:
+        """Whether the space has too many dimensions for a Jacobian, so that each region is searched without."""
+        space = self.space
+        jacobian = self.cache.open(self.hook, space, self.state.sample, self.resolution)
+        return space.dim > DENSE_LIMIT or jacobian_bytes(jacobian) > self.cache.limit
+
+    def compute_jacobian(self, report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
+        """Computes the Jacobian of the sample on the screen, and keeps it in the cache.
+
+        Args:
+            report: called with the tangents done and their number; an exception that it raises ends the computation.
+
+        Raises:
+            ProbeError: the generator's derivatives cannot be trusted.
+            ResefaError: it exceeds the cache.
+        """
+        state, key = self.state, self.jacobian_key()
+        jacobian = self.cache.get(key)
+        if jacobian is None:
+            space = self.hook.space(state.space, state.layers)
+            jacobian = self.cache.open(self.hook, space, state.sample, self.resolution)
+            self.cache.make_room(jacobian)
+            report(0, space.dim)
+            self._probe(space, state.sample)
+            done = 0
+
+            def progress(count: int) -> None:
+                nonlocal done
+                done += count
+                report(done, space.dim)
+
+            jacobian.compute(progress, self.jacobian_dir)
+            # J^T J is made with the first region: better now than when somebody waits for it.
+            jacobian.gram(RegionPartition.from_center(0.5, tuple(self.hook.image_shape[1:])))
+            self.cache.put(key, jacobian)
+        return jacobian
+
+    def factorize(self, name: str, quick: bool = False,
+                  report: Callable[[int, int], None] = lambda done, total: None) -> Finding:
+        """Finds the directions of a region on the kept Jacobian, with their figures as predicted; see `measure`.
+
+        Args:
+            quick: do without the Jacobian; fewer directions, to a residual of 1e-2, for seconds in place of minutes.
+            report: of a quick search, called with the products so far and how many it may take; may raise to end it.
+
+        Raises:
+            RegionError: no such region, or none of it is left at the Jacobian's resolution.
+            ResefaError: the Jacobian is not there yet, and `quick` is false.
+            SolverError: the quotient has no answer.
+        """
+        state, partition, jacobian = self.state, self.partition(name), self.jacobian()
+        space = self.hook.space(state.space, state.layers)
+        if jacobian is None:
+            if not quick:
+                raise ResefaError('the derivative of this sample is not computed yet: wait for it')
+            jacobian = RegionJacobian(self.hook, space, state.sample, self.resolution)
+            self._probe(space, state.sample)
+        count = min(QUICK_DIRECTIONS, self.num_directions) if quick else self.num_directions
+        factorizer = Factorizer(
+            self.hook, state.space, state.layers, num_directions=count, tau=self.tau, quick=quick,
+            resolution=self.resolution, protect=self.protected(), callbacks=[_Columns(report)])
+        finding = findings.solve(factorizer, jacobian, state.source, partition)
+        with self._lock:
+            now = self.state
+            # What was redrawn, removed or left for another space meanwhile has no use for the answer.
+            if now.regions.get(name) is state.regions[name] and (now.space, now.layers) == (state.space, state.layers):
+                strengths = {key: value for key, value in now.strengths.items() if key[0] != name}
+                self._change(findings={**now.findings, name: finding}, strengths=strengths)
+        return finding
+
+    def _probe(self, space: LatentSpace, sample: Sample) -> None:
+        """Checks the generator once for each sample and space: that takes as long as many tangents."""
+        key = jacobian_key(space, sample, self.resolution)
+        if key != self._probed:
+            probe(self.hook, space, sample, self.resolution)
+            self._probed = key
+
+    def picture_ends(self, name: str, breathe: Callable[[], None] = lambda: None) -> None:
+        """Renders both ends of each slider of a region, so that the right one is found by looking.
+
+        Args:
+            breathe: called before each picture; an exception that it raises ends this, and what was rendered stays.
+
+        Raises ResefaError if the region was not factorized.
+        """
+        space = findings.Breathing(self.space, breathe)
+        while len((finding := self.finding(name)).ends) < len(finding.directions):
+            self._renew(name, finding, findings.with_ends(finding, space, self.preview_resolution))
+
+    def measure(self, name: str, breathe: Callable[[], None] = lambda: None) -> None:
+        """Measures what was predicted: how long a step strength 1 is, and what it changes inside and outside.
+
+        A strength that is set keeps its picture: its number is adapted to the measured step.
+
+        Args:
+            breathe: as in `picture_ends`.
+        """
+        space = findings.Breathing(self.space, breathe)
+        while (finding := self.finding(name)).measured < len(finding.directions):
+            self._renew(name, finding, findings.with_measured(finding, space))
+
+    def _renew(self, name: str, old: Finding, new: Finding) -> None:
+        """Puts a finding in place of what it was made from, also in the history, unless that was replaced."""
+        def renewed(state: State) -> State:
+            if state.findings.get(name) is not old:
+                return state
+            ratio = old.directions.step / new.directions.step
+            strengths = {key: value * float(ratio[key[1]]) if key[0] == name else value
+                         for key, value in state.strengths.items()}
+            return replace(state, findings={**state.findings, name: new}, strengths=strengths)
+
+        with self._lock:
+            self.state, self._history = renewed(self.state), [renewed(state) for state in self._history]
+            self._dragged_from = self._dragged_from and renewed(self._dragged_from)
+            self.version += 1
+
+    def finding(self, name: str) -> Finding:
+        """The directions of a region. Raises ResefaError if there are none."""
+        finding = self.state.findings.get(name)
+        if finding is None:
+            raise ResefaError(f"region '{name}' has no directions yet: factorize it first")
+        return finding
+
+    # The edit
+
+    def set_strengths(self, strengths: Mapping[tuple[str, int], float], remember: bool = True) -> None:
+        """Sets all sliders: strengths by (region, index from 0); those that are left out are zero.
+
+        Args:
+            remember: whether undo knows of it; false while a slider is dragged.
+
+        Raises ResefaError for a direction that is not there, or a strength out of range.
+        """
+        for (name, index), value in strengths.items():
+            self.finding(name).directions.check_index(index)
+            if not (math.isfinite(value) and abs(value) <= MAX_STRENGTH):
+                raise ResefaError(f'strength {value} is out of range: expected -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}')
+        strengths = {key: float(value) for key, value in strengths.items() if value}
+        with self._lock:
+            before = (self._dragged_from or self.state) if remember else self.state
+            if strengths != before.strengths:
+                self._change(remember, strengths=strengths)
+
+    def set_keep(self, keep: bool) -> None:
+        """Whether edits are bent so that their background stays; see `keep_background`."""
+        if keep != self.state.keep:
+            self._change(keep=keep)
+
+    def keep_background(self, breathe: Callable[[], None] = lambda: None) -> None:
+        """Bends the edit so that what is outside the edited regions stays put, if that is wanted; see BackgroundKeeper.
+
+        Args:
+            breathe: called before each picture; an exception that it raises leaves the edit straight.
+
+        Raises ResefaError if the sample's Jacobian is not there.
+        """
+        state, jacobian = self.state, self.jacobian()
+        if not state.keep or not state.strengths or state.bend is not None:
+            return
+        if jacobian is None:
+            raise ResefaError('the background is kept once the sample is prepared: until then, edits are straight')
+        space, straight = self.space, edit_offset(state, self.space.dim).numpy()
+        keeper = BackgroundKeeper(self.hook, findings.Breathing(space, breathe), state.sample, moved_region(state),
+                                  resolution=self.resolution, model=TangentModel.of_jacobian(jacobian))
+        bend = keeper.path(straight, [1.0]).offsets[0].numpy() - straight
+        with self._lock:
+            if self.state.strengths == state.strengths and self.state.sample is state.sample and self.state.keep:
+                self.state = replace(self.state, bend=bend)
+                self.version += 1
+
+    def offset(self, scale: float = 1.0) -> Tensor:
+        """The edit as an offset `[d]` float32: the sum over all sliders, times `scale`."""
+        return edit_offset(self.state, self.space.dim, scale)
+
+    def render(self, resolution: int | None = None, scale: float = 1.0) -> Image.Image:
+        """The picture at `scale` times the strengths, 0 is the unedited sample; `resolution` None for the full one."""
+        state = self.state
+        space = self.hook.space(state.space, state.layers)
+        offset = edit_offset(state, space.dim, scale)
+        return Image.fromarray(pictures.to_uint8(render_edits(space, state.sample, offset[None], resolution))[0])
+
+    def change(self) -> tuple[Image.Image, float, float]:
+        """The heat map of the edit, and its root mean square in and out of the edited regions, in grey levels.
+
+        Raises ResefaError if nothing is edited.
+        """
+        state, space = self.state, self.space
+        region = moved_region(state)
+        offsets = torch.stack([torch.zeros(space.dim), edit_offset(state, space.dim)])
+        before, after = render_edits(space, state.sample, offsets)
+        inside, outside = (pictures.GREY_LEVELS * float(part.sqrt()) for part in
+                           mean_square((after - before)[None], region))
+        original = Image.fromarray(pictures.to_uint8(before[None])[0])
+        return pictures.heat_map(after - before, region.mask, original, size=1024), inside, outside
+
+    def undo(self) -> bool:
+        """Goes back one step: of strengths, regions, directions, space or sample. False if there is none."""
+        with self._lock:
+            if not self._history:
+                return False
+            *self._history, self.state = self._history
+            self._dragged_from = None
+            self.version += 1
+            return True
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is a step to go back."""
+        return bool(self._history)
+
+
+class _Columns(Callback):
+    """Tells of a search without the Jacobian, whose end is not known: it takes QUICK_COLUMNS, as a rule."""
+
+    def __init__(self, report: Callable[[int, int], None]):
+        self._report = report
+
+    def on_columns(self, factorizer, sample, region, columns, residual):
+        self._report(columns, max(columns, QUICK_COLUMNS))

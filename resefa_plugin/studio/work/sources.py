@@ -1,0 +1,69 @@
+"""Where a sample of the studio comes from, and how the command line would ask for it."""
+
+from __future__ import annotations
+
+import pathlib
+from dataclasses import dataclass
+
+from resefa_plugin.errors import ResefaError
+from resefa_plugin.hooks.base import GeneratorHook, Sample
+from resefa_plugin.hooks.latent_files import make_sample, read_latents
+from resefa_plugin.hooks.style_based import StyleBasedHook
+
+UPLOAD_SUFFIXES = ('.npz', '.npy', '.pt', '.pth')
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sample as a user asks for it: a seed, or a latent file, with class and truncation.
+
+    Attributes:
+        seed: None for an uploaded latent.
+        truncation_psi, truncation_cutoff: as `--trunc` and `--trunc-cutoff`.
+        label: as `--class`; empty for none.
+        note: what an uploaded latent was taken for.
+    """
+
+    seed: int | None = None
+    truncation_psi: float = 1.0
+    truncation_cutoff: int | None = None
+    label: str = ''
+    note: str = ''
+
+    def flags(self, sample: Sample) -> list[str]:
+        """The flags of `resefa factorize` and `edit`; an uploaded latent is read from the saved `original.npz`."""
+        flags = ['--projected-w=original.npz' if self.seed is None else f'--seeds={self.seed}']
+        if (self.seed is not None or 'z' in sample.latents) and self.truncation_psi != 1:
+            flags.append(f'--trunc={self.truncation_psi!r}')
+        if (self.seed is not None or 'z' in sample.latents) and self.truncation_cutoff is not None:
+            flags.append(f'--trunc-cutoff={self.truncation_cutoff}')
+        return flags + ([f'--class={self.label}'] if self.label else [])
+
+
+def seed_sample(hook: GeneratorHook, source: Source) -> Sample:
+    """The sample of a seed. Raises ResefaError for a seed, class or truncation that the generator does not have."""
+    c = _label(hook, source.label)
+    if hook.c_dim > 1 and c is None:
+        raise ResefaError(f'{hook.name} has classes 0 to {hook.c_dim - 1}: choose one')
+    return hook.sample(source.seed, source.truncation_psi, source.truncation_cutoff, c)
+
+
+def file_sample(hook: GeneratorHook, path: pathlib.Path, source: Source, number: int = 0) -> tuple[Sample, str]:
+    """A latent of a file, by its number from 0, and what it was taken for.
+
+    Raises ResefaError for a file that cannot be read as latents of this generator, or has no such number.
+    """
+    if not isinstance(hook, StyleBasedHook):
+        raise ResefaError(f'{hook.name} has no w: latent files are for the StyleGAN families; choose a seed')
+    latents = read_latents(path, hook)
+    if not 0 <= number < len(latents):
+        raise ResefaError(f'the file has {len(latents)} latents: choose a number from 1 to {len(latents)}')
+    sample, note = make_sample(hook, latents[number], 'proj00', _label(hook, source.label), source.truncation_psi,
+                               source.truncation_cutoff)
+    return sample, note if len(latents) == 1 else f'number {number + 1} of {len(latents)}, {note}'
+
+
+def _label(hook: GeneratorHook, label: str):
+    if label and not hook.c_dim:
+        raise ResefaError(f'{hook.name} is unconditional: leave the class empty')
+    return hook.class_vector(label) if label else None

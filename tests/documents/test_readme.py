@@ -1,0 +1,95 @@
+"""Every command of README.md and of the help texts is run, with the demo generator replaced by a tiny one."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import shlex
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from benchmarks.readme_table import table
+from resefa_plugin.scripts.main import main
+from tests.helpers.network_files import forge
+from tests.third_party.test_nvlabs_checkout import write_checkout
+
+ROOT = pathlib.Path(__file__).parents[2]
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+DEMO = 'mobilestylegan-ffhq'
+
+
+def commands(text):
+    joined = re.sub(r'\\\s*\n\s*', ' ', text)
+    return [line.strip() for line in joined.splitlines() if line.strip().startswith('resefa ')]
+
+
+def blocks(language):
+    return re.findall(rf'```{language}\n(.*?)```', README, re.DOTALL)
+
+
+def run(line):
+    result = CliRunner().invoke(main, shlex.split(line.replace(DEMO, 'tiny'), comments=True)[1:])
+    assert result.exit_code == 0, f'{line}\n{result.output}'
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty folder with what a user would have brought: a projected latent, a mask, a network file, a checkout."""
+    np.savez(tmp_path / 'projected_w.npz', w=np.zeros((1, 8, 4), np.float32))
+    mask = np.zeros((64, 64), np.uint8)
+    mask[40:60, 10:50] = 255
+    Image.fromarray(mask).save(tmp_path / 'lips.png')
+    forge(tmp_path)[0].rename(tmp_path / 'ffhq.pkl')
+    (tmp_path / 'my_gan.py').write_text(
+        'import torch\nfrom resefa_plugin import FunctionHook\n\n\ndef my_hook(device):\n'
+        '    weight = torch.randn(8, 3 * 16 * 16, generator=torch.Generator().manual_seed(0))\n'
+        '    return FunctionHook(lambda z: torch.tanh(z @ weight).unflatten(1, (3, 16, 16)), z_dim=8, device=device)\n')
+    write_checkout(tmp_path / 'stylegan2-ada-pytorch', 'stylegan2-ada-pytorch')
+    served = SimpleNamespace(launch=lambda **options: None)  # a server would not return
+    monkeypatch.setattr('resefa_plugin.scripts.studio.build_page', lambda studio: served)
+    monkeypatch.setattr('resefa_plugin.scripts.studio.launch_options', dict)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_readme_commands(tiny, folder):
+    lines = [line for block in blocks('bash') for line in commands(block)]
+    assert len(lines) >= 6
+    for line in lines:
+        run(line)
+
+
+def test_readme_python(tiny, folder):
+    run(f'resefa factorize --network={DEMO} --region=mouth --outdir=out')
+    snippets = blocks('python')
+    assert snippets
+    for snippet in snippets:
+        exec(compile(snippet.replace(DEMO, 'tiny'), 'README.md', 'exec'), {})
+
+
+def test_readme_make_targets_and_files():
+    targets = re.findall(r'^make (\w+)', '\n'.join(blocks('bash')), re.MULTILINE)
+    makefile = (ROOT / 'Makefile').read_text()
+    assert {'demo', 'test'} <= set(targets) and all(re.search(rf'^{t}:', makefile, re.MULTILINE) for t in targets)
+    for link in re.findall(r'\]\(([^)#]+)\)', README):
+        assert link.startswith('https://') or (ROOT / link).exists(), link
+    assert (ROOT / 'examples' / 'overview.jpg').stat().st_size < 400_000
+
+
+def test_readme_table_is_the_benchmark():
+    record = json.loads((ROOT / 'benchmarks' / 'results' / 'evaluate_demo.json').read_text())
+    assert f'<!-- evaluation -->\n{table(record)}<!-- /evaluation -->' in README
+
+
+@pytest.mark.parametrize('name', sorted(main.commands))
+def test_help_examples(tiny, folder, name):
+    run(f'resefa factorize --network={DEMO} --seeds=0 --region=mouth --outdir=out')
+    examples = commands(main.commands[name].help)
+    assert examples, f'resefa {name} --help has no example'
+    for line in examples:
+        run(line)
+    assert 'Examples:' in CliRunner().invoke(main, [name, '--help']).output

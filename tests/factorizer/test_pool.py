@@ -1,0 +1,318 @@
+"""Directions of many samples, protected regions, other norms: against their definitions on toys."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from click.testing import CliRunner
+
+from resefa_plugin import Callback, DirectionSet, Factorizer, RegionPartition
+from resefa_plugin.errors import RegionError, ResefaError, SolverError
+from resefa_plugin.factorizer.factorizer import describe_choice
+from resefa_plugin.factorizer.protection import Protection, background_weights, parse_protection, without
+from resefa_plugin.hooks.base import LatentSpace
+from resefa_plugin.scripts.main import main
+from tests.helpers.toys import TanhToy, TinyHook
+
+
+def box(top, left, height, width, name, side=8):
+    mask = np.zeros((side, side), bool)
+    mask[top:top + height, left:left + width] = True
+    return RegionPartition(mask, name)
+
+
+LEFT, TOP, CORNER = box(0, 0, 8, 4, 'left'), box(0, 0, 3, 8, 'top'), box(0, 6, 2, 2, 'corner')
+
+
+def grams(toy, sample, mask, weights=None):
+    J = toy.jacobian(sample.latents['z'])
+    outside = (~mask).astype(float) if weights is None else weights
+    return tuple(np.einsum('chwd,hw,chwe->de', J, w, J) for w in (mask.astype(float), outside))
+
+
+class Counter(Callback):
+    """Names of the samples whose Jacobian was computed."""
+
+    def __init__(self, fail_at=None):
+        self.computed, self.fail_at = [], fail_at
+
+    def on_tangents(self, factorizer, sample, count):
+        if sample.name not in self.computed:
+            if len(self.computed) == self.fail_at:
+                raise KeyboardInterrupt
+            self.computed.append(sample.name)
+
+    def on_columns(self, factorizer, sample, region, columns, residual):
+        self.on_tangents(factorizer, sample, columns)
+
+
+@pytest.mark.parametrize('solver', ['dense', 'lobpcg'])
+def test_pooled_grams_are_means_over_the_trace(solver):
+    toy = TanhToy(z_dim=12)
+    hook = toy.hook()
+    samples = [hook.sample(seed) for seed in range(3)]
+    result, = Factorizer(hook, 'z', num_directions=2, pool=True, solver=solver).run(samples, [LEFT])
+    A, B = 0, 0
+    for sample in samples:
+        one, other = grams(toy, sample, LEFT.mask)
+        A, B = A + one / np.trace(other) / 3, B + other / np.trace(other) / 3
+    values = scipy.linalg.eigh(A, B + 1e-3 * np.eye(12), eigvals_only=True)[::-1]
+    np.testing.assert_allclose(result.eigenvalues[:2], values[:2], rtol=1e-3)  # float32 Jacobians, and the tolerance of lobpcg
+    assert result.name == 'pooled-left' and result.directions.metadata.seeds == (0, 1, 2)
+    for row, sample in zip(result.agreement, samples):
+        A, B = grams(toy, sample, LEFT.mask)
+        ridge = 1e-3 * np.trace(B) * np.eye(12)
+        n = result.directions.directions[0].astype(float)
+        assert row.sample == sample.name
+        assert row.own == pytest.approx(scipy.linalg.eigh(A, B + ridge, eigvals_only=True)[-1], rel=1e-3)
+        assert row.pooled == pytest.approx(n @ A @ n / (n @ (B + ridge) @ n), rel=1e-3)
+        assert 0 < row.share <= 1.001 and 2 / 12 - 0.2 < row.overlap <= 1
+    assert 'The first pooled direction attains' in result.notes[0]
+    assert result.directions.metadata.extra['pooled'][2]['sample'] == 'seed0002'
+    # Strength 1 is the mean over the samples.
+    space, measured = hook.space('z'), []
+    for sample in samples:
+        for sign in (1, -1):
+            offset = sign * torch.from_numpy(result.directions.offset(0, 1.0))[None]
+            change = space.images(sample, offset) - space.images(sample, 0 * offset)
+            measured.append(change.square().mean(1)[0][torch.tensor(LEFT.mask)].mean().item())
+    assert np.mean(measured) == pytest.approx(result.directions.measured_inside[0], rel=1e-4)
+
+
+def test_a_pool_of_one_is_the_sample():
+    hook = TanhToy(z_dim=12).hook()
+    (one,), (other,) = (Factorizer(hook, 'z', num_directions=2, pool=pool).run([hook.sample(0)], [LEFT]) for pool in (True, False))
+    assert one.name == other.name and one.agreement == () and one.notes == ()
+    np.testing.assert_allclose(one.directions.directions, other.directions.directions, atol=1e-6)
+
+
+def test_one_bright_sample_does_not_dominate():
+    """A generator whose second sample moves its pixels a thousand times as much."""
+    class Loud(TanhToy):
+        def images(self, z):
+            loud = 1 + 999 * (z[:, :1] > 0).to(z)
+            return super().images(z) * loud[:, :, None, None]
+
+    hook = Loud(z_dim=8).hook()
+    quiet, loud = (next(s for s in map(hook.sample, range(20)) if (s.latents['z'][0, 0] > 0) == positive) for positive in (False, True))
+    pooled, = Factorizer(hook, 'z', pool=True).run([quiet, loud], [LEFT])
+    assert min(row.share for row in pooled.agreement) > 0.2
+
+
+@pytest.mark.parametrize('solver', ['dense', 'lobpcg'])
+def test_a_pool_that_was_stopped_goes_on(tmp_path, solver):
+    hook = TanhToy(z_dim=12).hook()
+    samples, options = [hook.sample(seed) for seed in range(4)], dict(num_directions=2, pool=True, solver=solver, gram_dir=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        Factorizer(hook, 'z', callbacks=[Counter(fail_at=2)], **options).run(samples, [LEFT, TOP])
+    assert len(list(tmp_path.iterdir())) == 4
+    counter = Counter()
+    resumed = Factorizer(hook, 'z', callbacks=[counter], **options).run(samples, [LEFT, TOP])
+    assert counter.computed == ['seed0002', 'seed0003']
+    whole = Factorizer(hook, 'z', **{**options, 'gram_dir': None}).run(samples, [LEFT, TOP])
+    for one, other in zip(resumed, whole):
+        np.testing.assert_allclose(one.directions.directions, other.directions.directions, atol=1e-6)
+    for change in ({'tau': 0.1}, {'norm': 'covariance'}, {'orthogonal_to': np.eye(12)[:1]}, {'protect': [Protection(CORNER)]}):
+        counter = Counter()
+        Factorizer(hook, 'z', callbacks=[counter], **{**options, **change}).run(samples[:1], [LEFT, TOP])
+        # Whole Gram matrices serve any way to solve them; what a search leaves behind depends on what it looked for.
+        assert counter.computed == ([] if solver == 'dense' and 'protect' not in change else ['seed0000']), change
+    for file in tmp_path.glob('seed0000-left-*.npz'):
+        file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(ResefaError, match='damaged or cut off.*or delete it, and it is computed anew'):
+        Factorizer(hook, 'z', **options).run(samples[:1], [LEFT, TOP])
+
+
+@pytest.mark.parametrize('solver', ['dense', 'lobpcg'])
+def test_protected_pixels_weigh_more(solver):
+    toy = TanhToy(z_dim=40)
+    hook, (sample,) = toy.hook(), [toy.hook().sample(0)]
+    runs = {}
+    for weight in (None, 100.0, float('inf')):
+        protect = [] if weight is None else [Protection(CORNER, weight)]
+        result, = Factorizer(hook, 'z', num_directions=1, protect=protect, solver=solver).run([sample], [LEFT])
+        J = toy.jacobian(sample.latents['z'])
+        n = result.directions.directions[0].astype(float)
+        change = np.square(J @ n).sum(0)
+        runs[weight] = change[CORNER.mask].sum() / change[LEFT.mask].sum()
+        if weight == 100:
+            weights = np.where(LEFT.mask, 0.0, 1.0)
+            weights[CORNER.mask] = 100
+            A, B = grams(toy, sample, LEFT.mask, weights)
+            ridge = 1e-3 * np.trace(grams(toy, sample, LEFT.mask)[1])  # of the background as it is, not as it weighs
+            assert result.eigenvalues[0] == pytest.approx(scipy.linalg.eigh(A, B + ridge * np.eye(40), eigvals_only=True)[-1], rel=1e-3)
+            assert result.directions.metadata.extra['protect'] == ['100*corner']
+    assert runs[100.0] < 0.2 * runs[None] and runs[float('inf')] < 0.02 * runs[None]
+
+
+def test_protected_pixels_leave_the_region():
+    overlap = without(LEFT, [Protection(TOP)])
+    assert overlap.name == 'left' and (overlap.mask == LEFT.mask & ~TOP.mask).all()
+    weights = background_weights(overlap, [Protection(TOP, 3), Protection(CORNER, float('inf'))], 8, 8)
+    assert weights.dtype == np.float32 and (weights[:3] == 3).all() and (weights[3:, :4] == 0).all() and (weights[3:, 4:] == 1).all()
+    with pytest.raises(RegionError, match="region 'corner' lies wholly within the protected top"):
+        without(CORNER, [Protection(TOP)])
+
+
+@pytest.mark.parametrize('spec, weight, name', [('mouth', 10, 'mouth'), ('2.5*eyes+nose', 2.5, 'eyes_or_nose'), ('inf*a=mouth', np.inf, 'a')])
+def test_parse_protection(spec, weight, name):
+    protection = parse_protection(spec, (256, 256))
+    assert protection.weight == weight and protection.region.name == name and str(protection) == f'{weight:g}*{name}'
+
+
+@pytest.mark.parametrize('spec, message', [('0*mouth', "'mouth' has weight 0.0, expected a number above 0"), ('3*moth', "did you mean 'mouth'")])
+def test_parse_protection_errors(spec, message):
+    with pytest.raises(RegionError, match=message):
+        parse_protection(spec, (256, 256))
+
+
+@pytest.mark.parametrize('solver', ['dense', 'lobpcg'])
+def test_protected_pixels_may_weigh_less(solver):
+    toy = TanhToy(z_dim=40)
+    sample = toy.hook().sample(0)
+    result, = Factorizer(toy.hook(), 'z', num_directions=1, protect=[Protection(CORNER, 0.5)], solver=solver).run([sample], [LEFT])
+    weights = np.where(LEFT.mask, 0.0, np.where(CORNER.mask, 0.5, 1.0))
+    A, B = grams(toy, sample, LEFT.mask, weights)
+    ridge = 1e-3 * np.trace(grams(toy, sample, LEFT.mask)[1]) * np.eye(40)
+    assert result.eigenvalues[0] == pytest.approx(scipy.linalg.eigh(A, B + ridge, eigvals_only=True)[-1], rel=1e-3)
+
+
+def test_quick_takes_a_jacobian_that_is_kept(tmp_path):
+    hook = TanhToy(z_dim=12).hook()
+    options = dict(num_directions=2, jacobian_dir=tmp_path, quick=True)
+    for kept, solver in ((False, 'lobpcg'), (True, 'dense')):
+        factorizer = Factorizer(hook, 'z', **options)
+        factorizer.choose_solver = lambda num_regions: 'lobpcg'
+        result, = factorizer.run([hook.sample(0)], [LEFT])
+        assert result.directions.metadata.solver == solver
+        if not kept:
+            Factorizer(hook, 'z', jacobian_dir=tmp_path).run([hook.sample(0)], [LEFT])
+
+
+def test_orthogonal_to_earlier_directions():
+    hook = TanhToy(z_dim=8).hook()
+    first, = Factorizer(hook, 'z', num_directions=2).run([hook.sample(0)], [LEFT])
+    second, = Factorizer(hook, 'z', num_directions=2, orthogonal_to=first.directions.directions).run([hook.sample(0)], [LEFT])
+    assert np.abs(first.directions.directions @ second.directions.directions.T).max() < 1e-6
+    assert second.eigenvalues[0] < first.eigenvalues[0]
+
+
+def test_covariances_are_those_of_the_latents():
+    """TinyHook: w = z, so that the covariance of each block is the identity up to 4,096 samples."""
+    hook = TinyHook()
+    for name, layers, sizes in (('z', None, [4]), ('w', None, [4]), ('w+', (1, 3), [4, 4]), ('s', (2,), [4])):
+        blocks = hook.space(name, layers).covariance(hook.sample(0))
+        assert [len(block) for block in blocks] == sizes
+        for block in blocks:
+            np.testing.assert_allclose(block, np.eye(4), atol=5 / np.sqrt(4096))
+
+
+def test_covariance_norm_keeps_to_where_latents_are(monkeypatch):
+    """A latent that hardly varies costs more: the direction leaves it for one that varies."""
+    hook = TanhToy(z_dim=8).hook()
+    spread = np.diag([1e-4] * 4 + [1.0] * 4)
+    monkeypatch.setattr(LatentSpace, 'covariance', lambda self, sample: [spread])
+    lengths = {}
+    for norm in ('identity', 'covariance'):
+        result, = Factorizer(hook, 'z', num_directions=1, norm=norm, tau=0.1).run([hook.sample(0)], [LEFT])
+        n = result.directions.directions[0]
+        lengths[norm] = n @ np.linalg.inv(spread) @ n / (n @ n)
+    assert lengths['covariance'] < 0.05 * lengths['identity']
+    assert result.directions.metadata.extra['norm'] == 'covariance'
+
+
+def test_spaces_of_unknown_spread():
+    class Other(LatentSpace):
+        name, layers, dim = 'class', None, 3
+        latent = move = render = saved = None
+
+    with pytest.raises(ResefaError, match="spread of latents in space 'class' is not known"):
+        Other().covariance(None)
+
+
+@pytest.mark.parametrize('quick, regions, dim, solver', [
+    (False, 1, 512, 'dense'), (False, 1, 11776, 'lobpcg'), (True, 1, 512, 'lobpcg'), (True, 2, 512, 'dense'), (True, 20, 11776, 'lobpcg'),
+    (True, 1, 100, 'dense')])
+def test_what_auto_chooses(quick, regions, dim, solver):
+    hook = TanhToy().hook()
+    factorizer = Factorizer(hook, 'z', quick=quick)
+    factorizer.space.dim = dim
+    assert factorizer.choose_solver(regions) == solver
+    text = describe_choice(factorizer, regions)
+    assert f'{dim} dimensions' in text
+    if quick:
+        assert ('the Jacobian is computed' in text) == (solver == 'dense') and ('it is not computed' in text) == (solver == 'lobpcg')
+
+
+@pytest.mark.parametrize('options, error, message', [
+    (dict(quick=True, solver='dense'), SolverError, 'quick chooses the solver'), (dict(norm='l1'), SolverError, "norm 'l1' is not one of"),
+    (dict(pool=True, protect=[Protection(CORNER, float('inf'))]), ResefaError, 'cannot be pooled')])
+def test_options_that_exclude_each_other(options, error, message):
+    with pytest.raises(error, match=message):
+        Factorizer(TanhToy().hook(), 'z', **options)
+
+
+def test_collect_needs_a_folder():
+    with pytest.raises(ResefaError, match='give pool=True and a gram_dir'):
+        Factorizer(TanhToy().hook(), 'z').collect([], [])
+
+
+def resefa(*arguments, exit_code=0):
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == exit_code, result.output
+    return result.output
+
+
+def test_pool_from_the_command_line(tiny, tmp_path):
+    shared = ['factorize', '--network=tiny', '--seeds=0-2', '--region=eyes', '--num-directions=2']
+    for part in (1, 2):
+        resefa(*shared, f'--shard={part}/2', f'--outdir={tmp_path}/shards')
+    assert sorted(re.sub('-[0-9a-f]{16}.npz', '', p.name) for p in (tmp_path / 'shards').rglob('*')) == [
+        'grams', 'seed0000-eyes', 'seed0001-eyes', 'seed0002-eyes']
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / 'shards' / 'grams').iterdir()}
+    output = resefa(*shared, f'--outdir={tmp_path}/shards')
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / 'shards' / 'grams').iterdir()} == before
+    assert 'The first pooled direction attains' in output and str(tmp_path / 'shards' / 'pooled-eyes.npz') in output
+    html = (tmp_path / 'shards' / 'report.html').read_text()
+    assert 'Agreement over the samples' in html and 'seed0002' in html
+    resefa(*shared, f'--outdir={tmp_path}/whole')
+    one, other = (DirectionSet.load(tmp_path / name / 'pooled-eyes.npz') for name in ('shards', 'whole'))
+    np.testing.assert_array_equal(one.directions, other.directions)
+    assert one.metadata.seeds == (0, 1, 2)
+
+
+def test_quick_and_its_friends_from_the_command_line(tiny, tmp_path):
+    output = resefa('factorize', '--network=tiny', '--space=w+', '--region=mouth', '--quick', '--solver=auto', '--norm=covariance', '--protect=5*eyes',
+                    f'--outdir={tmp_path}/a')
+    assert "space 'w+' has 32 dimensions" in output and 'the Jacobian is computed' in output
+    first = DirectionSet.load(tmp_path / 'a' / 'seed0000-mouth.npz')
+    assert len(first) == 4 and first.metadata.extra['norm'] == 'covariance' and first.metadata.extra['protect'] == ['5*eyes']
+    output = resefa('factorize', '--network=tiny', '--space=w+', '--region=mouth', '--solver=lobpcg', f'--orthogonal-to={tmp_path}/a/seed0000-mouth.npz:2',
+                    f'--outdir={tmp_path}/b')
+    second = DirectionSet.load(tmp_path / 'b' / 'seed0000-mouth.npz')
+    assert 'Solved without the Jacobian, from' in output and second.metadata.solver == 'lobpcg' and len(second) == 5
+    assert np.abs(second.directions @ first.directions[1]).max() < 1e-5 < np.abs(second.directions @ first.directions[0]).max()
+    assert json.loads((tmp_path / 'b' / 'options.json').read_text())['options']['orthogonal_to'] == [f'{tmp_path}/a/seed0000-mouth.npz:2']
+    assert 'Solved without the Jacobian' in (tmp_path / 'b' / 'report.html').read_text()
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--shard=3/2'], "'3/2' is not I/N: expected a part from 1 to N"), (['--shard=1/2'], 'there are 1 samples to share out'),
+    (['--protect=0*eyes'], 'expected a number above 0'), (['--protect=mouth'], "region 'mouth' lies wholly within the protected mouth"),
+    (['--orthogonal-to=none.npz'], 'none.npz does not exist'), (['--quick', '--solver=dense'], 'quick chooses the solver'),
+    (['--seeds=0,1', '--protect=inf*eyes'], 'or do not pool'), (['--solver=lobpcg', '--tau=0'], "solver 'lobpcg' needs a number above 0")])
+def test_command_line_errors(tiny, tmp_path, arguments, message):
+    output = resefa('factorize', '--network=tiny', '--region=mouth', *arguments, f'--outdir={tmp_path}', exit_code=2 if 'shard' in arguments[0] else 1)
+    assert message in output.replace('\n', ' ') and 'Traceback' not in output
+
+
+def test_orthogonal_to_another_space(tiny, tmp_path):
+    resefa('factorize', '--network=tiny', '--region=mouth', '--space=z', f'--outdir={tmp_path}')
+    output = resefa('factorize', '--network=tiny', '--region=mouth', f'--orthogonal-to={tmp_path}/seed0000-mouth.npz', f'--outdir={tmp_path}/b',
+                    exit_code=1)
+    assert "is for space 'z', layers all, and space 'w'" in output

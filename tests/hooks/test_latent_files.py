@@ -1,0 +1,178 @@
+"""Latents that projectors and `resefa edit` write: which space they are in, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from resefa_plugin.errors import CheckpointError, DirectionsError
+from resefa_plugin.hooks import opening
+from resefa_plugin.hooks.latent_files import UNSAID_KEYS, read_latents
+from resefa_plugin.hooks.stylegan import StyleGANHook
+from resefa_plugin.scripts.main import main
+from tests.helpers.network_files import make_generator
+from tests.helpers.toys import TinyHook
+
+EQUAL, UNEQUAL = TinyHook(), TinyHook()  # z_dim = w_dim = 4, num_ws = 8
+UNEQUAL.z_dim = 6
+
+
+def write(path, array, key):
+    """The array as the file's name says: bare, or under a key."""
+    if path.suffix == '.npy':
+        np.save(path, array)
+    elif path.suffix == '.npz':
+        np.savez(path, **{key: array}, other=np.zeros(2))
+    else:
+        value = torch.from_numpy(array)
+        torch.save(value if key is None else {key: value, 'other': 1}, path)
+    return path
+
+
+def numbers(*shape):
+    return np.random.RandomState(0).randn(*shape)
+
+
+@pytest.mark.parametrize('name, key', [('a.npz', 'w'), ('a.pt', 'w'), ('a.npy', None), ('a.pt', None),
+                                       ('a.pth', 'latent'), ('a.npz', 'latent_code')])
+@pytest.mark.parametrize('shape', [(2, 8, 4), (1, 8, 4), (8, 4), (3, 1, 4), (1, 4), (4,)])
+def test_w(tmp_path, name, key, shape):
+    array = numbers(*shape)
+    read = read_latents(write(tmp_path / name, array, key), UNEQUAL)
+    expected = array.reshape((1,) * (3 - array.ndim) + shape).astype(np.float32)
+    assert all(latent.z is None and latent.ws.dtype == torch.float32 for latent in read)
+    assert np.array_equal(torch.cat([latent.ws for latent in read]), expected)
+    plus = '+' if expected.shape[1] == 8 else ''
+    assert str(read[0]) == f'w{plus} latents [1, {expected.shape[1]}, 4]'
+
+
+@pytest.mark.parametrize('hook, name, key', [
+    (EQUAL, 'a.npz', 'z'), (UNEQUAL, 'a.pt', 'z'), (UNEQUAL, 'a.npy', None), (UNEQUAL, 'a.pt', 'latents')])
+@pytest.mark.parametrize('count', [None, 1, 3])
+def test_z(tmp_path, hook, name, key, count):
+    array = numbers(*[count] * (count is not None), hook.z_dim)
+    read = read_latents(write(tmp_path / name, array, key), hook)
+    assert all(latent.ws is None for latent in read) and str(read[0]) == f'z latents [1, {hook.z_dim}]'
+    assert np.array_equal(torch.cat([latent.z for latent in read]), np.atleast_2d(array).astype(np.float32))
+
+
+@pytest.mark.parametrize('shape', [(4,), (1, 4), (3, 4)])
+@pytest.mark.parametrize('key', [None, *UNSAID_KEYS])
+def test_what_may_be_z_or_w_is_refused(tmp_path, shape, key):
+    with pytest.raises(DirectionsError, match=r'may be a z or a w: both have 4 .*np.savez\(.latents.npz., w=array\)'):
+        read_latents(write(tmp_path / 'a.pt', numbers(*shape), key), EQUAL)
+
+
+def test_half_precision_and_parameters(tmp_path):
+    ws = torch.nn.Parameter(torch.randn(1, 8, 4).bfloat16())
+    torch.save(ws, tmp_path / 'a.pt')
+    assert torch.equal(read_latents(tmp_path / 'a.pt', EQUAL)[0].ws, ws.detach().float())
+
+
+def test_the_projector_of_stylegan2_pytorch(tmp_path):
+    one, layers = torch.randn(4), torch.randn(8, 4)
+    torch.save({name: {'img': torch.zeros(1), 'latent': w, 'noise': [torch.zeros(1)]}
+                for name, w in (('a.png', one), ('b.png', layers))}, tmp_path / 'a.pt')
+    first, second = read_latents(tmp_path / 'a.pt', EQUAL)
+    assert torch.equal(first.ws, one[None, None]) and torch.equal(second.ws, layers[None])
+
+
+@pytest.mark.parametrize('arrays, match', [
+    (dict(q=np.zeros(3), s=np.zeros(3)), "a.npz: no array 'w' or 'z' among q, s: expected one of w, z, latent,"),
+    (dict(latent=np.zeros(4), latent_in=np.zeros(4)), "no array 'w' or 'z' among latent, latent_in"),
+    (dict(w=numbers(1, 2, 3, 4)), r"'w' of shape \[1, 2, 3, 4\] is no latent"),
+    (dict(w=np.zeros((1, 8, 4), int)), r"'w' is int64 \[1, 8, 4\]: expected floating-point"),
+    (dict(w=np.full((1, 8, 4), np.inf)), 'expected finite numbers'),
+    (dict(w=np.full((1, 8, 4), 1e300)), 'expected finite numbers'),
+    (dict(w=np.zeros((0, 8, 4))), 'is no latent'), (dict(w=np.array([{}], object)), 'Python objects'),
+    (dict(w=numbers(1, 18, 4)), r'\[1, 18, 4\] do not fit tiny: expected w\+ \[1, 8, 4\] or w \[1, 4\]'),
+    (dict(w=numbers(1, 8, 5)), 'do not fit tiny'), (dict(w=numbers(5)), 'do not fit tiny'),
+    (dict(z=numbers(1, 5)), r'z of shape \[1, 5\] does not fit tiny: expected \[1, 4\]'),
+    (dict(z=numbers(1, 8, 4)), 'does not fit tiny'),
+    (dict(latent=numbers(1, 5)), r'\[1, 5\] do not fit tiny'),
+    (dict(w=numbers(2, 8, 4), z=numbers(1, 4)), "'w' has 2 samples and 'z' has 1")])
+def test_refused_arrays(tmp_path, arrays, match):
+    np.savez(tmp_path / 'a.npz', **arrays)
+    with pytest.raises(DirectionsError, match=match):
+        read_latents(tmp_path / 'a.npz', EQUAL)
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.mkdir, ('executed',)
+
+
+def test_refused_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DirectionsError, match='a.npz does not exist'):
+        read_latents('a.npz', EQUAL)
+    (tmp_path / 'a.npz').write_bytes(b'no archive')
+    with pytest.raises(DirectionsError, match='cannot be read'):
+        read_latents('a.npz', EQUAL)
+    with pytest.raises(CheckpointError, match='a.pt'):
+        read_latents('a.pt', EQUAL)
+    for legacy in (False, True):
+        torch.save({'w': torch.zeros(1, 8, 4), 'x': Hostile()}, 'a.pt', _use_new_zipfile_serialization=not legacy)
+        with pytest.raises(CheckpointError, match='a.pt'):
+            read_latents('a.pt', EQUAL)
+    torch.save({}, 'b.pt')
+    with pytest.raises(DirectionsError, match="b.pt: no array 'w' or 'z' among none"):
+        read_latents('b.pt', EQUAL)
+    torch.save('text', 'b.pt')
+    with pytest.raises(DirectionsError, match="b.pt: 'array' is str: expected floating-point"):
+        read_latents('b.pt', EQUAL)
+    with zipfile.ZipFile('c.npz', 'w') as archive:
+        archive.writestr('w.npy', b'\x93NUMPY\x01\x00')
+    with pytest.raises(DirectionsError, match='c.npz'):
+        read_latents('c.npz', EQUAL)
+    assert not (tmp_path / 'executed').exists()
+
+
+def invoke(*arguments, code=0):
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def network(monkeypatch, tmp_path):
+    """`--network=own`, a conditional StyleGAN2 of ours, and directions in z."""
+    monkeypatch.chdir(tmp_path)
+    hook = StyleGANHook(make_generator(img_resolution=16, c_dim=3), 'own')
+    monkeypatch.setitem(opening.FAMILIES, 'own', lambda rest, device: hook)
+    invoke('factorize', '--network=own', '--seeds=1', '--class=2', '--trunc=0.7', '--space=z', '--region=mouth',
+           '--num-directions=1', '--other-seeds=0', '--outdir=f')
+    return hook
+
+
+def edit(*arguments, code=0):
+    return invoke('edit', '--network=own', '--directions=f/seed0001-mouth.npz', *arguments, code=code)
+
+
+def test_z_is_mapped_with_the_class_and_truncation_of_the_command(network):
+    sample = network.sample(1, 0.7, 3, network.class_vector('2'))
+    np.savez('z.npz', z=sample.latents['z'].numpy())
+    common = ('--projected-w=z.npz', '--steps=1', '--strength=0', '--trunc=0.7', '--trunc-cutoff=3', '--outdir=e')
+    assert 'proj00: z latents [1, 8], mapped to w with truncation 0.7' in edit(*common, '--class=2')
+    saved = np.load('e/proj00-00.npz')
+    assert np.array_equal(saved['w'], sample.latents['ws']) and np.array_equal(saved['z'], sample.latents['z'])
+    assert 'choose one with --class' in edit(*common, code=1)
+
+
+def test_edited_latents_are_read_again(network):
+    edit('--seeds=1', '--class=2', '--trunc=0.7', '--steps=1', '--strength=2', '--outdir=e')
+    again = ('--projected-w=e/seed0001-00.npz', '--steps=1', '--strength=0', '--outdir=p')
+    out = edit(*again, '--class=2', '--trunc=0.7')
+    assert 'proj00: w+ latents [1, 6, 8], and the z that they are mapped from' in out
+    assert (tmp := np.load('e/seed0001-00.npz'))['w'].shape == (1, 6, 8)
+    assert np.allclose(np.load('p/proj00-00.npz')['w'], tmp['w'], atol=1e-5)  # float32, mapped once more
+    for arguments in (('--class=1',), ()):
+        out = edit(*again, *arguments, code=1)
+        assert 'the z beside them is left aside' in out and "cannot be edited in space 'z'" in out
+    out = edit(*again, '--class=2', '--trunc=0.5', code=2)
+    assert 'the z beside them is left aside' in out and '--trunc is for --seeds and for z' in out

@@ -1,0 +1,89 @@
+"""Each way in which a derivative can lie is caught under its own name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from resefa_plugin.errors import NondeterministicError, NonFiniteError, TangentError, ZeroJacobianError
+from resefa_plugin.hooks.function import FunctionHook
+from resefa_plugin.jacobian.probe import probe
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.linearization import Linearization
+from tests.helpers.toys import TanhToy
+
+
+def check(f):
+    hook = FunctionHook(f, 6, name='suspect')
+    probe(hook, hook.space('z'), hook.sample(0))
+
+
+def toy(z):
+    return TanhToy().images(z)
+
+
+def test_an_honest_generator_passes():
+    check(toy)
+
+
+def test_noise():
+    with pytest.raises(NondeterministicError, match="suspect: two calls .* differ by up to .*noise_mode='const'"):
+        check(lambda z: toy(z) + 1e-3 * torch.randn(len(z), 3, 8, 8))
+
+
+def test_nan_in_the_picture():
+    with pytest.raises(NonFiniteError, match='the picture of seed0000 contains NaN'):
+        check(lambda z: toy(z) / 0)
+
+
+def test_nan_in_the_derivative():
+    with pytest.raises(NonFiniteError, match='the derivative of the picture of seed0000 contains NaN'):
+        check(lambda z: toy(z) + (0 * z[:, 0]).sqrt()[:, None, None, None])
+
+
+@pytest.mark.parametrize('cut', [lambda z: toy(z.detach()), lambda z: toy(z).round(), lambda z: toy(z * 0)])
+def test_no_derivative_at_all(cut):
+    with pytest.raises(ZeroJacobianError, match="does not change to first order in space 'z'"):
+        check(cut)
+
+
+def test_a_part_is_hidden_from_differentiation():
+    with pytest.raises(TangentError, match='off by .* from a finite difference'):
+        check(lambda z: toy(z) + toy(z.flip(1).detach()))
+
+
+class WrongBackward(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return 2 * x
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 3 * grad
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return 2 * tangent
+
+
+def test_forward_and_reverse_disagree():
+    with pytest.raises(TangentError, match=r'forward mode and reverse mode disagree, <u, J v> = .* but <J\^T u, v>'):
+        check(lambda z: toy(WrongBackward.apply(z)))
+
+
+def test_a_linearization_that_is_wrong_both_ways_is_not_its_own_witness():
+    """Off by less than the check against forward mode sees: autograd's reverse mode sees it."""
+    hook = FunctionHook(toy, 6, name='suspect')
+    space, sample = hook.space('z'), hook.sample(0)
+    right = RegionJacobian(hook, space, sample)
+    space.linearize = lambda sample, resolution: Linearization(lambda V: 1.005 * right._forward_mode(V),
+                                                               lambda U: 1.005 * right.vjp_by_autograd(U))
+    RegionJacobian(hook, space, sample).vjp(torch.ones(1, 3, 8, 8))
+    with pytest.raises(TangentError, match='forward mode and reverse mode disagree'):
+        probe(hook, space, sample)

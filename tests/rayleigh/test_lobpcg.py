@@ -1,0 +1,218 @@
+"""The matrix-free solver against the dense one, which test_rayleigh.py checks against scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from resefa_plugin import RegionJacobian, parse_region, solve_rayleigh
+from resefa_plugin.errors import SolverError
+from resefa_plugin.jacobian.region_operator import RegionOperator
+from resefa_plugin.rayleigh.coordinates import Coordinates
+from resefa_plugin.rayleigh.lobpcg import solve_lobpcg
+from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams, GramOperator
+from tests.helpers.toys import TanhToy
+
+# What the project promises of matrix-free answers.
+EIGENVALUES, ANGLE = 1e-3, 1e-2
+
+
+class CountedGrams(GramOperator):
+    """A and B of a spectrum that falls like a generator's, which keeps its trace to itself and counts its products."""
+
+    def __init__(self, d=300, rank_a=40, seed=0):
+        random = np.random.RandomState(seed)
+        self.dim, self.columns = d, 0
+        self.F = random.randn(d, rank_a) * np.exp(-np.arange(rank_a) / 4)
+        self.G = scipy.linalg.qr(random.randn(d, d))[0] * np.exp(-np.arange(d) / 12)
+        self.A, self.B = self.F @ self.F.T, self.G @ self.G.T
+
+    def apply(self, X):
+        self.columns += X.shape[1]
+        B_X = self.B @ X
+        return self.A @ X, B_X, np.sum(X * B_X, axis=0)
+
+    def sketch(self, inside, outside, random):
+        return self.F @ random.randn(self.F.shape[1], inside), self.G @ random.randn(self.dim, outside)
+
+
+def angle(one, other):
+    """The largest principal angle between the spans of rows, in radians."""
+    return scipy.linalg.subspace_angles(one.T, other.T)[0]
+
+
+@pytest.mark.parametrize('k', [1, 4, 8])
+@pytest.mark.parametrize('seed', [0, 1])
+def test_agrees_with_the_dense_solver(k, seed):
+    grams = CountedGrams(seed=seed)
+    found = solve_lobpcg(grams, k)
+    exact = solve_rayleigh(grams.A, grams.B, k, trace=found.search.trace)
+    np.testing.assert_allclose(found.eigenvalues, exact.eigenvalues, rtol=EIGENVALUES)
+    assert angle(found.directions, exact.directions) < ANGLE
+    assert found.residuals.max() <= 1e-3 and found.search.converged
+    assert found.search.columns == grams.columns <= 120
+    # The residuals it reports are those of the full problem.
+    n = found.directions
+    A_n, B_n = grams.A @ n.T, grams.B @ n.T + found.ridge * n.T
+    np.testing.assert_allclose(np.linalg.norm(A_n - found.eigenvalues * B_n, axis=0) / np.linalg.norm(A_n, axis=0), found.residuals, rtol=1e-3)
+    # Its Gram matrices are exact on what was searched.
+    for quadratic, M in zip(found.search.grams.quadratics(n), (grams.A, grams.B)):
+        np.testing.assert_allclose(quadratic, np.einsum('kd,de,ke->k', n, M, n), rtol=1e-6)
+
+
+def test_the_trace_is_estimated_with_an_honest_error():
+    """Over seeds, the error is as large as is stated: a mean of 1 would be ideal, 16 probes scatter."""
+    grams = CountedGrams()
+    exact = np.trace(grams.B)
+    found = [solve_lobpcg(grams, 2, seed=seed).search for seed in range(12)]
+    errors = np.array([abs(s.trace / exact - 1) for s in found])
+    stated = np.array([s.trace_error for s in found])
+    assert errors.max() < 0.05 and 0 < stated.max() < 0.02
+    assert 0.3 < np.sqrt(np.mean(np.square(errors / stated))) < 3
+
+
+def test_an_exact_trace_is_used():
+    grams = CountedGrams()
+    found = solve_lobpcg(DenseGrams(grams.A, grams.B, float(np.trace(grams.B))), 3)
+    assert found.search.trace_error == 0 and found.ridge == pytest.approx(1e-3 * np.trace(grams.B), rel=1e-12)
+    np.testing.assert_allclose(solve_rayleigh(grams.A, grams.B, 3, solver='lobpcg').eigenvalues, solve_rayleigh(grams.A, grams.B, 3).eigenvalues,
+                               rtol=1e-5)
+
+
+def test_few_dimensions_are_solved_whole():
+    random = np.random.RandomState(0)
+    A, B = (M @ M.T for M in random.randn(2, 5, 5))
+    for k in (1, 5):
+        np.testing.assert_allclose(solve_rayleigh(A, B, k, solver='lobpcg').eigenvalues, solve_rayleigh(A, B, k).eigenvalues, rtol=1e-8)
+
+
+def test_a_warm_start_saves_products_and_a_budget_is_kept():
+    grams = CountedGrams()
+    cold = solve_lobpcg(grams, 4)
+    warm = solve_lobpcg(grams, 4, start=cold.directions)
+    assert warm.search.columns < cold.search.columns
+    short = solve_lobpcg(grams, 4, max_columns=30)
+    assert short.search.columns == 30 and not short.search.converged and short.residuals.max() > 1e-3
+    assert (short.eigenvalues <= cold.eigenvalues * (1 + 0.05)).all()  # Ritz values come from below; the ridges differ a little
+
+
+def test_progress_tells_columns_and_residuals():
+    steps = []
+    solve_lobpcg(CountedGrams(), 4, progress=lambda columns, residual: steps.append((columns, residual)))
+    columns, residuals = zip(*steps)
+    assert list(columns) == sorted(columns) and residuals[-1] <= 1e-3 < residuals[0]
+
+
+def test_products_of_a_network():
+    """jvp and vjp of a float32 network, against its Jacobian in closed form."""
+    toy = TanhToy(z_dim=40, shape=(3, 16, 16))
+    hook = toy.hook()
+    mask = np.zeros((16, 16), bool)
+    mask[3:8, 4:11] = True
+    sample = hook.sample(0)
+    J = toy.jacobian(sample.latents['z'])
+    A, B = (np.einsum('cpd,cpe->de', J[:, m], J[:, m]) for m in (mask, ~mask))
+    weights = np.where(mask, 0, 1).astype(np.float32)
+    weights[12:] = 5
+    B_weighted = B + 4 * np.einsum('chwd,chwe->de', J[:, 12:], J[:, 12:])
+    operator = RegionOperator(RegionJacobian(hook, hook.space('z'), sample), mask, weights)
+    X = np.random.RandomState(0).randn(40, 3)
+    A_X, B_X, background = operator.apply(X)
+    for came, expected in ((A_X, A @ X), (B_X, B_weighted @ X), (background, np.einsum('dk,de,ek->k', X, B, X))):
+        np.testing.assert_allclose(came, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+    inside, outside = operator.sketch(4000, 4000, np.random.RandomState(0))
+    for S, M in ((inside, A), (outside, B)):  # covariances converge like 1 / sqrt(4000) = 0.016, of the largest entry
+        assert np.abs(S @ S.T / 4000 - M).max() < 0.1 * np.abs(M).max()
+    found = solve_lobpcg(operator, 4)
+    exact = solve_rayleigh(A, B_weighted, 4, trace=np.trace(B))
+    np.testing.assert_allclose(found.eigenvalues, exact.eigenvalues, rtol=EIGENVALUES)
+    assert found.search.trace == pytest.approx(np.trace(B), rel=1e-4)  # 40 columns span all 40 dimensions
+
+
+@pytest.mark.parametrize('covariance, excluded', [(True, 0), (False, 2), (True, 2)])
+def test_coordinates(covariance, excluded):
+    """Dense and matrix-free, against the definition: a n^T Sigma^-1 n as ridge, and n orthogonal to what is excluded."""
+    grams, random = CountedGrams(d=60), np.random.RandomState(1)
+    blocks = [M @ M.T + 0.1 * np.eye(30) for M in random.randn(2, 30, 30)] if covariance else None
+    E = random.randn(excluded, 60) if excluded else None
+    coordinates = Coordinates.of(60, blocks, E)
+    found = solve_rayleigh(grams.A, grams.B, 4, coordinates=coordinates)
+    if excluded:
+        assert np.abs(found.directions @ E.T).max() < 1e-10 * np.linalg.norm(E)
+    # By an orthonormal basis of what is left, and the shrunk covariance written out.
+    Q = scipy.linalg.null_space(E) if excluded else np.eye(60)
+    precision = np.eye(60)
+    if covariance:
+        whole = scipy.linalg.block_diag(*blocks)
+        whole = (whole / (np.trace(whole) / 60) + 0.01 * np.eye(60)) / 1.01
+        precision = np.linalg.inv(whole)
+    values = scipy.linalg.eigh(Q.T @ grams.A @ Q, Q.T @ (grams.B + found.ridge * precision) @ Q, eigvals_only=True)[::-1]
+    np.testing.assert_allclose(found.eigenvalues, values[:4], rtol=1e-8)
+    assert len(solve_rayleigh(grams.A, grams.B, coordinates=coordinates).directions) == 60 - excluded
+    searched = solve_lobpcg(grams, 4, coordinates=coordinates)
+    same = solve_rayleigh(grams.A, grams.B, 4, trace=searched.search.trace, coordinates=coordinates)
+    np.testing.assert_allclose(searched.eigenvalues, same.eigenvalues, rtol=EIGENVALUES)
+    assert searched.search.trace == pytest.approx(found.ridge / 1e-3, rel=0.05)
+
+
+def test_pooled_factors_are_pooled_matrices():
+    many = [CountedGrams(d=50, seed=seed) for seed in range(3)]
+    dense = DenseGrams.pooled([DenseGrams(g.A, g.B, float(np.trace(g.B))) for g in many])
+    factored = FactoredGrams.pooled([FactoredGrams(g.F, g.G, float(np.trace(g.B))) for g in many])
+    np.testing.assert_allclose(dense.A, sum(g.A / np.trace(g.B) for g in many) / 3, rtol=1e-12)
+    np.testing.assert_allclose(dense.B, factored.outside @ factored.outside.T, rtol=1e-9, atol=1e-12)
+    assert dense.background == factored.background == 1 and np.trace(dense.B) == pytest.approx(1)
+    np.testing.assert_allclose(solve_lobpcg(factored, 3).eigenvalues, solve_rayleigh(dense.A, dense.B, 3).eigenvalues, rtol=1e-5)
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'num_directions': 0}, 'num_directions is 0, expected 1 to 300'), ({'tau': 0.0}, "tau is 0.0, and solver 'lobpcg' needs"),
+    ({'tolerance': 0}, 'tolerance is 0, expected')])
+def test_arguments_out_of_range(change, message):
+    with pytest.raises(SolverError, match=message):
+        solve_lobpcg(CountedGrams(), **{'num_directions': 2, **change})
+
+
+@pytest.mark.parametrize('part, message', [('A', 'A is zero'), ('B', 'B is zero')])
+def test_nothing_to_solve(part, message):
+    grams = CountedGrams(d=20)
+    setattr(grams, part, np.zeros((20, 20)))
+    setattr(grams, {'A': 'F', 'B': 'G'}[part], np.zeros((20, 20)))
+    with pytest.raises(SolverError, match=message):
+        solve_lobpcg(grams, 2)
+
+
+def test_non_finite_products():
+    grams = CountedGrams(d=20)
+    grams.A[3, 3] = np.nan
+    with pytest.raises(SolverError, match='hold NaN or infinity'):
+        solve_lobpcg(grams, 2)
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (dict(covariance=[np.eye(3)]), 'expected square ones of 4 rows in all'), (dict(covariance=[np.zeros((4, 4))]), 'mean variance'),
+    (dict(orthogonal_to=np.ones((1, 3))), r'orthogonal_to has shape \[1, 3\]'), (dict(orthogonal_to=np.eye(4)), 'span all 4 dimensions and leave nothing')])
+def test_coordinates_that_do_not_fit(arguments, message):
+    with pytest.raises(SolverError, match=message):
+        Coordinates.of(4, **arguments)
+
+
+def test_no_coordinates():
+    assert Coordinates.of(4) is None and Coordinates.of(4, None, np.zeros((0, 4))) is None
+
+
+@pytest.mark.network
+def test_agrees_with_the_dense_solver_on_the_demo_generator(demo):
+    """In a slice of StyleSpace, at 64 pixels."""
+    space, sample = demo.space('s', (21,)), demo.sample(0, 0.7)
+    mouth = parse_region('mouth', demo.image_shape[1:])
+    jacobian = RegionJacobian(demo, space, sample, 64)
+    shape = jacobian.image_shape[1:]
+    found = solve_lobpcg(RegionOperator(jacobian, mouth.at(*shape), (~mouth.at(*shape)).astype(np.float32)), 2)
+    assert found.search.columns < space.dim
+    A, B = RegionJacobian(demo, space, sample, 64).compute().gram(mouth)
+    exact = solve_rayleigh(A, B, 2, trace=found.search.trace)
+    np.testing.assert_allclose(found.eigenvalues, exact.eigenvalues, rtol=EIGENVALUES)
+    assert angle(found.directions, exact.directions) < ANGLE
+    assert found.search.trace == pytest.approx(float(B.trace()), rel=4 * found.search.trace_error + 1e-3)

@@ -1,0 +1,430 @@
+"""What a page, or somebody who pretends to be one, can ask of the studio."""
+
+from __future__ import annotations
+
+import base64
+import io
+import pickle
+import threading
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from resefa_plugin import DirectionSet, ResefaError
+from resefa_plugin.studio import actions
+from resefa_plugin.studio import desk as desk_module
+from resefa_plugin.studio.actions import ACTIONS, MAX_UPLOAD, Studio
+from resefa_plugin.studio.view import mask_url
+from tests.helpers.toys import TanhToy, TinyHook
+
+LONG = 60  # seconds: never reached unless something hangs
+BOX = np.zeros((32, 32), bool)
+BOX[8:16, 8:20] = True
+
+
+@pytest.fixture
+def studio():
+    studio = Studio(TinyHook(), ['--network=tiny'])
+    yield studio
+    studio.close()
+
+
+class Page:
+    """What the script of the page does, in Python."""
+
+    def __init__(self, studio):
+        self.studio = studio
+        self.opened = studio.call({'action': 'open'})
+        self.token = self.opened['token']
+
+    def ask(self, action, **values):
+        return self.studio.call({'action': action, 'token': self.token, **values})
+
+    def good(self, action, **values):
+        answer = self.ask(action, **values)
+        assert 'error' not in answer, answer
+        return answer
+
+    def settle(self):
+        """Waits until nothing is under way."""
+        for _ in range(1000):
+            jobs = self.studio.queue.jobs(self.token)
+            if not jobs:
+                return self.good('status')
+            assert jobs[0].wait(LONG)
+        raise AssertionError('jobs without end')
+
+    def with_directions(self, name='mouth', mask=BOX):
+        self.good('region', name=name, mask=mask_url(mask))
+        self.good('factorize', name=name)
+        self.settle()
+        return self
+
+
+@pytest.fixture
+def page(studio):
+    page = Page(studio)
+    page.settle()
+    return page
+
+
+def encoded(content):
+    return base64.b64encode(content).decode()
+
+
+def picture(url):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(',')[2]))))
+
+
+def npz(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return encoded(file.getvalue())
+
+
+def test_the_whole_path(page):
+    assert page.opened['network']['name'] == 'tiny' and page.opened['network']['presets']['Aligned faces']['eyes'] == [9, 14, 14, 2]
+    assert page.good('status')['status']['ready']
+    page.with_directions()
+    state = page.good('status')['state']
+    finding = state['findings']['mouth']
+    assert finding['measured'] == len(finding['levels']) == len(finding['ends']) == 4 and not finding['quick'] and not finding['elsewhere']
+    assert all(inside == pytest.approx(12.75, rel=0.03) and outside > 0 for inside, outside in finding['levels'])
+
+    original = picture(page.opened['original']).astype(int)
+    moved = page.good('render', strengths=[['mouth', 0, 3.0]], full=True)
+    assert np.abs(picture(moved['picture']) - original).mean() > 10  # grey levels; that of JPEG is 2
+    assert moved['state']['strengths'] == [['mouth', 0, 3.0]]
+    heat = page.good('heat')
+    assert heat['inside'] > heat['outside'] > 0
+
+    name, content = (page.good('download', kind='directions', region='mouth')[key] for key in ('name', 'content'))
+    assert name == 'seed0000-mouth.npz' and base64.b64decode(content)[:2] == b'PK'
+    undone = page.good('undo')
+    assert undone['picture'] == undone['original'] and undone['state']['strengths'] == []
+    assert 'mask' in undone['state']['regions'][0]
+    gone = page.good('undo')['state']
+    assert not gone['findings'] and gone['regions']
+
+
+def test_downloads(page, tmp_path):
+    page.with_directions()
+    page.good('render', strengths=[['mouth', 0, 2.0]], full=True)
+    for kind, name in [('picture', 'seed0000-edited.png'), ('latent', 'seed0000-edited.npz'), ('strip', 'seed0000-strip.png'),
+                       ('webp', 'seed0000.webp'), ('all', 'seed0000.zip'), ('directions', 'seed0000-mouth.npz')]:
+        answer = page.good('download', kind=kind, region='mouth')
+        assert answer['name'] == name
+        (tmp_path / name).write_bytes(base64.b64decode(answer['content']))
+    assert DirectionSet.load(tmp_path / 'seed0000-mouth.npz').metadata.region == 'mouth'
+    assert zipfile.ZipFile(tmp_path / 'seed0000.zip').testzip() is None
+    text = page.good('commands')['text']
+    assert '--network=tiny' in text and '--strength=2.0,2.0' in text
+
+
+def test_a_dragged_slider_gives_a_small_picture():
+    studio = Studio(TanhToy(shape=(3, 512, 512)).hook())
+    try:
+        page = Page(studio)
+        page.good('cancel', number=page.opened['status']['jobs'][0]['number'])
+        assert picture(page.good('render', strengths=[], full=False)['picture']).shape == (256, 256, 3)
+        assert picture(page.good('render', strengths=[], full=True)['picture']).shape == (512, 512, 3)
+    finally:
+        studio.close()
+
+
+def test_directions_from_before_a_protection_are_marked(page):
+    page.with_directions()
+    assert not page.good('status')['state']['findings']['mouth']['stale']
+    state = page.good('region', name='keep', mask=mask_url(BOX.T), protect=True)['state']
+    assert state['findings']['mouth']['stale']
+    page.good('factorize', name='mouth')
+    page.settle()
+    assert not page.good('status')['state']['findings']['mouth']['stale']
+
+
+def test_the_background_is_kept_on_request(page):
+    page.with_directions()
+    straight = page.good('render', strengths=[['mouth', 0, 3.0]], full=True)['picture']
+    bent = page.good('keep', keep=True)
+    assert bent['state']['keep'] and bent['picture'] != straight and 'note' not in bent
+    assert page.good('keep', keep=False)['picture'] == straight
+    page.good('keep', keep=True)
+    page.studio.queue.submit('nobody', 'free', lambda job: page.studio.cache._kept.clear()).wait(LONG)
+    answer = page.good('render', strengths=[['mouth', 0, 2.0]], full=True)
+    assert 'once the sample is prepared' in answer['note'] and answer['picture']
+
+
+def test_sessions_are_isolated(studio):
+    one, other = Page(studio), Page(studio)
+    assert one.token != other.token
+    one.settle()
+    other.settle()
+    one.with_directions('mine')
+    assert other.good('status')['state']['regions'] == [] == other.good('undo')['state']['regions']
+    assert "region 'mine' has no directions yet" in other.ask('render', strengths=[['mine', 0, 1.0]])['error']
+    one.good('download', kind='picture')
+    other.good('download', kind='picture')
+    folders = {studio.store.get(page.token).folder for page in (one, other)}
+    assert len(folders) == 2 and all(len(list(folder.iterdir())) == 1 for folder in folders)
+
+
+def test_one_cannot_cancel_what_another_waits_for(studio):
+    blocked, go = threading.Event(), threading.Event()
+    studio.queue.submit('nobody', 'slow', lambda job: (blocked.set(), go.wait(LONG)))
+    assert blocked.wait(LONG)
+    one, other = Page(studio), Page(studio)
+    job, = one.good('status')['status']['jobs']
+    assert job['state'] == 'queued' and job['ahead'] == 1 and other.good('status')['status']['jobs'][0]['ahead'] == 2
+    other.good('cancel', number=job['number'])
+    assert one.good('status')['status']['jobs'] == [job] and len(other.good('status')['status']['jobs']) == 1
+    one.good('cancel', number=job['number'])
+    assert one.good('status')['status']['jobs'] == []
+    go.set()
+    other.settle()
+    assert not one.good('status')['status']['ready'] or other.good('status')['status']['ready']
+    one.good('prepare')
+    one.settle()
+    assert one.good('status')['status']['ready']
+
+
+def test_another_sample_ends_the_preparation_of_the_last(studio):
+    blocked, go = threading.Event(), threading.Event()
+    studio.queue.submit('nobody', 'slow', lambda job: (blocked.set(), go.wait(LONG)))
+    assert blocked.wait(LONG)
+    page = Page(studio)
+    page.good('seed', seed=1, trunc=0.5)
+    page.good('seed', seed=2, trunc=0.5)
+    assert [job['title'] for job in page.good('status')['status']['jobs']] == ['Preparing seed0002']
+    go.set()
+    page.settle()
+    assert page.good('status')['status']['ready'] and len(studio.cache._kept) == 1
+
+
+def test_nothing_is_prepared_for_a_page_that_is_gone_but_for_one_that_comes_back(studio, monkeypatch):
+    blocked, go = threading.Event(), threading.Event()
+    studio.queue.submit('nobody', 'slow', lambda job: (blocked.set(), go.wait(LONG)))
+    assert blocked.wait(LONG)
+    page = Page(studio)
+    desk = studio.store.get(page.token)
+    desk._seen -= desk_module.ABSENT + 1
+    job, = studio.queue.jobs(page.token)
+    go.set()
+    assert job.wait(LONG) and job.state == 'cancelled' and studio.cache.bytes == 0
+    page.good('status')
+    page.settle()
+    assert page.good('status')['status']['ready']
+
+
+def test_directions_that_are_asked_for_early_come_when_the_sample_is_prepared(studio):
+    blocked, go = threading.Event(), threading.Event()
+    studio.queue.submit('nobody', 'slow', lambda job: (blocked.set(), go.wait(LONG)))
+    assert blocked.wait(LONG)
+    page = Page(studio)
+    page.good('region', name='mouth', mask=mask_url(BOX))
+    assert page.good('factorize', name='mouth')['status']['waiting'] == ['mouth']
+    go.set()
+    page.settle()
+    status = page.good('status')
+    assert status['status']['waiting'] == [] and not status['state']['findings']['mouth']['quick']
+
+
+def test_a_space_that_is_too_large_is_searched_without_a_jacobian():
+    studio = Studio(TinyHook(), memory=100_000)
+    try:
+        page = Page(studio)
+        page.settle()
+        answer = page.good('space', space='w+')
+        assert answer['status']['direct'] and not answer['status']['jobs'] and answer['state']['space'] == 'w+'
+        page.with_directions()
+        assert page.good('status')['state']['findings']['mouth']['quick'] and studio.cache.bytes <= 100_000
+    finally:
+        studio.close()
+
+
+def test_an_error_in_the_background_reaches_the_page(page):
+    page.good('region', name='dot', mask=mask_url(BOX))
+    desk = page.studio.store.get(page.token)
+    desk.session.factorize = lambda *args: (_ for _ in ()).throw(ResefaError('no answer'))
+    page.good('factorize', name='dot')
+    for job in page.studio.queue.jobs(page.token):
+        assert job.wait(LONG)
+    assert page.good('status')['status']['messages'] in (['Finding directions of dot: no answer'], [])
+    assert page.good('status')['status']['messages'] == []
+
+
+def test_idle_sessions_and_their_files_go(studio):
+    page = Page(studio)
+    page.settle()
+    page.good('download', kind='picture')
+    folder = studio.store.get(page.token).folder
+    assert folder.exists()
+    studio.store.close(page.token)
+    assert not folder.exists()
+    answer = page.ask('status')
+    assert answer['ended'] and 'reload the page' in answer['error']
+
+
+def test_idle_sessions_go_without_anybody_asking(monkeypatch):
+    monkeypatch.setattr(actions, 'SWEEP', 0.01)
+    studio = Studio(TinyHook(), idle_seconds=0.0)
+    try:
+        studio.call({'action': 'open'})
+        gone = threading.Event()
+        for _ in range(100 * LONG):
+            if not len(studio.store):
+                break
+            gone.wait(0.01)
+        assert not len(studio.store)
+    finally:
+        studio.close()
+
+
+def test_kept_files_stay(tmp_path):
+    studio = Studio(TinyHook(), outdir=tmp_path)
+    page = Page(studio)
+    page.good('download', kind='picture')
+    studio.store.close(page.token)
+    studio.close()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob('*.png')] == ['session001/seed0000-edited.png']
+
+
+# Uploads
+
+
+def test_an_uploaded_latent(page):
+    answer = page.good('upload', name='projected_w.npz', content=npz(w=np.full((1, 8, 4), 0.2, np.float32)))
+    assert answer['state']['sample']['seed'] is None and answer['state']['sample']['note'] == 'w+ latents [1, 8, 4]'
+    assert not np.array_equal(picture(answer['picture']), picture(page.opened['picture']))
+
+
+class Hostile:
+    def __reduce__(self):
+        return (pytest.fail, ('a pickle was executed',))
+
+
+@pytest.mark.parametrize('name, content, message', [
+    ('w.npz', npz(w=np.zeros((1, 8, 5), np.float32)), r'w.npz: latents of shape [1, 8, 5] do not fit tiny: expected w+ [1, 8, 4]'),
+    ('w.npz', npz(w=np.full((1, 8, 4), np.nan, np.float32)), 'expected finite numbers'),
+    ('w.npz', npz(w=np.array([Hostile()], object)), 'whose loading would execute code: refused'),
+    ('w.npz', npz(other=np.zeros(4)), "no array 'w' or 'z' among other"),
+    ('w.npz', encoded(b'PK\x03\x04 cut off'), 'w.npz cannot be read'),
+    ('w.npz', encoded(b''), 'w.npz cannot be read'),
+    ('w.pt', encoded(pickle.dumps(Hostile())), 'w.pt'),
+    ('w.exe', encoded(b'MZ'), "'w.exe' is no latent file: expected .npz, .npy, .pt, .pth"),
+    ('../../w.sh', encoded(b'MZ'), 'is no latent file'),
+    ('w.npz', 'not base64!', 'the file came damaged: try again'),
+    ('w.npz', 'A' * (MAX_UPLOAD * 4 // 3 + 5), 'the file is larger than 8 MB'),
+])
+def test_bad_latents_give_a_readable_message(page, name, content, message):
+    answer = page.ask('upload', name=name, content=content)
+    assert message in answer['error'] and '/tmp' not in answer['error'] and len(answer['error']) < 400
+    assert page.good('status')['state']['sample']['name'] == 'seed0000'
+
+
+def test_a_zip_that_swells_is_refused(page):
+    """A member that claims to inflate to 2 GB."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('w.npy', bytes(1 << 20))
+    content = bytearray(file.getvalue())
+    content[content.index(b'PK\x01\x02') + 24:][:4]
+    at = content.index(b'PK\x01\x02') + 24  # the size that the index promises
+    content[at:at + 4] = (1 << 31).to_bytes(4, 'little')
+    assert 'damaged or forged' in page.ask('upload', name='w.npz', content=encoded(bytes(content)))['error']
+
+
+def test_a_mask_of_another_size_fits_if_its_shape_does(page):
+    mask = np.zeros((64, 64), bool)
+    mask[16:32, 16:40] = True
+    answer = page.good('mask_file', mask=mask_url(mask))
+    assert np.array_equal(picture(answer['mask']) > 0, BOX)
+
+
+@pytest.mark.parametrize('mask, message', [
+    (encoded(b'GIF no image'), "'mask' is not an image that can be read"),
+    (mask_url(np.ones((32, 16), bool)), 'the aspect ratios differ'),
+    (mask_url(np.zeros((32, 32), bool)), 'is empty'),
+    (mask_url(np.ones((32, 32), bool)), "region 'a' is full"),
+])
+def test_bad_masks_give_a_readable_message(page, mask, message):
+    answer = page.ask('region', name='a', mask=mask)
+    assert message in answer['error'] and '/tmp' not in answer['error']
+
+
+def test_a_picture_that_unpacks_to_gigabytes_is_refused(page):
+    file = io.BytesIO()
+    Image.new('1', (20_000, 20_000)).save(file, 'PNG')
+    assert len(file.getvalue()) < MAX_UPLOAD
+    assert 'too many pixels' in page.ask('mask_file', mask=encoded(file.getvalue()))['error']
+
+
+# Nonsense
+
+
+@pytest.mark.parametrize('data', [None, 'open', [], {}, {'action': 'no'}, {'action': ['open']}, {'action': '__class__'}])
+def test_what_is_no_action(studio, data):
+    assert 'no such action; expected open, seed' in studio.call(data)['error']
+
+
+@pytest.mark.parametrize('token', [None, '', 'guess', 7, ['x'], {}])
+@pytest.mark.parametrize('action', sorted(ACTIONS))
+def test_nothing_without_a_token(studio, action, token):
+    assert studio.call({'action': action, 'token': token})['ended'] and len(studio.store) == 0
+
+
+@pytest.mark.parametrize('action, values, message', [
+    ('seed', {}, "'seed' is None, expected int"),
+    ('seed', {'seed': '0'}, "'seed' is '0', expected int"),
+    ('seed', {'seed': True}, "'seed' is True, expected int"),
+    ('seed', {'seed': 1.5}, "'seed' is 1.5, expected int"),
+    ('seed', {'seed': 2 ** 32}, 'is out of range'),
+    ('seed', {'seed': 0, 'trunc': 'x'}, "'trunc' is 'x', expected float"),
+    ('seed', {'seed': 0, 'label': '3'}, 'is unconditional: leave the class empty'),
+    ('space', {'space': 'w++'}, "space 'w++' is not one of z, w, w+, s"),
+    ('space', {'space': 'w', 'layers': ['1']}, 'layers are whole numbers'),
+    ('space', {'space': 'w', 'layers': [99]}, 'has layers 0 to 7'),
+    ('region', {'name': '../a', 'mask': mask_url(BOX)}, 'is not fit for a file name'),
+    ('region', {'name': 'a', 'mask': mask_url(BOX), 'protect': 'yes'}, "'protect' is 'yes', expected bool"),
+    ('factorize', {'name': 'nothing'}, "there is no region 'nothing' to change"),
+    ('render', {'strengths': 'all'}, "'strengths' is 'all', expected list"),
+    ('render', {'strengths': [[1, 2]]}, 'a strength is [region, index, value]'),
+    ('render', {'strengths': [['a', '0', 1]]}, "'index' is '0', expected int"),
+    ('render', {'strengths': [['a', 0, 1]]}, "region 'a' has no directions yet"),
+    ('heat', {}, 'nothing is changed yet'),
+    ('cancel', {'number': None}, "'number' is None, expected int"),
+    ('download', {'kind': '../../etc/passwd'}, 'is not one of directions, picture'),
+    ('download', {'kind': 'directions', 'region': '../x'}, "region '../x' has no directions yet"),
+    ('download', {'kind': 'strip'}, 'nothing is changed yet'),
+])
+def test_wrong_values_are_named(page, action, values, message):
+    answer = page.ask(action, **values)
+    assert message in answer['error'] and 'ended' not in answer
+
+
+def test_a_defect_of_ours_is_no_traceback_on_the_page(page, monkeypatch, capsys):
+    monkeypatch.setitem(ACTIONS, 'undo', lambda studio, desk, data: 1 / 0)
+    assert page.ask('undo')['error'].startswith('something went wrong (ZeroDivisionError: division by zero)')
+    assert 'Traceback' in capsys.readouterr().err
+
+
+def test_global_state_of_torch_is_left_alone(page):
+    page.with_directions()
+    assert torch.is_grad_enabled()
+
+
+def test_folders_of_an_earlier_run_are_left_alone(tmp_path):
+    (tmp_path / 'session001').mkdir()
+    studio = Studio(TinyHook(), ['--network=tiny'], outdir=tmp_path)
+    try:
+        Page(studio)
+        assert studio.store is not None and studio._number == 2
+    finally:
+        studio.close()
+
+
+def test_numbers_beyond_any_float_are_a_message(page):
+    for value in (10 ** 400, float('nan')):
+        assert "'trunc' is" in (error := page.ask('seed', seed=0, trunc=value, cutoff=None, label='')['error']) and 'finite number' in error

@@ -1,0 +1,126 @@
+"""Kept Jacobians within a bound of bytes, and sessions within a bound of number and time."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from resefa_plugin.errors import ResefaError
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.regions.partition import RegionPartition
+from resefa_plugin.studio.store import SessionEnded, SessionStore
+from resefa_plugin.studio.work.cache import JacobianCache, jacobian_bytes, jacobian_key
+from tests.helpers.toys import TinyHook
+
+HOOK = TinyHook()
+W = HOOK.space('w')
+
+
+def jacobian(seed=0, space=W):
+    return RegionJacobian(HOOK, space, HOOK.sample(seed), 32, gram_room=3000)
+
+
+# 4 columns of float32 pictures, and 16 tiles of 8 x 8 pixels with a matrix 4 x 4 of float64 each.
+ONE = 4 * 4 * 3 * 32 * 32 + 16 * 8 * 4 * 4
+
+
+def test_bytes_are_those_that_are_taken():
+    computed = jacobian().compute()
+    computed.gram(RegionPartition.from_center(0.5, (32, 32)))
+    assert jacobian_bytes(computed) == ONE == computed.matrix.nbytes + computed._grams._sums.nbytes
+    small = RegionJacobian(HOOK, W, HOOK.sample(0), 32, gram_room=100).compute()
+    small.gram(RegionPartition.from_center(0.5, (32, 32)))
+    assert jacobian_bytes(small) == small.matrix.nbytes + small._grams._total.nbytes
+
+
+def test_an_opened_jacobian_stays_within_its_share():
+    opened = JacobianCache(60 * ONE).open(HOOK, W, HOOK.sample(0), 32)
+    assert opened.gram_room == 10 * ONE and not opened.computed
+
+
+def test_the_one_used_longest_ago_goes():
+    cache, kept = JacobianCache(2 * ONE), {name: jacobian(seed) for seed, name in enumerate('abc')}
+    cache.put('a', kept['a'])
+    cache.put('b', kept['b'])
+    assert cache.bytes == 2 * ONE
+    assert cache.get('a') is kept['a']
+    cache.put('c', kept['c'])
+    assert 'b' not in cache and cache.get('b') is None and 'a' in cache and 'c' in cache
+    assert cache.bytes == 2 * ONE
+
+
+def test_room_is_made_before_anything_is_computed():
+    cache = JacobianCache(2 * ONE)
+    cache.put('a', jacobian())
+    cache.put('b', jacobian(1))
+    cache.make_room(jacobian(2))
+    assert 'a' not in cache and cache.bytes == ONE
+
+
+def test_too_large_is_an_error_that_frees_nothing():
+    cache = JacobianCache(ONE)
+    cache.put('a', jacobian())
+    with pytest.raises(ResefaError, match=r"space 'w\+' needs 0.0 GB and the studio keeps at most .* --memory or a smaller --resolution"):
+        cache.put('b', jacobian(space=HOOK.space('w+')))
+    assert 'a' in cache
+
+
+def test_keys_tell_apart_what_gives_another_jacobian():
+    sample = HOOK.sample(0, 0.7)
+    moved_class = dataclasses.replace(sample, c=torch.ones(1, 3))
+    keys = [jacobian_key(W, sample, 32), jacobian_key(HOOK.space('z'), sample, 32), jacobian_key(HOOK.space('w', (1,)), sample, 32),
+            jacobian_key(W, HOOK.sample(1, 0.7), 32), jacobian_key(W, HOOK.sample(0, 0.6), 32), jacobian_key(W, sample, 16),
+            jacobian_key(W, moved_class, 32)]
+    assert len(set(keys)) == len(keys)
+    assert jacobian_key(HOOK.space('w'), HOOK.sample(0, 0.7), 32) == keys[0]
+
+
+@pytest.fixture
+def store():
+    class Store(SessionStore):
+        now, freed = 0.0, None
+
+    made = Store(lambda token: [token], lambda token, session: made.freed.append(session), limit=2, idle_seconds=600,
+                 clock=lambda: made.now)
+    made.freed = []
+    return made
+
+
+def test_tokens_are_long_and_lead_to_their_own_session(store):
+    (first, a), (second, b) = store.open(), store.open()
+    assert first != second and len(first) == 32 and a is not b
+    assert store.get(first) is a and store.get(second) is b
+
+
+@pytest.mark.parametrize('token', ['', 'x', None, 7, [], {}])
+def test_a_wrong_token_leads_nowhere(store, token):
+    store.open()
+    with pytest.raises(SessionEnded, match='sessions end after 10 minutes without use.: reload the page'):
+        store.get(token)
+
+
+def test_idle_sessions_are_freed_and_looking_is_no_use(store):
+    token, session = store.open()
+    store.now = 500
+    assert store.get(token) is session
+    store.now = 1000
+    assert store.get(token, touch=False) is session
+    store.now = 1101
+    with pytest.raises(SessionEnded):
+        store.get(token, touch=False)
+    assert store.freed == [session] and len(store) == 0
+
+
+def test_a_full_store_gives_up_an_idle_session_but_none_in_use(store):
+    (old, session), (recent, _) = store.open(), store.open()
+    store.now = 30
+    with pytest.raises(ResefaError, match='all 2 places are in use: try again'):
+        store.open()
+    store.now = 70
+    store.get(recent)
+    third, _ = store.open()
+    assert store.freed == [session] and store.get(third) and store.get(recent)
+    with pytest.raises(SessionEnded):
+        store.get(old)
