@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from benchmarks.common import environment, publish
-from resefa_plugin import Factorizer, RegionPartition, open_network, parse_region
+from resefa_plugin import Auto, Constraints, Factorizer, RegionPartition, Store, Viewpoint, open_network, parse_region
 from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.evaluation.matching import Edit, match_change
 from resefa_plugin.factorizer.protection import Protection
@@ -42,21 +42,23 @@ class Bench:
     def region(self, name: str) -> RegionPartition:
         return parse_region(name, self.size)
 
-    def direction(self, seeds, region: str, **options) -> np.ndarray:
-        """The first direction `[d]` of a region; its strength is not needed and not measured."""
-        factorizer = Factorizer(self.hook, 'w', num_directions=1, resolution=RESOLUTION, jacobian_dir=self.jacobian_dir,
-                                pool=len(seeds) > 1, **options)
-        factorizer._result = lambda samples, partition, solution, *rest: solution.directions[0]
-        return factorizer.run([self.sample(seed) for seed in seeds], [self.region(region)])[0]
+    def viewpoint(self, seed: int) -> Viewpoint:
+        return Viewpoint(self.hook, self.space, self.sample(seed), RESOLUTION)
+
+    def direction(self, seeds, region: str, constraints: Constraints | None = None) -> np.ndarray:
+        """The first direction `[d]` of a region."""
+        factorizer = Factorizer([self.viewpoint(seed) for seed in seeds], [self.region(region)], Auto(1), constraints,
+                                store=Store(self.jacobian_dir))
+        return factorizer.run(pool=len(seeds) > 1)[0].directions.directions[0].astype(np.float64)
 
     def matched(self, seed: int, n: np.ndarray, region: RegionPartition, others=()) -> list[float]:
         """Outside change, and changes of other regions, at the target inside: geometric means over both signs."""
-        sample, low = self.sample(seed), RegionPartition(region.at(RESOLUTION, RESOLUTION), region.name)
-        original = render_edits(self.space, sample, torch.zeros(1, len(n)), RESOLUTION)
+        viewpoint, low = self.viewpoint(seed), RegionPartition(region.at(RESOLUTION, RESOLUTION), region.name)
+        original = render_edits(viewpoint, viewpoint.zero())
         found = []
         for sign in (1, -1):
             def render(alpha):
-                edited = render_edits(self.space, sample, torch.from_numpy(sign * alpha * n).float()[None], RESOLUTION)
+                edited = render_edits(viewpoint, torch.from_numpy(sign * alpha * n).float()[None])
                 return Edit(alpha, *(part.item() for part in mean_square(edited - original, low)), edited[0])
             edit = match_change(render, TARGET, 0.3).edit
             squares = (edit.picture - original[0]).square().mean(0).numpy()
@@ -84,11 +86,11 @@ def pooled(bench: Bench) -> list[tuple]:
 
 
 def norms(bench: Bench) -> list[tuple]:
-    rows, covariance = [], bench.space.covariance(bench.sample(0))
+    rows, covariance = [], bench.viewpoint(0).covariance()
     white = Coordinates.of(bench.space.dim, covariance)
     for region in ('mouth', 'eyes', 'nose'):
         for norm in ('identity', 'covariance'):
-            n = bench.direction([0], region, norm=norm)
+            n = bench.direction([0], region, Constraints(norm=norm))
             own = bench.matched(0, n, bench.region(region))
             other = bench.mean(HELD_OUT, n, bench.region(region))
             # Length of the step in standard deviations of the latents (a direction of mean variance has 1).
@@ -101,8 +103,8 @@ def protections(bench: Bench) -> list[tuple]:
     rows = []
     for region, kept in (('left_eye', 'right_eye'), ('hair', 'face'), ('mouth', 'chin')):
         for weight in (None, 10.0, 100.0, float('inf')):
-            protect = [] if weight is None else [Protection(bench.region(kept), weight)]
-            n = bench.direction([0], region, protect=protect)
+            protect = () if weight is None else (Protection(bench.region(kept), weight),)
+            n = bench.direction([0], region, Constraints(protect))
             partition, other = bench.region(region), bench.region(kept)
             partition = RegionPartition(partition.mask & ~other.mask, region)
             outside, _, at_kept = bench.matched(0, n, partition, [other])

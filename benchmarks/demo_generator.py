@@ -12,6 +12,7 @@ from tqdm import tqdm
 from benchmarks.common import environment, median_ratio, paired, peak_gigabytes, publish, seconds
 from resefa_plugin import RegionJacobian, open_network, parse_region, solve_rayleigh
 from resefa_plugin.baselines.published import published_rows
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.machine.allocator import keep_large_blocks
 
 NETWORK, RESOLUTION = 'mobilestylegan-ffhq', 256
@@ -26,17 +27,17 @@ def main(device, rounds, write):
     keep_large_blocks()
     device = torch.device(device)
     hook = open_network(NETWORK, device)
-    space, sample = hook.space('w'), hook.sample(0, 0.7)
-    jacobian = RegionJacobian(hook, space, sample, RESOLUTION)
-    V = torch.randn(jacobian._chunk(), space.dim, device=device)
+    viewpoint = Viewpoint(hook, 'w', hook.sample(0, 0.7), RESOLUTION)
+    jacobian = RegionJacobian(viewpoint)
+    V = torch.randn(jacobian._chunk(), viewpoint.dim, device=device)
     U = jacobian.jvp(V)  # decides and checks how tangents are computed
     jacobian.vjp(U)  # and cotangents
 
     def forward(batch):
-        return lambda: space.images(sample, torch.zeros(batch, space.dim, device=device))
+        return lambda: viewpoint.full().images(viewpoint.zero(batch))
 
     ratios = {}
-    row = published_rows(space, sample)
+    row = published_rows(viewpoint.full())
     with torch.no_grad():
         calls = {f'forward {b}': forward(b) for b in (1, 2, 4)} | {
             'tangents': lambda: jacobian.jvp(V), 'cotangents': lambda: jacobian.vjp(U), 'row': lambda: next(row)}
@@ -52,7 +53,7 @@ def main(device, rounds, write):
         ad = paired({'forward': forward(best), 'ad': lambda: jacobian._forward_mode(V)}, device, 2)[device.type != 'cuda']
         ratios['vmap(jvp)'] = median_ratio([t / len(V) for t in ad['ad']], [t / best for t in ad['forward']])
 
-    bar = tqdm(total=space.dim, unit='tangent')
+    bar = tqdm(total=viewpoint.dim, unit='tangent')
     whole = seconds(lambda: jacobian.compute(bar.update), device)
     bar.close()
     regions = {name: parse_region(name, hook.image_shape[1:]) for name in ('eyes', 'mouth', 'face')}
@@ -66,14 +67,14 @@ def main(device, rounds, write):
     row_seconds = sorted(times['row'])[rounds // 2]
     rows_per_tangent = median_ratio(times['row'], [t / len(V) for t in times['tangents']])
     record = {
-        'environment': environment(), 'network': NETWORK, 'resolution': RESOLUTION, 'dimensions': space.dim, 'chunk': len(V),
+        'environment': environment(), 'network': NETWORK, 'resolution': RESOLUTION, 'dimensions': viewpoint.dim, 'chunk': len(V),
         'forward_seconds': sorted(times[f'forward {best}'])[rounds // 2] / best, 'forward_batch': best, 'forwards_per_tangent': ratios,
         'jacobian_seconds': whole, 'first_gram_seconds': first, 'solve_seconds': solve,
         'further_region_seconds': {name: sorted(times)[rounds // 2] for name, times in further.items()},
         'peak_gigabytes': memory, 'published_row_seconds': row_seconds, 'published_rows_timed': rounds,
         'published_seconds_extrapolated': row_seconds * pixels,
         # By the paired ratio of a row to a tangent: the two totals were not measured in the same minutes.
-        'times_faster': rows_per_tangent * pixels / space.dim * whole / (whole + first + solve)}
+        'times_faster': rows_per_tangent * pixels / viewpoint.dim * whole / (whole + first + solve)}
     table = render(record)
     print(table)
     if write:

@@ -22,6 +22,7 @@ from resefa_plugin.evaluation.measures import ATTRIBUTE_NAMES, Measures
 from resefa_plugin.evaluation.presentation.tables import markdown
 from resefa_plugin.evaluation.rows import parse_row
 from resefa_plugin.evaluation.settings import Settings
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.regions.partition import RegionPartition
@@ -70,8 +71,9 @@ def main(device, outdir, jacobian_dir, quick, write):
 
 def parsed_regions(hook, sample, networks: Networks) -> dict[str, dict[str, RegionPartition]]:
     """The parts of the face themselves in place of the boxes around them, by face parsing, for each row."""
+    viewpoint = Viewpoint(hook, 'w', sample).full()
     with torch.no_grad():
-        parts = FaceParts(render_edits(hook.space('w'), sample, torch.zeros(1, hook.w_dim)), networks)
+        parts = FaceParts(render_edits(viewpoint, viewpoint.zero()), networks)
     factor = hook.image_shape[1] // SIDE
 
     def region(row: str, names: tuple[str, ...]) -> RegionPartition:

@@ -15,6 +15,7 @@ from benchmarks.common import environment, median_ratio, paired, publish
 from resefa_plugin import RegionJacobian, open_network, parse_region, solve_rayleigh
 from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.editing.strength import calibrate, slopes
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.machine.allocator import keep_large_blocks
 
@@ -33,8 +34,8 @@ def main(device, rounds, jacobian_dir, write):
     keep_large_blocks()
     device = torch.device(device)
     hook = open_network(NETWORK, device)
-    space, samples = hook.space('w'), [hook.sample(seed, TRUNCATION) for seed in (0, 1)]
-    jacobians = [RegionJacobian(hook, space, sample, RESOLUTION).compute(path=jacobian_dir) for sample in samples]
+    viewpoints = [Viewpoint(hook, 'w', hook.sample(seed, TRUNCATION), RESOLUTION) for seed in (0, 1)]
+    jacobians = [RegionJacobian(viewpoint).compute(path=jacobian_dir) for viewpoint in viewpoints]
     cases = {'the sample itself, kept Jacobian, 1 correction': (0, TangentModel.of_jacobian(jacobians[0]), 1),
              'the sample itself, kept Jacobian': (0, TangentModel.of_jacobian(jacobians[0]), 3),
              'another sample, its own Jacobian': (1, TangentModel.of_jacobian(jacobians[1]), 3),
@@ -44,10 +45,9 @@ def main(device, rounds, jacobian_dir, write):
         region = parse_region(name, hook.image_shape[1:])
         direction = solve_rayleigh(*jacobians[0].gram(region), 1).directions
         predicted = slopes(jacobians[0].jvp(torch.from_numpy(direction)), region)
-        step = calibrate(space, samples[:1], region, direction, predicted).step[0]
+        step = calibrate(viewpoints[:1], region, direction, predicted).step[0]
         for case, (number, model, corrections) in cases.items():
-            keeper = BackgroundKeeper(hook, space, samples[number], region, resolution=RESOLUTION, model=model,
-                                      corrections=corrections)
+            keeper = BackgroundKeeper(viewpoints[number], region, model=model, corrections=corrections)
             path = keeper.path(step * direction[0], STRENGTHS)
             rows.append({
                 'region': name, 'case': case, 'strengths': STRENGTHS, 'pictures': path.pictures,
@@ -55,11 +55,11 @@ def main(device, rounds, jacobian_dir, write):
                 **{key: getattr(path, key).tolist() for key in CHANGES}})
             print(rows[-1])
 
-    V = torch.randn(8, space.dim, device=device)
+    V = torch.randn(8, viewpoints[0].dim, device=device)
     U = torch.randn(3, *jacobians[0].image_shape, device=device)
     with torch.no_grad():
-        zero = torch.zeros(1, space.dim, device=device)
-        calls = {'picture': lambda: space.images(samples[0], zero, RESOLUTION), 'jvp': lambda: jacobians[0].jvp(V),
+        zero = viewpoints[0].zero()
+        calls = {'picture': lambda: viewpoints[0].images(zero), 'jvp': lambda: jacobians[0].jvp(V),
                  'vjp': lambda: jacobians[0].vjp(U)}
         times = paired(calls, device, rounds)[device.type != 'cuda']
     record = {'environment': environment(), 'network': NETWORK, 'resolution': RESOLUTION, 'truncation_psi': TRUNCATION,

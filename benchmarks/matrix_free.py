@@ -15,10 +15,11 @@ import torch
 
 from benchmarks.common import environment, peak_gigabytes, publish
 from resefa_plugin import RegionJacobian, open_network, parse_region, solve_rayleigh
-from resefa_plugin.factorizer.factorizer import QUICK_TOLERANCE, TOLERANCE
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_operator import RegionOperator
 from resefa_plugin.machine.allocator import keep_large_blocks
-from resefa_plugin.rayleigh.lobpcg import solve_lobpcg
+from resefa_plugin.rayleigh.davidson import solve_davidson
+from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE, TOLERANCE
 
 NETWORK, RESOLUTION, REGIONS = 'mobilestylegan-ffhq', 256, ('mouth', 'eyes')
 # space, directions, tolerance
@@ -27,8 +28,8 @@ SEARCHES = (('w', 4, QUICK_TOLERANCE), ('w', 8, TOLERANCE), ('w+', 4, QUICK_TOLE
 
 def search(hook, sample, name: str, region: str, k: int, tolerance: float) -> tuple[dict, object, RegionJacobian]:
     """One search from a fresh start, and the time of tangents before and after it."""
-    jacobian = RegionJacobian(hook, hook.space(name), sample, RESOLUTION)
-    V = torch.randn(8, jacobian.space.dim)
+    jacobian = RegionJacobian(Viewpoint(hook, hook.space(name), sample, RESOLUTION))
+    V = torch.randn(8, jacobian.viewpoint.dim)
     start = time.process_time()
     jacobian.jvp(V), jacobian.vjp(jacobian.jvp(V[:1]))  # linearizes and checks, which a search has to do as well
     prepared = time.process_time() - start
@@ -36,12 +37,12 @@ def search(hook, sample, name: str, region: str, k: int, tolerance: float) -> tu
     foreground = partition.at(*jacobian.image_shape[1:])
     tangents = [timed(lambda: jacobian.jvp(V)) / len(V)]
     start = time.process_time()
-    solution = solve_lobpcg(RegionOperator(jacobian, foreground, (~foreground).astype(np.float32)), k, tolerance=tolerance)
+    solution = solve_davidson(RegionOperator(jacobian, foreground, (~foreground).astype(np.float32)), k, tolerance=tolerance)
     seconds = time.process_time() - start
     tangents.append(timed(lambda: jacobian.jvp(V)) / len(V))
     tangent = float(np.mean(tangents))
-    exact = tangent * jacobian.space.dim
-    return {'space': name, 'dimensions': jacobian.space.dim, 'region': region, 'directions': k, 'tolerance': tolerance,
+    exact = tangent * jacobian.viewpoint.dim
+    return {'space': name, 'dimensions': jacobian.viewpoint.dim, 'region': region, 'directions': k, 'tolerance': tolerance,
             'columns': solution.search.columns, 'residual': float(solution.residuals.max()), 'converged': solution.search.converged,
             'trace_error': solution.search.trace_error, 'seconds': prepared + seconds, 'tangent_seconds': tangent,
             'in_tangents': (prepared + seconds) / tangent, 'exact_seconds_extrapolated': exact,
@@ -108,7 +109,7 @@ def main(jacobian_dir, write):
             print(record, flush=True)
             rows.append((record, solution))
     peak = peak_gigabytes(hook.device)
-    dense = RegionJacobian(hook, hook.space('w'), sample, RESOLUTION).compute(path=jacobian_dir)
+    dense = RegionJacobian(Viewpoint(hook, hook.space('w'), sample, RESOLUTION)).compute(path=jacobian_dir)
     grams = {region: dense.gram(parse_region(region, hook.image_shape[1:])) for region in REGIONS}
     for record, solution in rows:
         if record['space'] == 'w':

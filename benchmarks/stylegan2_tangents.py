@@ -19,13 +19,13 @@ import types
 from collections.abc import Callable
 
 import torch
-from resefa_plugin.patches.registry import apply_patches
 from torch import Tensor, nn
 from torch.func import jvp, vmap
 
 from benchmarks.common import environment, publish
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.networks.stylegan2 import Generator
+from resefa_plugin.patches.registry import apply_patches
 
 W_DIM = 512
 BATCHES = (1, 2, 4, 8)

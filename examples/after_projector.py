@@ -12,7 +12,7 @@ import pathlib
 
 import torch
 
-from resefa_plugin import Factorizer, parse_region
+from resefa_plugin import Factorizer, Viewpoint, parse_region
 from resefa_plugin.directions.exports import export_projected_w
 from resefa_plugin.hooks.stylegan import OfficialStyleGANHook
 
@@ -30,7 +30,7 @@ def edit_projection(G: torch.nn.Module, projected_w: torch.Tensor, region: str, 
     """
     hook = OfficialStyleGANHook(G, 'projected network')
     sample = hook.sample_from_ws(projected_w)
-    (result,) = Factorizer(hook, 'w').run([sample], [parse_region(region, hook.image_shape[1:])])
+    (result,) = Factorizer([Viewpoint(hook, 'w', sample)], [parse_region(region, hook.image_shape[1:])]).run()
     paths = {strength: pathlib.Path(outdir) / f'projected_w{strength:+d}.npz' for strength in (-3, -1, 1, 3)}
     for strength, path in paths.items():
         export_projected_w(result.directions, path, strength=strength)

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 
 import torch
-from resefa_plugin.patches.support.attributes import replaced, require
-from resefa_plugin.patches.support.folding import call_in_chunks, channelwise, to_front
 from torch import Tensor
 
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.patches.support.attributes import replaced, require
+from resefa_plugin.patches.support.folding import call_in_chunks, channelwise, to_front
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
+
 from resefa_plugin.patches.support.attributes import replaced
 
 

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import torch
+from torch import Tensor
+
 from resefa_plugin.patches.support.attributes import replaced, require
 from resefa_plugin.patches.support.folding import channelwise, fold, refuse_filter, unfold
-from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import contextlib
 from types import ModuleType
 
 import torch
-from resefa_plugin.patches.support.attributes import replaced
 from torch import Tensor
+
+from resefa_plugin.patches.support.attributes import replaced
 
 
 def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:

@@ -21,10 +21,10 @@ from collections.abc import Callable
 from types import ModuleType
 
 import torch
-from resefa_plugin.patches.support.attributes import KNOWN_COMMITS, replaced, require
 from torch import Tensor
 
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.patches.support.attributes import KNOWN_COMMITS, replaced, require
 
 EPS = 1e-8
 

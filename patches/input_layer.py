@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 
 import torch
-from resefa_plugin.patches.support.attributes import replaced
 from torch import Tensor
+
+from resefa_plugin.patches.support.attributes import replaced
 
 ATTRIBUTES = ('transform', 'freqs', 'phases', 'affine', 'weight', 'size', 'sampling_rate', 'bandwidth', 'channels')
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 import torch.utils.cpp_extension
+
 from resefa_plugin.patches.support.attributes import replaced
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
 from resefa_plugin.patches.bias_act import patch_bias_act
 from resefa_plugin.patches.channels_last import patch_channels_last
 from resefa_plugin.patches.filtered_lrelu import patch_filtered_lrelu

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import torch
+from torch import Tensor
+
 from resefa_plugin.patches.support.attributes import replaced, require
 from resefa_plugin.patches.support.folding import call_in_chunks, fold, refuse_filter, unfold
-from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import tempfile
 from dataclasses import dataclass
 
 import click
-from resefa_plugin.third_party.package_clients import CLIENTS, read_members
 
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.machine.files import cache_dir
+from resefa_plugin.third_party.package_clients import CLIENTS, read_members
 
 
 @dataclass(frozen=True)

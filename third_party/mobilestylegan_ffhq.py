@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from resefa_plugin.third_party.assets import Asset
 
 from resefa_plugin.checkpoints.graphs.openvino_ir import Graph
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.mobile_stylegan import SLOPE, Generator
+from resefa_plugin.third_party.assets import Asset
 
 NAME = 'mobilestylegan-ffhq'
 

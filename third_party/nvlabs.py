@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from types import ModuleType
 
 import torch
-from resefa_plugin.patches.pkg_resources_shim import shim_pkg_resources
-from resefa_plugin.patches.plugin_loader import patch_plugin_loader
 
 from resefa_plugin.checkpoints.generator_arguments import GeneratorArguments, build_generator
 from resefa_plugin.checkpoints.generator_file import GeneratorFile
 from resefa_plugin.checkpoints.network_source import NetworkSource
 from resefa_plugin.errors import CheckpointError
+from resefa_plugin.patches.pkg_resources_shim import shim_pkg_resources
+from resefa_plugin.patches.plugin_loader import patch_plugin_loader
 
 LICENCE = ('the code of the checkout is under the NVIDIA Source Code License: non-commercial use only (research or '
            'evaluation). The network file has a licence of its own')

@@ -11,7 +11,7 @@ from torch import Tensor
 from resefa_plugin.attributes.scores import ATTRIBUTES, attribute_scores
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.errors import MetricError
-from resefa_plugin.hooks.base import LatentSpace, Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.metrics.metric_networks import Networks
 
 STRENGTH = 2.0  # clearly visible, and before pictures saturate
@@ -47,30 +47,29 @@ class AttributeChanges:
         return (self.values > 0).all(dim=1) | (self.values < 0).all(dim=1)
 
 
-def attribute_changes(space: LatentSpace, samples: Sequence[Sample], offsets: Tensor, networks: Networks,
-                      strength: float = STRENGTH, resolution: int | None = None,
+def attribute_changes(viewpoints: Sequence[Viewpoint], offsets: Tensor, networks: Networks, strength: float = STRENGTH,
                       progress: Callable[[], None] = lambda: None) -> AttributeChanges:
     """Renders each direction both ways at each sample and measures what became of the face.
 
     Args:
-        space: of the directions.
-        samples: one or more; the directions' own, and others to see whether it holds.
+        viewpoints: one sample or more, the directions' own, and others to see whether it holds; at the resolution of
+            the pictures, of which the parser sees 512 pixels.
         offsets: `[k, d]`, one per direction, at strength 1: `DirectionSet.offset(i, 1)`.
         networks: with `parsing`.
         strength: how far to go each way.
-        resolution: longer side of the pictures; None for all that the generator makes. The parser sees 512 pixels.
         progress: called after each direction of each sample.
 
     Raises:
         MetricError: no sample, or offsets of another width.
     """
-    if not samples or offsets.ndim != 2 or offsets.shape[1] != space.dim:
-        raise MetricError(f'expected one sample or more and offsets [k, {space.dim}], got {len(samples)} samples and '
+    dim = viewpoints[0].dim if viewpoints else 0
+    if not viewpoints or offsets.ndim != 2 or offsets.shape[1] != dim:
+        raise MetricError(f'expected one sample or more and offsets [k, {dim or "d"}], got {len(viewpoints)} samples and '
                           f'{list(offsets.shape)}')
-    values = torch.empty(len(offsets), len(samples), len(ATTRIBUTES), dtype=torch.float64)
-    for j, sample in enumerate(samples):
+    values = torch.empty(len(offsets), len(viewpoints), len(ATTRIBUTES), dtype=torch.float64)
+    for j, viewpoint in enumerate(viewpoints):
         for i, offset in enumerate(offsets):
-            pictures = render_edits(space, sample, torch.stack([strength * offset, -strength * offset]), resolution)
+            pictures = render_edits(viewpoint, torch.stack([strength * offset, -strength * offset]))
             scores = torch.stack(list(attribute_scores(pictures, networks).values()), dim=1)  # [2, attributes]
             values[i, j] = scores[0] - scores[1]
             progress()

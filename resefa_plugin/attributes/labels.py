@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor
 
-from resefa_plugin.attributes.changes import STRENGTH, AttributeChanges, attribute_changes
+from resefa_plugin.attributes.changes import AttributeChanges
 from resefa_plugin.attributes.scores import ATTRIBUTES
-from resefa_plugin.hooks.base import LatentSpace, Sample
-from resefa_plugin.metrics.metric_networks import Networks
 
 # Below this change from -strength to +strength, in units of the spread over faces, one does not see it.
 THRESHOLD = 0.8
@@ -28,12 +23,6 @@ def direction_labels(changes: AttributeChanges) -> list[str]:
         attribute = list(ATTRIBUTES.values())[best]
         result.append('' if clear[best] < THRESHOLD else f'{attribute.more if change[best] > 0 else attribute.less} +')
     return result
-
-
-def suggest_labels(space: LatentSpace, samples: Sequence[Sample], offsets: Tensor, networks: Networks,
-                   strength: float = STRENGTH, resolution: int | None = None) -> list[str]:
-    """Labels of directions: arguments as `attribute_changes`, result as `direction_labels`."""
-    return direction_labels(attribute_changes(space, samples, offsets, networks, strength, resolution))
 
 
 def best_direction(changes: AttributeChanges, attribute: str, sign: int = 1) -> tuple[int, int] | None:

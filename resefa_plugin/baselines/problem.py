@@ -13,6 +13,7 @@ import torch
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import MAX_CHUNK, RegionJacobian
 from resefa_plugin.regions.partition import RegionPartition
 
@@ -52,12 +53,12 @@ class JacobianStore:
         """
         key = (sample.name, layers)
         if key not in self._kept:
-            jacobian = RegionJacobian(self.hook, self.hook.space(self.space_name, layers), sample, self.resolution)
+            jacobian = RegionJacobian(Viewpoint(self.hook, self.hook.space(self.space_name, layers), sample, self.resolution))
             chunks: list[int] = []
             start = time.perf_counter()
             jacobian.compute(chunks.append, self.folder)
             seconds = time.perf_counter() - start
-            found = chunks == [jacobian.space.dim] and jacobian.space.dim > MAX_CHUNK
+            found = chunks == [jacobian.viewpoint.dim] and jacobian.viewpoint.dim > MAX_CHUNK
             if found:
                 seconds = jacobian_seconds(jacobian)
             self._kept[key] = jacobian, seconds, found
@@ -66,12 +67,12 @@ class JacobianStore:
 
 def jacobian_seconds(jacobian: RegionJacobian) -> float:
     """Seconds of all columns, extrapolated from one chunk of tangents after another one that warms up."""
-    chunk = min(MAX_CHUNK, jacobian.space.dim)
-    V = torch.eye(jacobian.space.dim, device=jacobian.hook.device)[:chunk]
+    chunk = min(MAX_CHUNK, jacobian.viewpoint.dim)
+    V = torch.eye(jacobian.viewpoint.dim, device=jacobian.viewpoint.device)[:chunk]
     jacobian.jvp(V)
     start = time.perf_counter()
     jacobian.jvp(V)
-    return (time.perf_counter() - start) * jacobian.space.dim / chunk
+    return (time.perf_counter() - start) * jacobian.viewpoint.dim / chunk
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,10 @@ class Problem:
     jacobians: JacobianStore
     layers: tuple[int, ...] | None = None
     attribute: str = ''
+
+    def viewpoint(self, space: LatentSpace) -> Viewpoint:
+        """The sample in a space, at the resolution of the Jacobians."""
+        return Viewpoint(self.hook, space, self.sample, self.jacobians.resolution)
 
     @property
     def key(self) -> tuple:

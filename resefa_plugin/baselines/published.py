@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from resefa_plugin.baselines.problem import Found, MethodError, Problem
-from resefa_plugin.hooks.base import LatentSpace, Sample
+from resefa_plugin.hooks.base import LatentSpace
 from resefa_plugin.hooks.style_based import StyleBasedHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import MAX_CHUNK, RegionJacobian
 
 SIDE = 256                                   # larger pictures are resized to it
@@ -45,7 +46,7 @@ def published_directions(problem: Problem) -> Found:
     directions = solve_published(grey[:, inside], grey[:, ~inside])[:problem.num_directions]
     solve = time.perf_counter() - start
     layers = problem.layers or _published_layers(problem)
-    per_row = row_seconds(space, problem.sample)
+    per_row = row_seconds(problem.viewpoint(space).full())
     return Found.of(directions, problem.hook.space(problem.space, layers),
                     {'jacobian': per_row * grey.shape[1], 'solve': solve}, ('jacobian',))
 
@@ -86,28 +87,27 @@ def _resized(pictures: Tensor) -> Tensor:
 def grey_jacobian(problem: Problem, space: LatentSpace) -> np.ndarray:
     """`[d, pixels]` float32: the derivative of the channel sum of the resized picture, computed once per sample."""
     def compute() -> np.ndarray:
-        jacobian = RegionJacobian(problem.hook, space, problem.sample, max(problem.hook.image_shape[1:]))
+        jacobian = RegionJacobian(problem.viewpoint(space).full())
         chunks = torch.eye(space.dim).split(MAX_CHUNK)
         return torch.cat([_resized(jacobian.jvp(V)).sum(dim=1).flatten(1).cpu() for V in chunks]).numpy()
 
     return problem.jacobians.once(('published', problem.sample.name), compute)
 
 
-def published_rows(space: LatentSpace, sample: Sample) -> Iterator[Tensor]:
+def published_rows(viewpoint: Viewpoint) -> Iterator[Tensor]:
     """Rows of the published Jacobian by its own way, reverse mode, one pixel's gradient `[1, d]` at a time."""
-    device = space.latent(sample).device
-    offset = torch.zeros(1, space.dim, device=device, requires_grad=True)
+    offset = viewpoint.zero().requires_grad_()
     with torch.enable_grad():
-        grey = _resized(space.images(sample, offset)).sum(dim=1).flatten()
+        grey = _resized(viewpoint.images(offset)).sum(dim=1).flatten()
     for position in torch.randperm(len(grey), generator=torch.Generator().manual_seed(0)).tolist():
         with torch.enable_grad():
             pixel = grey[position]
         yield torch.autograd.grad(pixel, offset, retain_graph=True)[0]
 
 
-def row_seconds(space: LatentSpace, sample: Sample, rows: int = TIMED_ROWS) -> float:
+def row_seconds(viewpoint: Viewpoint, rows: int = TIMED_ROWS) -> float:
     """Seconds of one row, the median of a few, after one that warms up."""
-    source, seconds = published_rows(space, sample), []
+    source, seconds = published_rows(viewpoint), []
     next(source)
     for _ in range(rows):
         start = time.perf_counter()

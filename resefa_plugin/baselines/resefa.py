@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 
 from resefa_plugin.baselines.problem import Found, MethodError, Problem
-from resefa_plugin.factorizer.factorizer import QUICK_TOLERANCE
+from resefa_plugin.factorizer.constraints import Constraints
+from resefa_plugin.factorizer.steps import solve_region
 from resefa_plugin.hooks.base import LatentSpace
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
-from resefa_plugin.jacobian.region_operator import RegionOperator
-from resefa_plugin.rayleigh.lobpcg import solve_lobpcg
-from resefa_plugin.rayleigh.solve import solve_rayleigh
+from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE, Davidson, Dense, Solver
 
 
 def resefa_directions(problem: Problem) -> Found:
@@ -20,10 +19,8 @@ def resefa_directions(problem: Problem) -> Found:
     What is factorized is what is edited: layers restrict the derivative, too.
     """
     jacobian, seconds, extrapolated = problem.jacobians.get(problem.sample, problem.layers)
-    start = time.perf_counter()
-    solution = solve_rayleigh(*jacobian.gram(problem.region), min(problem.num_directions, jacobian.space.dim))
-    return Found.of(solution.directions, jacobian.space, {'jacobian': seconds, 'solve': time.perf_counter() - start},
-                    ('jacobian',) if extrapolated else ())
+    found, solving = _solved(problem, jacobian, Dense(problem.num_directions))
+    return Found.of(found, jacobian.viewpoint.space, {'jacobian': seconds, 'solve': solving}, ('jacobian',) if extrapolated else ())
 
 
 def resefa_quick_directions(problem: Problem) -> Found:
@@ -46,9 +43,13 @@ def _matrix_free(problem: Problem, space: LatentSpace) -> Found:
 
 
 def _searched(problem: Problem, space: LatentSpace) -> Found:
-    jacobian = RegionJacobian(problem.hook, space, problem.sample, problem.jacobians.resolution)
-    mask = problem.region.at(*jacobian.image_shape[1:])
+    solver = Davidson(problem.num_directions, tolerance=QUICK_TOLERANCE)
+    directions, solving = _solved(problem, RegionJacobian(problem.viewpoint(space)), solver)
+    return Found.of(directions, space, {'solve': solving})
+
+
+def _solved(problem: Problem, jacobian: RegionJacobian, solver: Solver):
+    """Directions `[k, d]` of the region, and the seconds that they took."""
     start = time.perf_counter()
-    solution = solve_lobpcg(RegionOperator(jacobian, mask, ~mask), min(problem.num_directions, space.dim),
-                            tolerance=QUICK_TOLERANCE)
-    return Found.of(solution.directions, space, {'solve': time.perf_counter() - start})
+    solved = solve_region(jacobian, problem.region, solver, Constraints(), predict=False)
+    return solved.solution.directions[:solver.count(jacobian.viewpoint.dim)], time.perf_counter() - start

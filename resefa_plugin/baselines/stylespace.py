@@ -34,8 +34,8 @@ def stylespace_directions(problem: Problem) -> Found:
 
 def _localized(problem: Problem) -> Found:
     start = time.perf_counter()
-    hook, space = problem.hook, problem.hook.space('s', problem.layers)
-    jacobian = RegionJacobian(hook, space, problem.sample, problem.jacobians.resolution)
+    space = problem.hook.space('s', problem.layers)
+    jacobian = RegionJacobian(problem.viewpoint(space))
     inside, outside = channel_energies(jacobian, problem.region.at(*jacobian.image_shape[1:]))
     gradients = time.perf_counter()
     variance = style_variance(problem, space.layers)

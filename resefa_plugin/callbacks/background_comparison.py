@@ -11,14 +11,16 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from resefa_plugin.callbacks.writers import STRENGTHS
+from resefa_plugin.callbacks.picture_writer import STRENGTHS
 from resefa_plugin.editing.background import BackgroundKeeper, KeptPath
 from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.factorizer.callback import Callback
+from resefa_plugin.factorizer.results import BackgroundRow, RegionResult
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.sharded import ShardedJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.report import pictures
-from resefa_plugin.report.page import BackgroundRow, grey_levels
+from resefa_plugin.report.page import grey_levels
 from resefa_plugin.report.pictures import significant
 
 TILE = 192  # longer side of the pictures of a sheet
@@ -37,41 +39,35 @@ def outside_summary(path: KeptPath) -> str:
 
 
 class BackgroundComparison(Callback):
-    """Edits along each direction, straight and with the background kept.
+    """Puts edits along each direction, straight and with the background kept, into the result.
 
     Writes `seed0000-mouth/direction1-kept.png`, ...
 
     Args:
         outdir: the folder of the run.
         corrections: see BackgroundKeeper.
-
-    Attributes:
-        rows: the figures and sheets by the name of the result, for the report.
     """
 
     def __init__(self, outdir: pathlib.Path, corrections: int = 3):
         self.outdir, self.corrections = outdir, corrections
-        self.rows: dict[str, list[BackgroundRow]] = {}
-        self._jacobian = None
+        self._jacobian: RegionJacobian | None = None
 
-    def on_jacobian_end(self, factorizer, sample, jacobian):
+    def on_jacobian_end(self, jacobian: RegionJacobian) -> None:
         self._jacobian = jacobian
 
-    def on_region_end(self, factorizer, result):
+    def on_region_end(self, result: RegionResult) -> None:
         jacobian = self._jacobian  # the last one: of a pool, perhaps of another sample; of several processes, a part
-        known = (jacobian is not None and jacobian.sample is result.sample and jacobian.computed
+        known = (jacobian is not None and jacobian.viewpoint is result.viewpoint and jacobian.computed
                  and not isinstance(jacobian, ShardedJacobian))
-        keeper = BackgroundKeeper(
-            factorizer.hook, result.space, result.sample, result.partition, corrections=self.corrections,
-            model=TangentModel.of_jacobian(jacobian) if known else None,
-            resolution=result.directions.metadata.resolution)
-        self.rows[result.name] = [self._row(keeper, result, index) for index in range(len(result.directions))]
+        model = TangentModel.of_jacobian(jacobian) if known else None
+        keeper = BackgroundKeeper(result.viewpoint, result.partition, model=model, corrections=self.corrections)
+        result.background = [self._row(keeper, result, index) for index in range(len(result.directions))]
 
-    def _row(self, keeper, result, index) -> BackgroundRow:
+    def _row(self, keeper: BackgroundKeeper, result: RegionResult, index: int) -> BackgroundRow:
         title = f'{result.name} {index + 1}: background'
         kept = keep(keeper, result.directions.offset(index, 1.0), STRENGTHS, title).offsets
         straight = torch.stack([torch.from_numpy(result.directions.offset(index, s)) for s in STRENGTHS])
-        edits = [render_edits(result.space, result.sample, offsets) for offsets in (straight, kept)]
+        edits = [render_edits(result.viewpoint.full(), offsets) for offsets in (straight, kept)]
         sheet = pictures.contact_sheet([_tiles(row) for row in edits], ['straight', 'kept'],
                                        pictures.strength_captions(STRENGTHS), f'{result.partition.name} {index + 1}')
         pictures.save_png(sheet, self.outdir / result.name / f'direction{index + 1}-kept.png')

@@ -10,11 +10,10 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.errors import NonFiniteError, ResefaError
-from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
-from resefa_plugin.jacobian.tangent_model import TangentModel, moved_space
+from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.rayleigh.solve import solve_rayleigh
 from resefa_plugin.regions.partition import RegionPartition
 
@@ -87,9 +86,8 @@ class BackgroundKeeper:
     halved; an edit whose change inside cannot be kept within 5 % stays straight.
 
     Args:
-        hook, space, sample: what is edited.
+        viewpoint: what is edited, and at which resolution pictures are compared.
         partition: the region, and what is to be kept: the rest.
-        resolution: longer side of the pictures that are compared; None for min(256, picture).
         model: the sample's derivative, of a kept Jacobian or of a basis; None finds a Krylov basis for each direction.
         corrections: steps at each strength, at least 1; each costs a picture, more where it is halved.
         ridge: eps relative to tr(B), 1e-9 or more.
@@ -99,9 +97,8 @@ class BackgroundKeeper:
     Raises ResefaError if a number is out of range, RegionError if the region vanishes at the resolution.
     """
 
-    def __init__(self, hook: GeneratorHook, space: LatentSpace, sample: Sample, partition: RegionPartition, *,
-                 resolution: int | None = None, model: TangentModel | None = None, corrections: int = 3,
-                 ridge: float = RIDGE, refactorize_every: int | None = None):
+    def __init__(self, viewpoint: Viewpoint, partition: RegionPartition, *, model: TangentModel | None = None,
+                 corrections: int = 3, ridge: float = RIDGE, refactorize_every: int | None = None):
         if corrections < 1:
             raise ResefaError(f'corrections is {corrections}, expected 1 or more')
         if not (np.isfinite(ridge) and ridge >= SMALLEST_RIDGE):
@@ -109,40 +106,35 @@ class BackgroundKeeper:
                               f'({RIDGE:g} is the default)')
         if refactorize_every is not None and refactorize_every < 1:
             raise ResefaError(f'refactorize_every is {refactorize_every}, expected 1 or more, or None')
-        self.hook, self.space, self.sample, self.partition, self.model = hook, space, sample, partition, model
+        self.viewpoint, self.partition, self.model = viewpoint, partition, model
         self.corrections, self.ridge, self.refactorize_every = corrections, ridge, refactorize_every
-        self.jacobian = RegionJacobian(hook, space, sample, resolution)
-        self._mask = torch.tensor(partition.at(*self.jacobian.image_shape[1:]))
+        self.jacobian = RegionJacobian(viewpoint)
+        self._mask = torch.tensor(partition.at(*viewpoint.image_shape[1:]))
         self._rendered = 0
-        self._original = self._picture(np.zeros(space.dim))
-
-    @classmethod
-    def of_directions(cls, hook: GeneratorHook, space: LatentSpace, sample: Sample, directions: DirectionSet,
-                      corrections: int = 3) -> BackgroundKeeper:
-        """For the region and at the resolution of a directions file, which need not be of this sample."""
-        partition = RegionPartition(directions.mask, directions.metadata.region)
-        return cls(hook, space, sample, partition, resolution=directions.metadata.resolution, corrections=corrections)
+        self._breathe: Callable[[], None] = lambda: None
+        self._original = self._picture(np.zeros(viewpoint.dim))
 
     def path(self, offset: Tensor | np.ndarray, strengths: Sequence[float],
-             progress: Callable[[], None] = lambda: None) -> KeptPath:
+             progress: Callable[[], None] = lambda: None, breathe: Callable[[], None] = lambda: None) -> KeptPath:
         """Corrects the edits `strength * offset`, outward from 0 both ways: each starts from the last one's correction.
 
         Args:
             offset: `[d]`, of strength 1.
             strengths: in any order; 0 is the sample itself.
             progress: called after each strength.
+            breathe: called before each picture; may wait, or end this by an exception.
 
         Raises:
             NonFiniteError: a picture contains NaN or infinity.
             ResefaError: strengths are not finite, or the direction does not change the region of this sample.
         """
         direction = np.asarray(offset, np.float64)
-        if direction.shape != (self.space.dim,) or not np.isfinite(direction).all():
-            raise ResefaError(f'offset has shape {list(direction.shape)}, expected [{self.space.dim}] finite numbers')
+        if direction.shape != (self.viewpoint.dim,) or not np.isfinite(direction).all():
+            raise ResefaError(f'offset has shape {list(direction.shape)}, expected [{self.viewpoint.dim}] finite numbers')
         strengths = [float(s) for s in strengths]
         if not strengths or not np.isfinite(strengths).all():
             raise ResefaError(f'strengths are {strengths}, expected at least one, finite numbers all')
-        rendered = self._rendered
+        rendered, self._breathe = self._rendered, breathe
         straight = {s: self._point(s * direction) for s in {*strengths, 0.0}}
         kept, products = {0.0: straight[0.0]}, 0
         sides = [sorted({s for s in strengths if s * sign > 0}, key=abs) for sign in (1, -1)]
@@ -217,7 +209,7 @@ class BackgroundKeeper:
         return solve
 
     def _nothing_to_keep(self, where: str) -> ResefaError:
-        return ResefaError(f"the direction does not change region '{self.partition.name}' of {self.sample.name} {where}"
+        return ResefaError(f"the direction does not change region '{self.partition.name}' of {self.viewpoint.sample.name} {where}"
                            ', so that there is no change to keep: choose another direction')
 
     def _corrected(self, point: _Point, model: TangentModel, solve: _Solve, strength: float,
@@ -241,8 +233,7 @@ class BackgroundKeeper:
 
         Of the Ritz vectors of the quotient, that one whose change inside is most like the direction's, and as large.
         """
-        space = moved_space(self.space, torch.from_numpy(offset.astype(np.float32)))
-        model = model.moved(RegionJacobian(self.hook, space, self.sample, self.jacobian.resolution))
+        model = model.moved(RegionJacobian(self.viewpoint.moved(torch.from_numpy(offset.astype(np.float32)))))
         A, B = model.gram(self.partition)
         vectors = solve_rayleigh(A, B).directions
         a = A @ model.coordinates(direction)
@@ -254,11 +245,12 @@ class BackgroundKeeper:
 
     def _picture(self, offset: np.ndarray) -> Tensor:
         self._rendered += 1
+        self._breathe()
         with torch.no_grad():
-            offsets = torch.from_numpy(offset.astype(np.float32))[None].to(self.hook.device)
-            picture = self.space.images(self.sample, offsets, self.jacobian.resolution)[0].float().cpu()
+            offsets = torch.from_numpy(offset.astype(np.float32))[None].to(self.viewpoint.device)
+            picture = self.viewpoint.images(offsets)[0].float().cpu()
         if not picture.isfinite().all():
-            raise NonFiniteError(f'{self.hook.name}: a picture of {self.sample.name} contains NaN or infinity while '
+            raise NonFiniteError(f'{self.viewpoint.hook.name}: a picture of {self.viewpoint.sample.name} contains NaN or infinity while '
                                  'the background is corrected: choose smaller strengths')
         return picture
 

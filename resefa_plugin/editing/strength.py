@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resefa_plugin.hooks.base import LatentSpace, Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.regions.partition import RegionPartition
 
 # Strength 1 changes the region by this root mean square, on the [-1, 1] scale: 12.75 grey levels of 255.
@@ -19,13 +19,19 @@ CORRECTIONS, MAX_CORRECTION = 2, 4.0
 CLOSE_ENOUGH = 0.02
 
 
-def render_edits(space: LatentSpace, sample: Sample, offsets: Tensor, resolution: int | None = None) -> Tensor:
+def render_edits(viewpoint: Viewpoint, offsets: Tensor, breathe: Callable[[], None] = lambda: None) -> Tensor:
     """Pictures of a sample moved by each offset `[N, d]`; returns `[N, C, h, w]` in main memory.
 
     One picture at a time: the same pictures whatever else is rendered with them, and the least memory.
+
+    Args:
+        breathe: called before each picture; may wait, or end this by an exception.
     """
-    with torch.no_grad():
-        pictures = [space.images(sample, offset[None], resolution).cpu() for offset in offsets.to(space.latent(sample))]
+    pictures = []
+    for offset in offsets.to(viewpoint.latent):
+        breathe()
+        with torch.no_grad():
+            pictures.append(viewpoint.images(offset[None]).cpu())
     return torch.cat(pictures)
 
 
@@ -80,39 +86,43 @@ def uncalibrated(predicted: tuple[np.ndarray, np.ndarray]) -> Calibration:
     return Calibration(step, *changes, *changes)
 
 
-def calibrate(space: LatentSpace, samples: Sequence[Sample], partition: RegionPartition, directions: np.ndarray,
-              predicted: tuple[np.ndarray, np.ndarray], progress: Callable[[], None] = lambda: None) -> Calibration:
+def calibrate(viewpoints: Sequence[Viewpoint], partition: RegionPartition, directions: np.ndarray,
+              predicted: tuple[np.ndarray, np.ndarray], progress: Callable[[], None] = lambda: None,
+              breathe: Callable[[], None] = lambda: None) -> Calibration:
     """Finds the step of each direction that changes the region by a root mean square of 0.1 (STRENGTH_RMS).
 
     The step is predicted by Eq. 5, rendered at +alpha and -alpha at full resolution, and corrected by what was measured.
 
     Args:
-        samples: one, or several whose mean change is meant.
+        viewpoints: one sample, or several whose mean change is meant; their resolution does not matter.
         directions: `[k, d]`, unit rows.
         predicted: what `slopes` says of them, inside `[k]` and outside `[k]`, means over the samples.
         progress: called after each direction.
+        breathe: called before each picture, as in `render_edits`.
     """
     inside, outside = predicted
-    originals = [render_edits(space, sample, torch.zeros(1, space.dim)) for sample in samples]
+    viewpoints = [viewpoint.full() for viewpoint in viewpoints]
+    originals = [render_edits(viewpoint, viewpoint.zero(), breathe) for viewpoint in viewpoints]
+
+    def both_ways(offset: Tensor) -> tuple[float, float]:
+        changes = torch.cat([render_edits(viewpoint, torch.stack([offset, -offset]), breathe) - original
+                             for viewpoint, original in zip(viewpoints, originals)])
+        within, beyond = mean_square(changes, partition)
+        return within.mean().item(), beyond.mean().item()
+
     steps, measured = [], []
     for direction, slope in zip(directions, inside):
         direction = torch.from_numpy(np.asarray(direction, np.float32))
         step = STRENGTH_RMS / np.sqrt(slope)
-        change = _both_ways(space, samples, partition, originals, step * direction)
+        change = both_ways(step * direction)
         for _ in range(CORRECTIONS):
             ratio = np.sqrt(change[0]) / STRENGTH_RMS
             if abs(ratio - 1) < CLOSE_ENOUGH:
                 break
             step /= np.clip(ratio, 1 / MAX_CORRECTION, MAX_CORRECTION)
-            change = _both_ways(space, samples, partition, originals, step * direction)
+            change = both_ways(step * direction)
         steps.append(step)
         measured.append(change)
         progress()
     step, measured = np.array(steps), np.array(measured)
     return Calibration(step, step ** 2 * inside, step ** 2 * outside, measured[:, 0], measured[:, 1])
-
-
-def _both_ways(space, samples, partition, originals, offset) -> tuple[float, float]:
-    changes = torch.cat([render_edits(space, sample, torch.stack([offset, -offset])) - original
-                         for sample, original in zip(samples, originals)])
-    return tuple(part.mean().item() for part in mean_square(changes, partition))

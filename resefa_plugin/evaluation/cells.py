@@ -16,6 +16,7 @@ from resefa_plugin.evaluation.rows import Row
 from resefa_plugin.evaluation.selection import Choice, choose, renderer
 from resefa_plugin.evaluation.settings import Settings
 from resefa_plugin.hooks.base import GeneratorHook, Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.regions.partition import RegionPartition
 
 
@@ -36,15 +37,16 @@ def compute_cell(hook: GeneratorHook, sample: Sample, row: Row, spec: str, held_
     try:
         found = method(Problem(hook, settings.space, sample, row.region, settings.num_directions, jacobians, layers,
                                row.attribute))
-        choice = choose(hook, found, sample, row, settings.target, settings.resolution, measures.choose)
+        choice = choose(Viewpoint(hook, found.space, sample, settings.resolution), found, row, settings.target, measures.choose)
     except (MethodError, SolverError) as error:
         return {'omitted': str(error)}, None
     partition = RegionPartition(row.region.at(*held_out[0][1].shape[2:]), row.name)
     edits, curve, pictures = [], [], []
     for number, (other, original) in enumerate(tqdm(held_out, desc=f'{row.name} {spec}', unit='sample',
                                                     dynamic_ncols=True)):
+        viewpoint = Viewpoint(hook, found.space, other, settings.resolution)
         for sign in choice.signs:
-            render = renderer(found.space, other, choice.direction, sign, original, partition, settings.resolution)
+            render = renderer(viewpoint, choice.direction, sign, original, partition)
             matched = match_change(render, settings.target, choice.start)
             edits.append({'sample': other.name, 'sign': sign, **_figures(matched.edit), 'reached': matched.reached,
                           'evaluations': matched.evaluations})

@@ -28,7 +28,7 @@ from resefa_plugin.evaluation.robustness import SUBSPACE, robustness
 from resefa_plugin.evaluation.rows import Row
 from resefa_plugin.evaluation.settings import Settings
 from resefa_plugin.hooks.base import GeneratorHook, Sample
-from resefa_plugin.jacobian.region_jacobian import default_resolution
+from resefa_plugin.hooks.viewpoint import Viewpoint, default_resolution
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
@@ -84,9 +84,8 @@ class Comparison:
 
     def run(self) -> dict:
         """Computes what is not there yet, writes all files, and returns the results as in `results.json`."""
-        space = self.hook.space(self.settings.space)
-        zero = torch.zeros(1, space.dim)
-        originals = [(sample, render_edits(space, sample, zero, self.settings.resolution)) for sample in self.held_out]
+        viewpoints = [Viewpoint(self.hook, self.settings.space, sample, self.settings.resolution) for sample in self.held_out]
+        originals = [(viewpoint.sample, render_edits(viewpoint, viewpoint.zero())) for viewpoint in viewpoints]
         store = CellStore(self.outdir / 'cells', self.hook, self.settings, self.measures.names, originals)
         features: dict[str, Tensor] = {}
         cells = []

@@ -11,7 +11,7 @@ from resefa_plugin.attributes.changes import attribute_changes
 from resefa_plugin.attributes.labels import best_direction
 from resefa_plugin.attributes.scores import ATTRIBUTES, attribute_scores
 from resefa_plugin.errors import MetricError
-from resefa_plugin.hooks.base import LatentSpace, Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.metrics.edits import Edits
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.metrics.registry import PAIR_METRICS, SET_METRICS, pair_metric, set_metric
@@ -64,10 +64,9 @@ class Measures:
         values = {name: float(metric.distance(reference[name], edited[name])) for name, metric in self._sets.items()}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
-    def choose(self, space: LatentSpace, sample: Sample, offsets: Tensor, attribute: str,
-               sign: int) -> tuple[int, int] | None:
+    def choose(self, viewpoint: Viewpoint, offsets: Tensor, attribute: str, sign: int) -> tuple[int, int] | None:
         """The direction, from 0, and its sign that change an attribute most, and mainly it; None if there is none."""
-        return best_direction(attribute_changes(space, [sample], offsets, self.networks), attribute, sign)
+        return best_direction(attribute_changes([viewpoint.full()], offsets, self.networks), attribute, sign)
 
     def attribute_change(self, sample: str, original: Tensor, edited: Tensor, attribute: str,
                          sign: int) -> float | None:

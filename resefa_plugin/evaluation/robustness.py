@@ -76,7 +76,7 @@ def robustness(jacobians: Sequence[tuple[Sample, RegionJacobian]], regions: Sequ
     """
     entries = []
     for sample, jacobian in jacobians:
-        shape, k = jacobian.image_shape[1:], min(num_directions, jacobian.space.dim)
+        shape, k = jacobian.image_shape[1:], min(num_directions, jacobian.viewpoint.dim)
         for region in regions:
             gram = jacobian.gram(region)
             own = solve_rayleigh(*gram, k).directions

@@ -12,12 +12,12 @@ from resefa_plugin.baselines.problem import Found, MethodError
 from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.evaluation.matching import Edit, Matched, match_change
 from resefa_plugin.evaluation.rows import Row
-from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.regions.partition import RegionPartition
 
-# (space, sample, offsets [k, d], attribute, sign) -> (number of a direction, its sign), or None
-Chooser = Callable[[LatentSpace, Sample, torch.Tensor, str, int], tuple[int, int] | None]
+# (viewpoint, offsets [k, d], attribute, sign) -> (number of a direction, its sign), or None
+Chooser = Callable[[Viewpoint, torch.Tensor, str, int], tuple[int, int] | None]
 
 
 @dataclass(frozen=True)
@@ -39,24 +39,25 @@ class Choice:
     candidates: list[Matched]
 
 
-def choose(hook: GeneratorHook, found: Found, sample: Sample, row: Row, target: float, resolution: int | None,
-           chooser: Chooser) -> Choice:
+def choose(viewpoint: Viewpoint, found: Found, row: Row, target: float, chooser: Chooser) -> Choice:
     """Chooses by the row's attribute, else by the least change outside, at matched change, at the factorized sample.
+
+    Args:
+        viewpoint: the factorized sample in the space of the directions.
 
     Raises MethodError if the row names an attribute that none of the directions changes.
     """
-    jacobian = RegionJacobian(hook, found.space, sample, resolution)
-    partition = RegionPartition(row.region.at(*jacobian.image_shape[1:]), row.name)
-    tangents = jacobian.jvp(torch.from_numpy(found.directions))
+    partition = RegionPartition(row.region.at(*viewpoint.image_shape[1:]), row.name)
+    tangents = RegionJacobian(viewpoint).jvp(torch.from_numpy(found.directions))
     slopes = mean_square(tangents.cpu(), partition)[0].numpy()
     starts = np.sqrt(target / np.where(slopes > 0, slopes, target))
-    original = render_edits(found.space, sample, torch.zeros(1, found.space.dim), resolution)
-    matches = [match_change(renderer(found.space, sample, direction, 1, original, partition, resolution), target, start)
+    original = render_edits(viewpoint, viewpoint.zero())
+    matches = [match_change(renderer(viewpoint, direction, 1, original, partition), target, start)
                for direction, start in zip(found.directions, starts)]
     signs = (1, -1)
     if row.attribute:
         offsets = torch.from_numpy(found.directions * np.array([[match.edit.alpha] for match in matches], np.float32))
-        chosen = chooser(found.space, sample, offsets, row.attribute, row.sign)
+        chosen = chooser(viewpoint, offsets, row.attribute, row.sign)
         if chosen is None:
             raise MethodError(f"none of its {len(matches)} directions changes '{row.attribute}' visibly at the "
                               'factorized sample')
@@ -66,12 +67,12 @@ def choose(hook: GeneratorHook, found: Found, sample: Sample, row: Row, target: 
     return Choice(found.directions[index], index, signs, matches[index].edit.alpha, matches)
 
 
-def renderer(space: LatentSpace, sample: Sample, direction: np.ndarray, sign: int, original: torch.Tensor,
-             partition: RegionPartition, resolution: int | None) -> Callable[[float], Edit]:
+def renderer(viewpoint: Viewpoint, direction: np.ndarray, sign: int, original: torch.Tensor,
+             partition: RegionPartition) -> Callable[[float], Edit]:
     """The edit of a sample by `sign * alpha * direction` as a function of alpha."""
     def render(alpha: float) -> Edit:
         offset = torch.from_numpy(np.float32(sign * alpha) * direction)[None]
-        picture = render_edits(space, sample, offset, resolution)
+        picture = render_edits(viewpoint, offset)
         inside, outside = mean_square(picture - original, partition)
         return Edit(alpha, inside.item(), outside.item(), picture[0])
     return render

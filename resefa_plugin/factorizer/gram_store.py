@@ -11,6 +11,7 @@ import numpy as np
 
 from resefa_plugin.errors import DirectionsError, ResefaError
 from resefa_plugin.factorizer.protection import Protection
+from resefa_plugin.factorizer.steps import RegionSolution
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.machine.arrays import read_member, reading
 from resefa_plugin.machine.files import replacing
@@ -37,10 +38,10 @@ class GramStore:
         """The file of a region at a sample, there or not; None where nothing is kept."""
         if self.folder is None:
             return None
-        digest = hashlib.sha256(f'{jacobian.fingerprint()} {self.settings}'.encode())
+        digest = hashlib.sha256(f'{jacobian.viewpoint.fingerprint()} {self.settings}'.encode())
         for mask, weight in ((region.mask, 1.0), *((p.region.mask, p.weight) for p in protections)):
             digest.update(np.packbits(mask).tobytes() + str(weight).encode())
-        return self.folder / f'{jacobian.sample.name}-{region.name}-{digest.hexdigest()[:16]}.npz'
+        return self.folder / f'{jacobian.viewpoint.sample.name}-{region.name}-{digest.hexdigest()[:16]}.npz'
 
     @staticmethod
     def load(path: pathlib.Path | None) -> DenseGrams | FactoredGrams | None:
@@ -51,6 +52,13 @@ class GramStore:
             return _load(path)
         except DirectionsError as error:
             raise ResefaError(f'{error}; or delete it, and it is computed anew') from error
+
+    def keep(self, regions: list[RegionSolution]) -> list[RegionSolution]:
+        """Writes the matrices of a sample's regions that are not there yet; returns the regions."""
+        for solved in regions:
+            if solved.path is not None and not solved.path.exists():
+                self.save(solved.path, solved.grams)
+        return regions
 
     @staticmethod
     def save(path: pathlib.Path | None, grams: DenseGrams | FactoredGrams) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Sequence
@@ -54,28 +53,8 @@ def parse_protection(spec: str, image_size: tuple[int, int]) -> Protection:
     return Protection(parse_region(spec, image_size))
 
 
-def without(region: RegionPartition, protections: Sequence[Protection]) -> RegionPartition:
-    """The region less what is protected. Raises RegionError if nothing is left."""
-    mask = region.mask.copy()
-    for protection in protections:
-        mask &= ~protection.region.mask
-    if not mask.any():
-        raise RegionError(f"region '{region.name}' lies wholly within the protected {', '.join(p.region.name for p in protections)}: "
-                          'protect less')
-    return dataclasses.replace(region, mask=mask)
-
-
-def background_weights(region: RegionPartition, protections: Sequence[Protection], h: int, w: int) -> np.ndarray:
-    """How much each pixel counts in B, `[h, w]` float32: 0 in the region, 1 elsewhere, more where it is protected."""
-    weights = (~region.at(h, w)).astype(np.float32)
-    for protection in protections:
-        if math.isfinite(protection.weight):
-            weights[protection.region.at(h, w) & (weights > 0)] = protection.weight
-    return weights
-
-
 def reached(jacobian: RegionJacobian, protections: Sequence[Protection]) -> np.ndarray | None:
-    """Directions `[m, d]` that change regions of infinite weight: an edit must be orthogonal to them. None for none."""
+    """Directions `[m, d]` that change regions of infinite weight: an edit must be orthogonal to them. None if there is no such region."""
     mask = np.zeros(jacobian.image_shape[1:], bool)
     for protection in protections:
         if math.isinf(protection.weight):

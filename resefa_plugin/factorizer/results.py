@@ -1,50 +1,77 @@
-"""RegionResult: what a factorization gives for one region."""
+"""RegionResult: what a factorization gives for one region, and what callbacks found out about it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import Image
 
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.factorizer.agreement import Agreement
-from resefa_plugin.hooks.base import LatentSpace, Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.regions.partition import RegionPartition
 
 
 @dataclass(frozen=True)
+class BackgroundRow:
+    """One direction, straight and with the background kept. Changes are MSE on the [-1, 1] scale, of the pictures.
+
+    Attributes:
+        index: 1 for the first.
+        strengths: that are compared, 0 left out.
+        straight_inside, straight_outside: one for each strength, without correction.
+        kept_inside, kept_outside: one for each strength, with it.
+        sheet: pictures over strengths, without and with correction.
+    """
+
+    index: int
+    strengths: Sequence[float]
+    straight_inside: Sequence[float]
+    straight_outside: Sequence[float]
+    kept_inside: Sequence[float]
+    kept_outside: Sequence[float]
+    sheet: Image.Image
+
+
+@dataclass
 class RegionResult:
     """What came out for one region of one sample, or of a pool of samples.
 
+    Callbacks read it, and put what they find into it for those that come after them.
+
     Attributes:
-        samples: where the derivative was taken; several for a pool.
-        space: the latent space of the directions.
+        viewpoints: where the derivative was taken; several for a pool.
         partition: the region.
         directions: what is saved, best direction first.
         eigenvalues: descending; the directions are the first ones of them.
         seconds: time of the steps: `jacobian` (shared by the regions of a sample), `solve`, `calibrate`.
         notes: sentences that a reader should know.
         agreement: of a pool, how well its directions serve each sample.
+        labels: what each direction does, in a person's words, empty where nothing is clear; by FaceLabels.
+        background: the directions with their background kept; by BackgroundComparison.
     """
 
-    samples: tuple[Sample, ...]
-    space: LatentSpace
+    viewpoints: tuple[Viewpoint, ...]
     partition: RegionPartition
     directions: DirectionSet
     eigenvalues: np.ndarray
     seconds: dict[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
     agreement: tuple[Agreement, ...] = ()
+    labels: list[str] = field(default_factory=list)
+    background: list[BackgroundRow] = field(default_factory=list)
 
     @property
-    def sample(self) -> Sample:
-        """The sample, the first one of a pool."""
-        return self.samples[0]
+    def viewpoint(self) -> Viewpoint:
+        """Where the derivative was taken, the first one of a pool."""
+        return self.viewpoints[0]
 
     @property
     def source(self) -> str:
         """Where the directions come from: the sample's name, or `pooled`."""
-        return self.sample.name if len(self.samples) == 1 else 'pooled'
+        return self.viewpoint.sample.name if len(self.viewpoints) == 1 else 'pooled'
 
     @property
     def name(self) -> str:

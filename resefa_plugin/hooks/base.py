@@ -73,27 +73,20 @@ class LatentSpace(abc.ABC):
     def saved(self, latent: Tensor, sample: Sample) -> dict[str, Tensor]:
         """What a file of edited latents holds: `w [N, num_ws, w_dim]` (the host's projected_w.npz) where the space has w."""
 
-    def images(self, sample: Sample, offset: Tensor, resolution: int | None = None) -> Tensor:
-        """The picture as a function of the offset: what is differentiated at zero and evaluated for edits.
-
-        Args:
-            offset: `[N, d]` float32.
-
-        Returns: `[N, C, h, w]`.
-        """
-        return self.render(self.move(self.latent(sample), offset), sample, resolution)
-
-    def covariance(self, sample: Sample) -> list[np.ndarray]:
+    def covariance(self, c: Tensor | None) -> list[np.ndarray]:
         """How the generator's own latents spread in these coordinates: square blocks along the diagonal of a covariance.
 
-        `sample` supplies the class. Raises ResefaError where it is not known.
+        Args:
+            c: class label `[1, c_dim]`, None for an unconditional network.
+
+        Raises ResefaError where it is not known.
         """
         if self.name == 'z':
             return [np.eye(self.dim)]  # z is drawn from a standard normal distribution
         raise ResefaError(f"the spread of latents in space '{self.name}' is not known: leave the norm at identity")
 
-    def linearize(self, sample: Sample, resolution: int | None = None) -> Linearization | None:
-        """The derivative of `images` at zero offset by hand; None where only AD has it.
+    def linearize(self, latent: Tensor, sample: Sample, resolution: int | None = None) -> Linearization | None:
+        """The derivative of `render(move(latent, offset), ...)` at zero offset by hand; None where only AD has it.
 
         Returns: `push`: offsets `[k, d]` -> `[k, C, h, w]`, and `pull`: pictures -> `[k, d]`, where there is one.
         """
@@ -151,6 +144,11 @@ class GeneratorHook(abc.ABC):
     def layer_count(self, space: str) -> int:
         """Number of layers to choose from in a space, 0 where it has none."""
         return 0
+
+    @property
+    def default_space(self) -> str:
+        """The space that is meant where none is named: `w` if there is one, else the first."""
+        return 'w' if 'w' in self.space_names else self.space_names[0]
 
     @contextlib.contextmanager
     def differentiable(self) -> Iterator[None]:

@@ -120,8 +120,8 @@ class _StyleBasedSpace(LatentSpace):
     def _moved_styles(self, latent: Tensor, sample: Sample) -> list[Tensor]:
         return self.hook.styles(latent)
 
-    def linearize(self, sample, resolution=None):
-        latent, zero = self.latent(sample), torch.zeros(self.dim, device=self.hook.device)
+    def linearize(self, latent, sample, resolution=None):
+        zero = torch.zeros(self.dim, device=self.hook.device)
         with torch.no_grad():
             synthesis = self.hook.linearize_synthesis(self._moved_styles(latent, sample), resolution)
         if synthesis is None:
@@ -190,8 +190,8 @@ class WSpace(_StyleBasedSpace):
     def dim(self):
         return self.hook.w_dim
 
-    def covariance(self, sample):
-        return [_covariance(ws[:, 0] for ws in self.hook.latents(sample.c, COVARIANCE_SAMPLES))]
+    def covariance(self, c):
+        return [_covariance(ws[:, 0] for ws in self.hook.latents(c, COVARIANCE_SAMPLES))]
 
     def move(self, latent, offset):
         moved = latent.new_zeros(self.hook.num_ws, 1)
@@ -208,9 +208,9 @@ class WPlusSpace(_StyleBasedSpace):
     def dim(self):
         return len(self._indices) * self.hook.w_dim
 
-    def covariance(self, sample):
+    def covariance(self, c):
         """The same block for each layer: latents of the generator have one w, and an offset of each layer is judged by it."""
-        return [_covariance(ws[:, 0] for ws in self.hook.latents(sample.c, COVARIANCE_SAMPLES))] * len(self._indices)
+        return [_covariance(ws[:, 0] for ws in self.hook.latents(c, COVARIANCE_SAMPLES))] * len(self._indices)
 
     def move(self, latent, offset):
         offset = offset.unflatten(1, (len(self._indices), self.hook.w_dim))
@@ -240,8 +240,8 @@ class StyleSpace(_StyleBasedSpace):
         with torch.no_grad():
             return torch.cat(self.hook.styles(sample.latents['ws']), dim=1)
 
-    def covariance(self, sample):
-        batches = [self.hook.styles(ws) for ws in self.hook.latents(sample.c, COVARIANCE_SAMPLES)]
+    def covariance(self, c):
+        batches = [self.hook.styles(ws) for ws in self.hook.latents(c, COVARIANCE_SAMPLES)]
         return [_covariance(styles[i] for styles in batches) for i in self._indices]
 
     def move(self, latent, offset):

@@ -8,16 +8,18 @@ import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 
-from resefa_plugin.callbacks.writers import DirectionsWriter
+from resefa_plugin.callbacks.directions_writer import DirectionsWriter
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.factorizer import Factorizer
 from resefa_plugin.factorizer.results import RegionResult
 from resefa_plugin.hooks.base import GeneratorHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.regions.partition import RegionPartition, parse_region
 
 ON_ERROR = ('warn', 'raise')
@@ -53,7 +55,9 @@ class ResefaCallback(_Base):
         outdir: the folder of all epochs.
         truncation_psi: of the samples.
         on_error: 'warn' lets the training go on if a factorization fails, 'raise' ends it.
-        factorizer_options: arguments of Factorizer, such as `space='z'` or `num_directions=3`.
+        space, layers, resolution: as of Viewpoint; None for the defaults.
+        pool: one set of directions for all seeds, see `Factorizer.run`.
+        factorizer_options: further arguments of Factorizer, such as `solver=Auto(num_directions=3)`.
 
     Attributes:
         results: of the last factorization.
@@ -64,7 +68,9 @@ class ResefaCallback(_Base):
 
     def __init__(self, make_hook: Callable[[torch.nn.Module], GeneratorHook], regions: Sequence[str | RegionPartition], *,
                  every_n_epochs: int = 1, seeds: Sequence[int] = (0,), outdir: str | pathlib.Path = 'resefa',
-                 truncation_psi: float = 1.0, on_error: str = 'warn', **factorizer_options):
+                 truncation_psi: float = 1.0, on_error: str = 'warn', space: str | None = None,
+                 layers: tuple[int, ...] | None = None, resolution: int | None = None, pool: bool = False,
+                 **factorizer_options: Any):
         if _MISSING:
             raise ResefaError(f'ResefaCallback needs lightning or pytorch_lightning: pip install lightning ({_MISSING})')
         super().__init__()
@@ -77,6 +83,7 @@ class ResefaCallback(_Base):
         self.make_hook, self.regions, self.seeds = make_hook, list(regions), list(seeds)
         self.every_n_epochs, self.on_error, self.truncation_psi = every_n_epochs, on_error, truncation_psi
         self.outdir, self.factorizer_options = pathlib.Path(outdir), factorizer_options
+        self.space, self.layers, self.resolution, self.pool = space, layers, resolution, pool
         self.results: list[RegionResult] = []
 
     def on_train_epoch_end(self, trainer, pl_module) -> None:
@@ -96,8 +103,9 @@ class ResefaCallback(_Base):
         regions = [parse_region(region, hook.image_shape[1:]) if isinstance(region, str) else region for region in self.regions]
         options = dict(self.factorizer_options)
         callbacks: list[Callback] = [DirectionsWriter(folder), *options.pop('callbacks', ())]
-        samples = [hook.sample(seed, self.truncation_psi) for seed in self.seeds]
-        return Factorizer(hook, callbacks=callbacks, **options).run(samples, regions)
+        space = hook.space(self.space or hook.default_space, self.layers)
+        viewpoints = [Viewpoint(hook, space, hook.sample(seed, self.truncation_psi), self.resolution) for seed in self.seeds]
+        return Factorizer(viewpoints, regions, callbacks=callbacks, **options).run(self.pool)
 
 
 @contextmanager

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from resefa_plugin.errors import NondeterministicError, NonFiniteError, TangentError, ZeroJacobianError
-from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.adjoint import adjoint_mismatch
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 
@@ -14,22 +15,21 @@ DIFFERENCE_TOLERANCE = 0.1
 STEPS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)  # of the latent's own root mean square; the best one counts
 
 
-def probe(hook: GeneratorHook, space: LatentSpace, sample: Sample, resolution: int | None = None) -> None:
+def probe(viewpoint: Viewpoint) -> None:
     """Raises a named error, with cause and remedy, if the derivative of the picture cannot be trusted.
 
     Checks: two calls are bit-equal; everything is finite; one tangent is not zero, obeys the adjoint identity
     <u, J v> = <J^T u, v> against reverse mode by autograd, and agrees with a central difference.
 
     Args:
-        hook, space, sample: what will be differentiated.
-        resolution: of the pictures, longer side; None for full.
+        viewpoint: what will be differentiated.
 
     Raises:
         NondeterministicError, NonFiniteError, ZeroJacobianError, TangentError.
     """
-    zero = torch.zeros(1, space.dim, device=hook.device)
+    hook, sample, space = viewpoint.hook, viewpoint.sample, viewpoint.space
     with torch.no_grad():
-        first, second = (space.images(sample, zero, resolution) for _ in range(2))
+        first, second = (viewpoint.images(viewpoint.zero()) for _ in range(2))
     if not first.isfinite().all():
         raise NonFiniteError(f'{hook.name}: the picture of {sample.name} contains NaN or infinity. Load the weights in float32, '
                              'and check that they belong to this architecture')
@@ -39,9 +39,9 @@ def probe(hook: GeneratorHook, space: LatentSpace, sample: Sample, resolution: i
             "or updates statistics: use noise_mode='const', call .eval(), and switch dropout off")
 
     generator = torch.Generator().manual_seed(0)
-    tangent = torch.randn(1, space.dim, generator=generator).to(hook.device)
+    tangent = torch.randn(1, viewpoint.dim, generator=generator).to(viewpoint.device)
     tangent /= tangent.norm()
-    jacobian = RegionJacobian(hook, space, sample, resolution, chunk_size=1)
+    jacobian = RegionJacobian(viewpoint, chunk_size=1)
     pushed = jacobian.jvp(tangent)
     if not pushed.isfinite().all():
         raise NonFiniteError(f'{hook.name}: the derivative of the picture of {sample.name} contains NaN or infinity. A square root, '
@@ -56,18 +56,19 @@ def probe(hook: GeneratorHook, space: LatentSpace, sample: Sample, resolution: i
     if mismatch:
         raise TangentError(f'{hook.name}: forward mode and reverse mode disagree, {mismatch}. '
                            'A custom autograd function of the network has a wrong jvp or backward, or a no_grad inside it stops reverse mode')
-    _check_difference(hook, space, sample, resolution, tangent, pushed)
+    _check_difference(viewpoint, tangent, pushed)
 
 
-def _check_difference(hook, space, sample, resolution, tangent, pushed):
-    scale = space.latent(sample).square().mean().sqrt().item() or 1.0
+def _check_difference(viewpoint: Viewpoint, tangent: Tensor, pushed: Tensor) -> None:
+    scale = viewpoint.latent.square().mean().sqrt().item() or 1.0
     errors = []
     with torch.no_grad():
         for step in STEPS:
             h = step * scale
-            change = space.images(sample, h * tangent, resolution) - space.images(sample, -h * tangent, resolution)
+            change = viewpoint.images(h * tangent) - viewpoint.images(-h * tangent)
             errors.append(((change / (2 * h) - pushed).norm() / pushed.norm()).item())
             if errors[-1] < DIFFERENCE_TOLERANCE:
                 return
-    raise TangentError(f'{hook.name}: the derivative of the picture of {sample.name} is off by {min(errors):.0%} from a finite difference. '
-                       'A detach(), .data or custom autograd function hides a part of the network from differentiation')
+    raise TangentError(f'{viewpoint.hook.name}: the derivative of the picture of {viewpoint.sample.name} is off by {min(errors):.0%} '
+                       'from a finite difference. A detach(), .data or custom autograd function hides a part of the network from '
+                       'differentiation')

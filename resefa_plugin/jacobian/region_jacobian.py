@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
 import math
 import pathlib
 import warnings
@@ -15,7 +13,7 @@ import torch
 from torch import Tensor
 
 from resefa_plugin.errors import NonFiniteError, ResefaError, TangentError
-from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.adjoint import adjoint_mismatch
 from resefa_plugin.jacobian.reverse_mode import ReverseMode
 from resefa_plugin.jacobian.tile_grams import DirectGrams, TileGrams, pixel_grams
@@ -24,14 +22,13 @@ from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.memory import available_bytes, out_of_memory
 from resefa_plugin.regions.partition import RegionPartition
 
-DEFAULT_RESOLUTION, SMALLEST_DEFAULT = 256, 64
 MAX_CHUNK = 8  # tangents; measured on the demo generator: more are not faster, and cost memory
 # Float32 at 1024 pixels: rounding flips the slope of activations near zero, which measured as 4e-4. An error is order 1.
 LINEARIZATION_TOLERANCE = 1e-2
 
 
 class RegionJacobian:
-    """J `[C * h * w, d]`: how the picture of one sample, box averaged to h x w, changes with an offset of its latent.
+    """J `[C * h * w, d]`: how the picture at a viewpoint changes with an offset of its latent.
 
     Forward mode: one pass gives a column of J for each tangent, so the full matrix costs d passes instead of the
     C * h * w of reverse mode, which is used, and announced, where an op of the network has no forward mode. Products with
@@ -39,24 +36,16 @@ class RegionJacobian:
     computed Jacobian serves any number of regions.
 
     Args:
-        hook: the generator.
-        space: what the offset means.
-        sample: where the derivative is taken.
-        resolution: longer side of the box-averaged picture; None for min(256, the picture's).
+        viewpoint: where the derivative is taken, and of pictures of which size.
         chunk_size: tangents per pass; None to choose from the memory that is free.
         gram_room: bytes that may be kept beside the columns, to make `product` quick; None for a quarter of those free.
 
-    Raises:
-        ResefaError: the resolution does not divide the picture.
+    Attributes:
+        image_shape: `(C, h, w)` of the viewpoint's pictures.
     """
 
-    def __init__(self, hook: GeneratorHook, space: LatentSpace, sample: Sample, resolution: int | None = None,
-                 chunk_size: int | None = None, gram_room: int | None = None):
-        self.hook, self.space, self.sample = hook, space, sample
-        channels, height, width = hook.image_shape
-        self.resolution = default_resolution(hook.image_shape) if resolution is None else resolution
-        factor = pooling_factor(hook.image_shape, self.resolution)
-        self.image_shape = (channels, height // factor, width // factor)
+    def __init__(self, viewpoint: Viewpoint, chunk_size: int | None = None, gram_room: int | None = None):
+        self.viewpoint, self.image_shape = viewpoint, viewpoint.image_shape
         self.chunk_size, self.gram_room = chunk_size, gram_room
         self._push: Callable[[Tensor], Tensor] | None = None  # columns of J, once it is known which way
         self._pull: Callable[[Tensor], Tensor] | None = None  # rows of J, likewise
@@ -66,11 +55,11 @@ class RegionJacobian:
 
     def _images(self, offset: Tensor) -> Tensor:
         """The function that is differentiated: `[d]` -> `[C, h, w]` float32."""
-        return self.space.images(self.sample, offset[None], self.resolution)[0].to(torch.float32)
+        return self.viewpoint.images(offset[None])[0].to(torch.float32)
 
     def jvp(self, V: Tensor) -> Tensor:
         """J v for each row v of `V [k, d]`; returns `[k, C, h, w]` float32. Raises ResefaError if memory is too short for one."""
-        return self._in_chunks(self._jvp_chunk, self._check(V, (self.space.dim,), 'V'))
+        return self._in_chunks(self._jvp_chunk, self._check(V, (self.viewpoint.dim,), 'V'))
 
     def vjp(self, U: Tensor) -> Tensor:
         """J^T u for each picture u of `U [k, C, h, w]`; returns `[k, d]` float32.
@@ -89,10 +78,10 @@ class RegionJacobian:
         Its graph is kept until `release`, unless it takes more memory than it leaves.
         """
         U = self._check(U, self.image_shape, 'U')
-        free = available_bytes(self.hook.device)
-        with self.hook.differentiable():
+        free = available_bytes(self.viewpoint.device)
+        with self.viewpoint.hook.differentiable():
             rows = self._reverse_mode().pull(U)
-        if available_bytes(self.hook.device) < free // 2:
+        if available_bytes(self.viewpoint.device) < free // 2:
             self.release()
         return rows
 
@@ -102,7 +91,7 @@ class RegionJacobian:
 
     def _reverse_mode(self) -> ReverseMode:
         if self._reverse is None:
-            self._reverse = ReverseMode(self._images, torch.zeros(self.space.dim, device=self.hook.device))
+            self._reverse = ReverseMode(self._images, torch.zeros(self.viewpoint.dim, device=self.viewpoint.device))
         return self._reverse
 
     def _in_chunks(self, function: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
@@ -120,7 +109,7 @@ class RegionJacobian:
     def _check(self, batch: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
         if tuple(batch.shape[1:]) != shape or len(batch) < 1:
             raise ResefaError(f'{name} has shape {list(batch.shape)}, expected [k, {", ".join(map(str, shape))}]')
-        return batch.to(self.hook.device, torch.float32)
+        return batch.to(self.viewpoint.device, torch.float32)
 
     def _jvp_chunk(self, V: Tensor) -> Tensor:
         if self._push is None:
@@ -137,21 +126,21 @@ class RegionJacobian:
         if self._linearization is None or self._linearization.pull is None:
             return None
         generator = torch.Generator().manual_seed(0)
-        v = torch.randn(1, self.space.dim, generator=generator).to(self.hook.device)
+        v = torch.randn(1, self.viewpoint.dim, generator=generator).to(self.viewpoint.device)
         mismatch = adjoint_mismatch(v[0], self._linearization.push(v)[0], self._linearization.pull, generator)
         if mismatch:
-            raise TangentError(f'{self.hook.name}: its linearization and the transpose of it disagree, {mismatch}; report this with the '
+            raise TangentError(f'{self.viewpoint.hook.name}: its linearization and the transpose of it disagree, {mismatch}; report this with the '
                                'version of torch')
         return self._linearization.pull
 
     def _forward_mode(self, V: Tensor) -> Tensor:
-        zero = torch.zeros(self.space.dim, device=self.hook.device)
-        with torch.no_grad(), self.hook.differentiable():
+        zero = torch.zeros(self.viewpoint.dim, device=self.viewpoint.device)
+        with torch.no_grad(), self.viewpoint.hook.differentiable():
             return torch.func.vmap(lambda v: torch.func.jvp(self._images, (zero,), (v,))[1])(V)
 
     def _forward_or_reverse(self) -> Callable[[Tensor], Tensor]:
         """Forward mode, or backward passes, with a warning, where it fails: for an op that has no rule, as a rule."""
-        zero = torch.zeros(self.space.dim, device=self.hook.device)
+        zero = torch.zeros(self.viewpoint.dim, device=self.viewpoint.device)
         try:
             self._forward_mode(zero[None])
             return self._forward_mode
@@ -159,13 +148,13 @@ class RegionJacobian:
             if out_of_memory(error):
                 raise
             reason = str(error).partition('\n')[0]
-        with self.hook.differentiable():
+        with self.viewpoint.hook.differentiable():
             push, cost = self._reverse_mode().push()
-        warnings.warn(f'{self.hook.name}: forward-mode AD does not work ({reason}). Reverse mode is used instead: {cost}',
+        warnings.warn(f'{self.viewpoint.hook.name}: forward-mode AD does not work ({reason}). Reverse mode is used instead: {cost}',
                       stacklevel=2)
 
         def reverse(V: Tensor) -> Tensor:
-            with self.hook.differentiable():
+            with self.viewpoint.hook.differentiable():
                 return push(V)
 
         return reverse
@@ -173,25 +162,25 @@ class RegionJacobian:
     @functools.cached_property
     def _linearization(self) -> Linearization | None:
         """The network's own derivative, where it has one; believed only if it agrees with forward-mode AD on a tangent."""
-        linearization = self.space.linearize(self.sample, self.resolution)
+        linearization = self.viewpoint.linearize()
         if linearization is not None:
-            v = torch.randn(1, self.space.dim, generator=torch.Generator().manual_seed(0)).to(self.hook.device)
+            v = torch.randn(1, self.viewpoint.dim, generator=torch.Generator().manual_seed(0)).to(self.viewpoint.device)
             expected = self._forward_mode(v)
             if not expected.isfinite().all() or not expected.any():
                 return None  # no scale to compare with: forward mode shows what is wrong
             error = ((linearization.push(v) - expected).norm() / expected.norm()).item()
             if not error < LINEARIZATION_TOLERANCE:
-                raise TangentError(f'{self.hook.name}: its linearization is off by {error:.2g} from forward-mode AD; report this with '
+                raise TangentError(f'{self.viewpoint.hook.name}: its linearization is off by {error:.2g} from forward-mode AD; report this with '
                                    'the version of torch')
         return linearization
 
     def _chunk(self) -> int:
         if self.chunk_size is None:
-            channels, height, width = self.hook.image_shape
+            channels, height, width = self.viewpoint.hook.image_shape
             # A tangent's live tensors measured 12 times the widest feature map of the demo generator, 64 x 512 x 512.
             # Official networks are alike: 32 x 1024 x 1024.
             per_tangent = 12 * 4 * 16 * height * width
-            self.chunk_size = max(1, min(MAX_CHUNK, self.space.dim, available_bytes(self.hook.device) // 2 // per_tangent))
+            self.chunk_size = max(1, min(MAX_CHUNK, self.viewpoint.dim, available_bytes(self.viewpoint.device) // 2 // per_tangent))
         return self.chunk_size
 
     def _halve_chunk(self, error: Exception) -> None:
@@ -201,7 +190,7 @@ class RegionJacobian:
         if self.chunk_size == 1:
             raise ResefaError('the memory does not suffice for one tangent: choose a smaller --resolution or another --device') from error
         self.chunk_size = max(1, self.chunk_size // 2)
-        if self.hook.device.type == 'cuda':
+        if self.viewpoint.device.type == 'cuda':
             torch.cuda.empty_cache()
 
     def compute(self, progress: Callable[[int], None] | None = None, path: str | pathlib.Path | None = None) -> RegionJacobian:
@@ -227,7 +216,7 @@ class RegionJacobian:
         if not file.exists():
             self._write(file, progress)
         elif progress is not None:
-            progress(self.space.dim)
+            progress(self.viewpoint.dim)
         self._matrix = self._read(file)
         return self
 
@@ -236,50 +225,50 @@ class RegionJacobian:
         return path is not None and self._file(path).exists()
 
     def _file(self, path: str | pathlib.Path) -> pathlib.Path:
-        return pathlib.Path(path) / f'jacobian-{self.fingerprint()}.npy'
+        return pathlib.Path(path) / f'jacobian-{self.viewpoint.fingerprint()}.npy'
 
     def _empty(self) -> Tensor:
         """Room for the matrix: on an NVIDIA GPU if there is ample (others have no float64), else in main memory."""
         columns = math.prod(self.image_shape)
-        needed = 4 * self.space.dim * columns
-        if self.hook.device.type == 'cuda' and 2 * needed < available_bytes(self.hook.device):
-            return torch.empty(self.space.dim, columns, device=self.hook.device)
+        needed = 4 * self.viewpoint.dim * columns
+        if self.viewpoint.device.type == 'cuda' and 2 * needed < available_bytes(self.viewpoint.device):
+            return torch.empty(self.viewpoint.dim, columns, device=self.viewpoint.device)
         room = available_bytes(torch.device('cpu'))
         if needed > room:
-            raise ResefaError(f"the Jacobian of space '{self.space.name}' needs {needed / 1e9:.1f} GB and {room / 1e9:.1f} GB are free: choose "
+            raise ResefaError(f"the Jacobian of space '{self.viewpoint.space.name}' needs {needed / 1e9:.1f} GB and {room / 1e9:.1f} GB are free: choose "
                               'fewer --layers, a smaller --resolution, or a folder for it with --jacobian-dir')
-        return torch.empty(self.space.dim, columns)
+        return torch.empty(self.viewpoint.dim, columns)
 
     def _read(self, file: pathlib.Path) -> Tensor:
         try:
             array = np.load(file, mmap_mode='c', allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise ResefaError(f'{file}: is no kept Jacobian ({error}); delete it, and it is computed anew') from error
-        if array.dtype != np.float32 or array.shape != (self.space.dim, *self.image_shape):
-            raise ResefaError(f'{file}: holds {array.dtype} {list(array.shape)}, expected float32 {[self.space.dim, *self.image_shape]}; '
+        if array.dtype != np.float32 or array.shape != (self.viewpoint.dim, *self.image_shape):
+            raise ResefaError(f'{file}: holds {array.dtype} {list(array.shape)}, expected float32 {[self.viewpoint.dim, *self.image_shape]}; '
                               'delete it, and it is computed anew')
-        return torch.from_numpy(array.reshape(self.space.dim, -1))
+        return torch.from_numpy(array.reshape(self.viewpoint.dim, -1))
 
     def _write(self, file: pathlib.Path, progress: Callable[[int], None] | None) -> None:
         with replacing(file) as part:
-            array = np.lib.format.open_memmap(part, 'w+', np.float32, (self.space.dim, *self.image_shape))
-            self._fill(torch.from_numpy(array.reshape(self.space.dim, -1)), progress)
+            array = np.lib.format.open_memmap(part, 'w+', np.float32, (self.viewpoint.dim, *self.image_shape))
+            self._fill(torch.from_numpy(array.reshape(self.viewpoint.dim, -1)), progress)
             array.flush()
             del array  # Windows does not rename a file that is mapped
 
     def _fill(self, matrix: Tensor, progress: Callable[[int], None] | None) -> Tensor:
         start = 0
-        while start < self.space.dim:
-            count = min(self._chunk(), self.space.dim - start)
-            V = torch.zeros(count, self.space.dim, device=self.hook.device)
-            V[:, start:start + count] = torch.eye(count, device=self.hook.device)
+        while start < self.viewpoint.dim:
+            count = min(self._chunk(), self.viewpoint.dim - start)
+            V = torch.zeros(count, self.viewpoint.dim, device=self.viewpoint.device)
+            V[:, start:start + count] = torch.eye(count, device=self.viewpoint.device)
             try:
                 columns = self._jvp_chunk(V)
             except (RuntimeError, MemoryError) as error:
                 self._halve_chunk(error)
                 continue
             if not columns.isfinite().all():
-                raise NonFiniteError(f'{self.hook.name}: the Jacobian of {self.sample.name} contains NaN or infinity')
+                raise NonFiniteError(f'{self.viewpoint.hook.name}: the Jacobian of {self.viewpoint.sample.name} contains NaN or infinity')
             matrix[start:start + count] = columns.flatten(1).to(matrix.device)
             start += count
             if progress is not None:
@@ -330,23 +319,3 @@ class RegionJacobian:
         if large.trace() < 1e-6 * total.trace():
             large = self.product(~part)
         return (small, large) if part is foreground else (large, small)
-
-    def fingerprint(self) -> str:
-        """A hash of everything that the Jacobian depends on: network, space, layers, sample, resolution."""
-        facts = {'network': self.hook.sha256 or self.hook.name, 'space': self.space.name, 'layers': self.space.layers,
-                 'image_shape': self.image_shape, 'psi': self.sample.truncation_psi, 'cutoff': self.sample.truncation_cutoff}
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        with torch.no_grad():  # which tells one function from another where there is no hash, and one noise mode from another
-            picture = self._images(torch.zeros(self.space.dim, device=self.hook.device))
-        for part in (self.space.latent(self.sample), self.sample.c, picture):
-            if part is not None:
-                digest.update(part.detach().cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
-
-
-def default_resolution(image_shape: tuple[int, int, int]) -> int:
-    """The largest resolution up to 256 that divides the picture into equal boxes; the picture's own if that is below 64."""
-    _, height, width = image_shape
-    longer = max(height, width)
-    factors = [f for f in range(1, longer // SMALLEST_DEFAULT + 1) if height % f == 0 and width % f == 0]
-    return longer // next((f for f in factors if longer // f <= DEFAULT_RESOLUTION), 1)

@@ -21,8 +21,8 @@ class RegionOperator(GramOperator):
     """
 
     def __init__(self, jacobian: RegionJacobian, foreground: np.ndarray, weights: np.ndarray, ranks: Ranks | None = None):
-        self.jacobian, self.dim, self.ranks = jacobian, jacobian.space.dim, ranks or Ranks()
-        device = jacobian.hook.device
+        self.jacobian, self.dim, self.ranks = jacobian, jacobian.viewpoint.dim, ranks or Ranks()
+        device = jacobian.viewpoint.device
         self._inside = torch.tensor(foreground, dtype=torch.float32, device=device)
         self._outside, self._weights = 1 - self._inside, torch.tensor(weights, dtype=torch.float32, device=device)
 

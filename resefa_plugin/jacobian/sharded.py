@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from resefa_plugin.errors import NonFiniteError, ResefaError
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tile_grams import DirectGrams
 from resefa_plugin.machine.ranks import Ranks
@@ -17,11 +18,12 @@ class ShardedJacobian(RegionJacobian):
     hold one matrix between them.
 
     Args:
-        ranks: the processes. The other arguments are those of RegionJacobian.
+        viewpoint: where the derivative is taken.
+        ranks: the processes.
     """
 
-    def __init__(self, ranks: Ranks, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, viewpoint: Viewpoint, ranks: Ranks):
+        super().__init__(viewpoint)
         self.ranks = ranks
         _, height, width = self.image_shape
         self._pixels = ranks.share(height * width)
@@ -31,8 +33,8 @@ class ShardedJacobian(RegionJacobian):
             raise ResefaError('a kept Jacobian is whole, and each of several processes holds a part of it: leave out --jacobian-dir')
         if self._matrix is not None:
             return self
-        chunk, d = self.ranks.least(self._chunk(), self.hook.device), self.space.dim
-        device = self.hook.device
+        device, d = self.viewpoint.device, self.viewpoint.dim
+        chunk = self.ranks.least(self._chunk(), device)
         self._matrix = torch.empty(d, self.image_shape[0] * len(self._pixels), device=device)
         for start in range(0, d, chunk * self.ranks.size):
             # The last tangents may be fewer than ranks: the others push zeros, to be of one shape.
@@ -41,7 +43,8 @@ class ShardedJacobian(RegionJacobian):
             V[range(len(own)), own] = 1
             columns = torch.cat(self.ranks.all_gather(self._jvp_chunk(V).flatten(2)))[:d - start]  # [k, C, h * w]
             if not columns.isfinite().all():
-                raise NonFiniteError(f'{self.hook.name}: the Jacobian of {self.sample.name} contains NaN or infinity')
+                raise NonFiniteError(f'{self.viewpoint.hook.name}: the Jacobian of {self.viewpoint.sample.name} contains NaN '
+                                     'or infinity')
             self._matrix[start:start + len(columns)] = columns[:, :, self._pixels.start:self._pixels.stop].flatten(1)
             if progress is not None:
                 progress(len(columns))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from resefa_plugin.hooks.base import LatentSpace
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.regions.partition import RegionPartition
 
@@ -59,10 +57,10 @@ class TangentModel:
             changes: `[k, C, h, w]`, differences to the unedited picture along n.
             blocks: number of blocks of k + 1 vectors, at least 1.
         """
-        mask = torch.tensor(partition.at(*jacobian.image_shape[1:])).to(jacobian.hook.device)
+        mask = torch.tensor(partition.at(*jacobian.image_shape[1:])).to(jacobian.viewpoint.device)
         builder = _Builder(jacobian)
         pushed = builder.add(direction[None])
-        pictures = torch.cat([pushed * mask, changes.to(jacobian.hook.device) * ~mask])
+        pictures = torch.cat([pushed * mask, changes.to(jacobian.viewpoint.device) * ~mask])
         for _ in range(blocks):
             pushed = builder.add(builder.pull(pictures))
             if not len(pushed):
@@ -72,7 +70,7 @@ class TangentModel:
 
     def moved(self, jacobian: RegionJacobian) -> TangentModel:
         """The same basis with the pictures of a Jacobian elsewhere."""
-        return self.of_basis(jacobian, np.eye(jacobian.space.dim) if self.basis is None else self.basis)
+        return self.of_basis(jacobian, np.eye(jacobian.viewpoint.dim) if self.basis is None else self.basis)
 
     def gram(self, partition: RegionPartition) -> tuple[np.ndarray, np.ndarray]:
         """A and B of Eq. 5 and 3 in the coordinates of the basis, `[m, m]` float64 each."""
@@ -95,7 +93,7 @@ class _Builder:
     """An orthonormal basis that grows, with its pictures."""
 
     def __init__(self, jacobian: RegionJacobian):
-        self.jacobian, self.basis, self.pictures, self.products = jacobian, np.zeros((0, jacobian.space.dim)), [], 0
+        self.jacobian, self.basis, self.pictures, self.products = jacobian, np.zeros((0, jacobian.viewpoint.dim)), [], 0
 
     def add(self, vectors: np.ndarray) -> Tensor:
         """Adds what is new in `vectors [k, d]`; returns the pictures of the new vectors, `[<= k, C, h, w]`."""
@@ -106,7 +104,7 @@ class _Builder:
         _, sizes, new = np.linalg.svd(vectors, full_matrices=False)
         new = new[sizes > NEW]
         if not len(new):
-            return torch.zeros(0, *self.jacobian.image_shape, device=self.jacobian.hook.device)
+            return torch.zeros(0, *self.jacobian.image_shape, device=self.jacobian.viewpoint.device)
         new -= new @ self.basis.T @ self.basis
         self.basis = np.concatenate([self.basis, new / np.linalg.norm(new, axis=1, keepdims=True)])
         self.products += len(new)
@@ -126,13 +124,3 @@ class _Builder:
             return tuple(part @ part.T for part in parts)
 
         return TangentModel(self.basis, pictures.flatten(1), gram, self.products)
-
-
-def moved_space(space: LatentSpace, offset: Tensor) -> LatentSpace:
-    """The same space with its origin at an offset `[d]`: derivatives are taken there.
-
-    A shallow copy with another `latent`, so that a derivative that the space has by hand follows.
-    """
-    moved = copy.copy(space)
-    moved.latent = lambda sample: space.move(space.latent(sample), offset[None].to(space.latent(sample)))
-    return moved

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from resefa_plugin.errors import MetricError
 from resefa_plugin.hooks.base import box_average
-from resefa_plugin.jacobian.region_jacobian import default_resolution
+from resefa_plugin.hooks.viewpoint import default_resolution
 from resefa_plugin.metrics.edits import Edits, averages
 from resefa_plugin.metrics.metric_networks import Networks, rgb
 from resefa_plugin.metrics.networks.lpips import SMALLEST_SIDE

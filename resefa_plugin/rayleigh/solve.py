@@ -13,7 +13,7 @@ from threadpoolctl import ThreadpoolController
 from resefa_plugin.errors import SolverError
 from resefa_plugin.rayleigh.cholesky import solve_cholesky
 from resefa_plugin.rayleigh.coordinates import Coordinates
-from resefa_plugin.rayleigh.lobpcg import solve_lobpcg
+from resefa_plugin.rayleigh.davidson import solve_davidson
 from resefa_plugin.rayleigh.operators import DenseGrams
 from resefa_plugin.rayleigh.problem import RayleighProblem
 from resefa_plugin.rayleigh.solution import RayleighSolution, finish
@@ -31,20 +31,20 @@ def _dense(problem: RayleighProblem, num_directions: int, rank: int | None) -> t
     return solve_cholesky(problem, num_directions), None
 
 
-def _lobpcg(problem: RayleighProblem, num_directions: int, rank: int | None) -> tuple[np.ndarray, None]:
+def _davidson(problem: RayleighProblem, num_directions: int, rank: int | None) -> tuple[np.ndarray, None]:
     if rank is not None:
-        raise SolverError(f"rank is {rank}, but solver 'lobpcg' does not truncate: leave it out, or take solver 'woodbury'")
+        raise SolverError(f"rank is {rank}, but solver 'davidson' does not truncate: leave it out, or take solver 'woodbury'")
     if problem.ridge == 0:
-        raise SolverError("solver 'lobpcg' needs a ridge a = tau tr(B): give a tau above 0, or take solver 'dense'")
+        raise SolverError("solver 'davidson' needs a ridge a = tau tr(B): give a tau above 0, or take solver 'dense'")
     grams = DenseGrams(problem.A, problem.B, problem.ridge / problem.tau)
-    return solve_lobpcg(grams, num_directions, tau=problem.tau).directions.T, None
+    return solve_davidson(grams, num_directions, tau=problem.tau).directions.T, None
 
 
 # name -> (problem, num_directions, rank) -> (vectors [d, k], rank used)
-SOLVERS: dict[str, Callable[[RayleighProblem, int, int | None], tuple[np.ndarray, int | None]]] = {
+METHODS: dict[str, Callable[[RayleighProblem, int, int | None], tuple[np.ndarray, int | None]]] = {
     'dense': _dense,
     'woodbury': solve_woodbury,
-    'lobpcg': _lobpcg,
+    'davidson': _davidson,
 }
 
 
@@ -66,8 +66,8 @@ def solve_rayleigh(
         B: `[d, d]`, J_b^T J_b, the change outside it.
         num_directions: k, from 1 to d; None for all d.
         tau: the ridge relative to the trace of B; 0 solves Eq. 8 as it stands, which needs a regular B.
-        solver: 'dense' (Cholesky, Eq. 9), 'woodbury' (Eq. 12), 'lobpcg' (matrix-free, which pays where A and B are not
-            known as matrices: see solve_lobpcg), or 'auto': woodbury if a rank is given, else dense.
+        solver: 'dense' (Cholesky, Eq. 9), 'woodbury' (Eq. 12), 'davidson' (matrix-free, which pays where A and B are not
+            known as matrices: see solve_davidson), or 'auto': woodbury if a rank is given, else dense.
         rank: how many eigenvectors of B woodbury keeps, from 1 to d; None keeps all that stand above rounding.
         trace: what the ridge is relative to, in place of tr(B), where some pixels weigh more in B than others.
         coordinates: see Coordinates; None for those of A and B.
@@ -84,8 +84,8 @@ def solve_rayleigh(
 
 def _solve(A, B, num_directions: int | None, tau: float, solver: str, rank: int | None, trace: float | None,
            coordinates: Coordinates | None) -> RayleighSolution:
-    if solver != 'auto' and solver not in SOLVERS:
-        raise SolverError(f"solver '{solver}' is not one of auto, {', '.join(SOLVERS)}")
+    if solver != 'auto' and solver not in METHODS:
+        raise SolverError(f"solver '{solver}' is not one of auto, {', '.join(METHODS)}")
     problem = RayleighProblem.checked(A, B, tau, trace, coordinates)
     d = len(problem.A)
     num_directions = d if num_directions is None else _integer(num_directions, 'num_directions')
@@ -96,7 +96,7 @@ def _solve(A, B, num_directions: int | None, tau: float, solver: str, rank: int 
         solver = 'dense' if rank is None else 'woodbury'
     if coordinates is not None and coordinates.excluded is not None:
         num_directions = min(num_directions, d - len(coordinates.excluded))
-    vectors, kept = SOLVERS[solver](problem, num_directions, rank)
+    vectors, kept = METHODS[solver](problem, num_directions, rank)
     return finish(problem, vectors, solver, kept, coordinates)
 
 

@@ -14,6 +14,7 @@ from html import escape
 from PIL import Image
 
 from resefa_plugin.factorizer.agreement import Agreement
+from resefa_plugin.factorizer.results import BackgroundRow
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.report.pictures import GREY_LEVELS, jpeg_bytes, significant, thumbnail
 from resefa_plugin.report.style import LEGEND, STYLE
@@ -46,27 +47,6 @@ class DirectionRow:
     strip: Image.Image
     ends: tuple[Image.Image, Image.Image] | None = None
     label: str = ''
-
-
-@dataclass(frozen=True)
-class BackgroundRow:
-    """One direction, straight and with the background kept. Changes are MSE on the [-1, 1] scale, of the pictures.
-
-    Attributes:
-        index: 1 for the first.
-        strengths: that are compared, 0 left out.
-        straight_inside, straight_outside: one for each strength, without correction.
-        kept_inside, kept_outside: one for each strength, with it.
-        sheet: pictures over strengths, without and with correction.
-    """
-
-    index: int
-    strengths: Sequence[float]
-    straight_inside: Sequence[float]
-    straight_outside: Sequence[float]
-    kept_inside: Sequence[float]
-    kept_outside: Sequence[float]
-    sheet: Image.Image
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from resefa_plugin.callbacks.background_comparison import keep, outside_summary
 from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.editing.strength import render_edits
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.regions.partition import RegionPartition
@@ -73,17 +74,18 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
     options.write_options(outdir, hook, click.get_current_context().params)
 
     rows, names = [], [f'{i:02d}' for i in range(steps)]
+    resolution = min(move.directions.metadata.resolution for move in moves)
     straight = [torch.from_numpy(offset) for offset in sum(move.offsets(steps, alpha) for move in moves)]
     with tqdm(total=len(samples) * steps, desc='edits', unit='picture', dynamic_ncols=True) as bar:
         for sample in samples:
             rows.append([])
-            offsets = straight
+            viewpoint, offsets = Viewpoint(hook, space, sample, resolution), straight
             if keep_background:
-                offsets = _kept(hook, space, sample, moves, straight, alpha, keep_background, bar.write)
+                offsets = _kept(viewpoint, moves, straight, alpha, keep_background, bar.write)
             for name, offset in zip(names, offsets):
-                image = Image.fromarray(pictures.to_uint8(render_edits(space, sample, offset[None]))[0])
+                image = Image.fromarray(pictures.to_uint8(render_edits(viewpoint.full(), offset[None]))[0])
                 pictures.save_png(image, outdir / f'{sample.name}-{name}.png')
-                _save_latents(outdir / f'{sample.name}-{name}.npz', space, sample, offset)
+                _save_latents(outdir / f'{sample.name}-{name}.npz', viewpoint, offset)
                 rows[-1].append(pictures.thumbnail(image, 512))
                 bar.update()
     captions = [', '.join(of_step) for of_step in zip(*(pictures.strength_captions(move.strengths(steps)) for move in moves))]
@@ -93,13 +95,12 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
     click.echo(outdir / 'grid.png')
 
 
-def _kept(hook, space, sample, moves, straight, alpha, corrections, write) -> list[torch.Tensor]:
+def _kept(viewpoint, moves, straight, alpha, corrections, write) -> list[torch.Tensor]:
     """The offsets with the background of all moves kept, and a word on what it gained."""
     sets, regions = [move.directions for move in moves], dict.fromkeys(move.directions.metadata.region for move in moves)
     region = RegionPartition(np.any([directions.mask for directions in sets], axis=0), '_and_'.join(regions)[:64])
-    keeper = BackgroundKeeper(hook, space, sample, region, resolution=min(directions.metadata.resolution for directions in sets),
-                              corrections=corrections)
-    title = f'{sample.name}: background'
+    keeper = BackgroundKeeper(viewpoint, region, corrections=corrections)
+    title = f'{viewpoint.sample.name}: background'
     if len(moves) > 1:  # not on a line through the sample: each picture by itself
         paths = [keep(keeper, offset.numpy(), [1.0], title) for offset in straight]
     else:
@@ -107,14 +108,14 @@ def _kept(hook, space, sample, moves, straight, alpha, corrections, write) -> li
         factor = 1 / move.directions.step[move.index - 1] if alpha else 1.0
         paths = [keep(keeper, move.directions.offset(move.index - 1, 1.0), move.strengths(len(straight)) * factor, title)]
     for path in paths:
-        write(f'{sample.name}: {outside_summary(path)}')
+        write(f'{viewpoint.sample.name}: {outside_summary(path)}')
     return [offset for path in paths for offset in path.offsets]
 
 
-def _save_latents(path, space, sample, offset):
+def _save_latents(path: pathlib.Path, viewpoint: Viewpoint, offset: torch.Tensor) -> None:
     with torch.no_grad():
-        latent = space.move(space.latent(sample), offset[None].to(space.latent(sample)))
-        arrays = {key: value.cpu().numpy() for key, value in space.saved(latent, sample).items()}
+        latent = viewpoint.moved(offset).latent
+        arrays = {key: value.cpu().numpy() for key, value in viewpoint.space.saved(latent, viewpoint.sample).items()}
     with replacing(path) as part, open(part, 'wb') as file:
         np.savez(file, **arrays)
 

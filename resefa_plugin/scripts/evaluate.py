@@ -97,7 +97,7 @@ def evaluate(network, function, noise_mode, repo, trust_pickle, eval_seeds, regi
                          for seeds in (eval_seeds, other_seeds))
     measures = Measures(metrics, Networks(paths, fetch, device))
     rows = [parse_row(spec, hook.image_shape[1:], ATTRIBUTE_NAMES) for spec in regions]
-    settings = Settings(space or ('w' if 'w' in hook.space_names else hook.space_names[0]), (*methods, *files),
+    settings = Settings(space or hook.default_space, (*methods, *files),
                         target_mse, num_directions, resolution, curve_samples, jacobian_dir=jacobian_dir)
     alternatives: dict[str, dict[str, RegionPartition]] = {}
     for variant in variants:

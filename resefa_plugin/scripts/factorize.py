@@ -5,21 +5,23 @@ from __future__ import annotations
 import pathlib
 
 import click
-import torch
 from PIL import Image
 
-from resefa_plugin import Factorizer, parse_region
+from resefa_plugin import Callback, Factorizer, RegionPartition, Viewpoint, parse_region
 from resefa_plugin.callbacks.background_comparison import BackgroundComparison
+from resefa_plugin.callbacks.directions_writer import DirectionsWriter
 from resefa_plugin.callbacks.face_labels import FaceLabels
-from resefa_plugin.callbacks.writers import DirectionsWriter, PictureWriter, ProgressBar
+from resefa_plugin.callbacks.picture_writer import PictureWriter
+from resefa_plugin.callbacks.progress import ProgressBar
 from resefa_plugin.directions.direction_set import load_orthogonal
 from resefa_plugin.editing.strength import render_edits
-from resefa_plugin.factorizer.factorizer import NORMS, describe_choice
+from resefa_plugin.factorizer.constraints import NORMS, Constraints
 from resefa_plugin.factorizer.protection import PROTECT_HELP, parse_protection
+from resefa_plugin.factorizer.store import Store
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.machine.ranks import joined, local_device
 from resefa_plugin.metrics.metric_networks import Networks
-from resefa_plugin.rayleigh.solve import SOLVERS
+from resefa_plugin.rayleigh.solvers import SOLVERS, Auto, Solver
 from resefa_plugin.regions.partition import REGION_HELP
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
@@ -44,8 +46,8 @@ from resefa_plugin.scripts.common import options, sampling
               help='Ridge relative to the trace of the background')
 @click.option('--norm', type=click.Choice(NORMS), default='identity', show_default=True,
               help="Length that the ridge measures: the paper's, or relative to the spread of the latents, to stay where the generator was trained")
-@click.option('--solver', type=click.Choice(['auto', *SOLVERS]), default='auto', show_default=True,
-              help='lobpcg does without the whole Jacobian; auto takes it beyond 2048 dimensions')
+@click.option('--solver', type=click.Choice(list(SOLVERS)), default='auto', show_default=True,
+              help='davidson, also called lobpcg, does without the whole Jacobian; auto takes it beyond 2048 dimensions')
 @click.option('--resolution', metavar='INT', type=click.IntRange(min=1), help='Longer side of the differentiated picture  [default: 256 or the picture\'s]')
 @click.option('--other-seeds', metavar='RANGE', callback=options.seeds_callback, help='Seeds to try direction 1 on  [default: three]')
 @click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
@@ -99,27 +101,32 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
     pool = len(samples) > 1 if pool is None else pool
     if shard and not (pool and len(samples) >= shard[1]):
         raise click.UsageError(f'--shard: there are {len(samples)} samples to share out; give a pool of as many --seeds as parts')
-    space = space or ('w' if 'w' in hook.space_names else hook.space_names[0])
+    latent_space = hook.space(space or hook.default_space, layers)
+    viewpoints = [Viewpoint(hook, latent_space, sample, resolution) for sample in samples]
+    constraints = Constraints(tuple(parse_protection(spec, image_size) for spec in protect),
+                              load_orthogonal(orthogonal_to, hook, latent_space.name, latent_space.layers), norm)
+    if pool:
+        constraints.check_poolable()
+    if preview:
+        options.write_options(outdir, hook, click.get_current_context().params)
+        return _preview(viewpoints, partitions, outdir)
+    solver = make_solver(solver, quick, num_directions, tau)
+    store = Store(jacobian_dir, outdir / 'grams')
     with joined(device) as ranks:
-        factorizer = Factorizer(
-            hook, space, layers, num_directions=num_directions or (4 if quick else 5), tau=tau, solver=solver, quick=quick, resolution=resolution,
-            jacobian_dir=jacobian_dir, pool=pool, gram_dir=outdir / 'grams', protect=[parse_protection(spec, image_size) for spec in protect],
-            orthogonal_to=load_orthogonal(orthogonal_to, hook, space, layers), norm=norm, ranks=ranks, command=options.command_line())
         if shard:
-            factorizer.callbacks.append(ProgressBar())
-            factorizer.collect(samples[shard[0] - 1::shard[1]], partitions)
-            return
+            part = viewpoints[shard[0] - 1::shard[1]]
+            return Factorizer(part, partitions, solver, constraints, [ProgressBar()], store).collect(ranks)
+        callbacks: list[Callback] = []
         if ranks.first:
             record = options.write_options(outdir, hook, click.get_current_context().params)
-            if preview:
-                return _preview(factorizer.space, samples, partitions, outdir)
-            click.echo(describe_choice(factorizer, len(partitions)), err=True)
-            others = sampling.other_samples(hook, samples, other_seeds, which['truncation_psi'], which['truncation_cutoff'])
-            kept = [BackgroundComparison(outdir, keep_background)] if keep_background else []
-            named = [FaceLabels(Networks(fetch=True, device=device), others)] if suggest else []
-            writer = PictureWriter(outdir, record, others, kept[0].rows if kept else {}, named[0].labels if named else {})
-            factorizer.callbacks += [ProgressBar(), DirectionsWriter(outdir), *kept, *named, writer]
-        for result in factorizer.run(samples, partitions):
+            click.echo(solver.choice(latent_space.name, latent_space.dim, len(partitions)), err=True)
+            others = [Viewpoint(hook, latent_space, sample, resolution) for sample in sampling.other_samples(
+                hook, samples, other_seeds, which['truncation_psi'], which['truncation_cutoff'])]
+            callbacks += [ProgressBar(), DirectionsWriter(outdir, options.command_line())]
+            callbacks += [BackgroundComparison(outdir, keep_background)] if keep_background else []
+            callbacks += [FaceLabels(Networks(fetch=True, device=device), others)] if suggest else []
+            callbacks.append(PictureWriter(outdir, record, others))
+        for result in Factorizer(viewpoints, partitions, solver, constraints, callbacks, store).run(pool, ranks):
             for note in result.notes:
                 click.echo(f'{result.name}: {note}', err=True)
             click.echo(f'{outdir / result.name}.npz')
@@ -127,11 +134,18 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
             click.echo(outdir / 'report.html')
 
 
-def _preview(space, samples, partitions, outdir):
-    for sample in samples:
-        picture = pictures.to_uint8(render_edits(space, sample, torch.zeros(1, space.dim)))[0]
+def make_solver(name: str, quick: bool, num_directions: int | None, tau: float) -> Solver:
+    """The solver of `--solver` and `--quick`. Raises click.UsageError if both are given."""
+    if quick and name != 'auto':
+        raise click.UsageError(f'--quick chooses the solver, so that --solver={name} cannot be given too: leave one of them out')
+    return Auto(num_directions, tau, quick) if quick else SOLVERS[name](num_directions, tau)
+
+
+def _preview(viewpoints: list[Viewpoint], partitions: list[RegionPartition], outdir: pathlib.Path) -> None:
+    for viewpoint in viewpoints:
+        picture = pictures.to_uint8(render_edits(viewpoint.full(), viewpoint.zero()))[0]
         for partition in partitions:
-            path = outdir / f'{sample.name}-{partition.name}-preview.png'
+            path = outdir / f'{viewpoint.sample.name}-{partition.name}-preview.png'
             pictures.save_png(pictures.region_overlay(Image.fromarray(picture), partition.mask), path)
             click.echo(path)
 

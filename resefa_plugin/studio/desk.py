@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.factorizer.factorizer import QUICK_TANGENTS
+from resefa_plugin.rayleigh.solvers import QUICK_TANGENTS
 from resefa_plugin.studio.jobs import Cancelled, Job, JobQueue
 from resefa_plugin.studio.work.session import Session
 

@@ -13,12 +13,14 @@ from click.testing import CliRunner
 from resefa_plugin import DirectionSet
 from resefa_plugin.attributes.changes import AttributeChanges, attribute_changes
 from resefa_plugin.attributes.face_parts import CLASSES, SIDE
-from resefa_plugin.attributes.labels import best_direction, direction_labels, suggest_labels
+from resefa_plugin.attributes.labels import best_direction, direction_labels
 from resefa_plugin.attributes.scores import ATTRIBUTES, attribute_scores
 from resefa_plugin.errors import MetricError
 from resefa_plugin.hooks.function import FunctionHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.scripts.main import main
+from tests.helpers.toys import images_at
 
 NAMES = list(ATTRIBUTES)
 
@@ -113,27 +115,26 @@ def toy():
 
     parts = [box('skin', 0, 0, 230, 512), box('lower_lip', 280, 0, 232, 512)]
     hook = FunctionHook(images, 2, name='lips')
-    return hook.space('z'), [hook.sample(0), hook.sample(1)], forged(parts)
+    return [Viewpoint(hook, 'z', hook.sample(seed)) for seed in (0, 1)], forged(parts)
 
 
 def test_directions_are_rendered_both_ways(toy):
-    space, samples, networks = toy
-    measured = attribute_changes(space, samples, torch.tensor([[0.5, 0], [-0.5, 0], [0, 0.5]]), networks, strength=4)
+    viewpoints, networks = toy
+    measured = attribute_changes(viewpoints, torch.tensor([[0.5, 0], [-0.5, 0], [0, 0.5]]), networks, strength=4)
     assert measured.values.shape == (3, 2, len(NAMES)) and measured.strength == 4
-    z = samples[0].latents['z'][0, 0].item()
+    z = viewpoints[0].latent[0, 0].item()
     expected = math.log(1 + 0.1 * (z + 2)) - math.log(1 + 0.1 * (z - 2))
     change = measured.values[:, 0, NAMES.index('lipstick')] * ATTRIBUTES['lipstick'].scale
     np.testing.assert_allclose(change, [expected, -expected, 0], atol=1e-3)
-    assert suggest_labels(space, samples, torch.tensor([[0.5, 0], [-0.5, 0], [0, 0.5]]), networks, strength=4) == [
-        'lipstick +', 'paler lips +', '']
+    assert direction_labels(measured) == ['lipstick +', 'paler lips +', '']
 
 
 def test_nothing_to_measure(toy):
-    space, samples, networks = toy
-    with pytest.raises(MetricError, match=r'one sample or more and offsets \[k, 2\], got 0 samples and \[1, 2\]'):
-        attribute_changes(space, [], torch.zeros(1, 2), networks)
+    viewpoints, networks = toy
+    with pytest.raises(MetricError, match=r'one sample or more and offsets \[k, d\], got 0 samples and \[1, 2\]'):
+        attribute_changes([], torch.zeros(1, 2), networks)
     with pytest.raises(MetricError, match=r'got 2 samples and \[1, 3\]'):
-        attribute_changes(space, samples, torch.zeros(1, 3), networks)
+        attribute_changes(viewpoints, torch.zeros(1, 3), networks)
 
 
 @pytest.mark.network
@@ -141,7 +142,7 @@ def test_real_faces(demo):
     """Seed 3 laughs, seed 8 presses his lips, seed 9 wears lipstick, seed 2 wears glasses."""
     space = demo.space('w')
     with torch.no_grad():
-        faces = torch.cat([space.images(demo.sample(seed, 0.7), torch.zeros(1, space.dim), 512)
+        faces = torch.cat([images_at(space, demo.sample(seed, 0.7), torch.zeros(1, space.dim), 512)
                            for seed in (3, 8, 9, 2)])
     result = attribute_scores(faces, Networks(fetch=True))
     laughing, pressed, lipstick, glasses = range(4)
@@ -155,9 +156,10 @@ def test_labels_come_into_the_report(tiny, tmp_path, monkeypatch):
     """`--suggest-labels`: measured on the sample and two others, at the parser's resolution or all there is; words as above."""
     seen = {}
 
-    def measured(space, samples, offsets, networks, *, resolution, progress):
-        seen.update(samples=[sample.name for sample in samples], offsets=offsets, networks=networks, resolution=resolution)
-        values = torch.zeros(len(offsets), len(samples), len(NAMES), dtype=torch.float64)
+    def measured(viewpoints, offsets, networks, *, progress):
+        seen.update(samples=[viewpoint.sample.name for viewpoint in viewpoints], offsets=offsets, networks=networks,
+                    resolution=viewpoints[0].resolution)
+        values = torch.zeros(len(offsets), len(viewpoints), len(NAMES), dtype=torch.float64)
         values[1, :, NAMES.index('mouth_open')] = 3
         return AttributeChanges(values, 2.0)
 
@@ -165,7 +167,7 @@ def test_labels_come_into_the_report(tiny, tmp_path, monkeypatch):
     result = CliRunner().invoke(main, ['factorize', '--network=tiny', '--region=center:0.5', '--num-directions=2', '--suggest-labels',
                                        f'--outdir={tmp_path}'])
     assert result.exit_code == 0, result.output
-    assert seen['samples'] == ['seed0000', 'seed0001', 'seed0002'] and seen['resolution'] is None and seen['networks'].fetch
+    assert seen['samples'] == ['seed0000', 'seed0001', 'seed0002'] and seen['resolution'] == 32 and seen['networks'].fetch
     directions = DirectionSet.load(next(tmp_path.glob('seed0000-*.npz')))
     np.testing.assert_array_equal(seen['offsets'].numpy(), [directions.offset(i, 1.0) for i in range(2)])
     html = (tmp_path / 'report.html').read_text()

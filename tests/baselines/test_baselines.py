@@ -9,6 +9,7 @@ import pytest
 import scipy.linalg
 import torch
 
+from resefa_plugin import Auto
 from resefa_plugin.baselines.lowrankgan import project_principal_vectors
 from resefa_plugin.baselines.methods import METHODS, parse_method
 from resefa_plugin.baselines.problem import JacobianStore, MethodError, Problem
@@ -17,12 +18,13 @@ from resefa_plugin.baselines.robust_pca import robust_pca
 from resefa_plugin.baselines.stylespace import channel_energies, local_channels
 from resefa_plugin.directions.exports import load_foreign_direction
 from resefa_plugin.errors import DirectionsError, ResefaError, SolverError
-from resefa_plugin.factorizer.factorizer import Factorizer
 from resefa_plugin.hooks.function import FunctionHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.rayleigh.solve import solve_rayleigh
 from resefa_plugin.regions.partition import RegionPartition
 from tests.helpers.rival_toys import PatchHook
+from tests.helpers.runs import factorizer
 from tests.helpers.toys import TanhToy, TinyHook, TwoPartToy
 
 FLOAT32 = 1e-5       # rounding of unit vectors in float32
@@ -139,7 +141,7 @@ def test_stylespace_energies_are_those_of_the_jacobian():
     mask[2:9, 3:12] = True
     J = toy.jacobian(sample.latents['z'])
     exact = [np.square(J[:, part]).sum(axis=(0, 1)) for part in (mask, ~mask)]
-    estimated = channel_energies(RegionJacobian(hook, hook.space('z'), sample), mask, probes=2000)
+    estimated = channel_energies(RegionJacobian(Viewpoint(hook, hook.space('z'), sample)), mask, probes=2000)
     # Standard error of a mean of 2000 squares that are about chi-squared: sqrt(2 / 2000) = 3 %; four of them.
     assert np.allclose(estimated, exact, rtol=0.13)
 
@@ -177,7 +179,7 @@ def test_the_published_procedure_sums_channels_and_takes_nearest_neighbours():
         parts = [red_blue * left, skipped.expand(3, -1, -1), left.expand(3, -1, -1)]
         return base + sum(z[:, i, None, None, None] * part for i, part in enumerate(parts))
     hook = FunctionHook(images, 3)
-    row = next(published_rows(hook.space('z'), hook.sample(0)))
+    row = next(published_rows(Viewpoint(hook, 'z', hook.sample(0)).full()))
     assert row[0, :2].tolist() == [0, 0]
     mask = np.zeros((512, 512), bool)
     mask[:, :256] = True
@@ -207,7 +209,7 @@ def test_resefa_gives_what_the_factorizer_gives():
     mask = np.zeros((32, 32), bool)
     mask[8:20, 8:20] = True
     found = METHODS['resefa'](problem(hook, mask, layers=(1, 2)))
-    result, = Factorizer(hook, 'w', (1, 2), num_directions=3).run([hook.sample(0)], [RegionPartition(mask, 'part')])
+    result, = factorizer(hook, [hook.sample(0)], [RegionPartition(mask, 'part')], 'w', (1, 2), solver=Auto(3)).run()
     assert np.allclose(found.directions, result.directions.directions, atol=FLOAT32)
 
 
@@ -219,7 +221,7 @@ def test_resefa_without_the_jacobian_gives_the_dense_answer(name, space, dim):
     half[8:12] = False
     asked = problem(hook, half | hook.patch_mask(7), k=1)
     found = METHODS[name](asked)
-    jacobian = RegionJacobian(hook, hook.space(space), asked.sample).compute()
+    jacobian = RegionJacobian(Viewpoint(hook, hook.space(space), asked.sample)).compute()
     dense = solve_rayleigh(*jacobian.gram(asked.region), 1)
     assert found.space.name == space and found.directions.shape == (1, dim)
     assert same_lines(found.directions, dense.directions, 1e-3)  # residuals of 1e-2: cosines are off by their squares
@@ -264,7 +266,7 @@ def test_our_own_directions_file_keeps_its_own_space(tmp_path):
     hook = TwoPartToy().hook()
     mask = np.zeros((8, 8), bool)
     mask[:, :4] = True
-    result, = Factorizer(hook, 'z').run([hook.sample(0)], [RegionPartition(mask, 'left')])
+    result, = factorizer(hook, [hook.sample(0)], [RegionPartition(mask, 'left')]).run()
     result.directions.save(tmp_path / 'left.npz')
     found = parse_method(str(tmp_path / 'left.npz'))[0](problem(hook, mask, 'z', k=1))
     assert np.allclose(found.directions, result.directions.directions[:1], atol=FLOAT32)

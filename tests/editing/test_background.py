@@ -7,17 +7,19 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from resefa_plugin import DirectionSet, Factorizer, RegionPartition
+from resefa_plugin import Auto, DirectionSet, RegionPartition
 from resefa_plugin.editing.background import SAME_INSIDE, BackgroundKeeper
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.errors import NonFiniteError, ResefaError
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.function import FunctionHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
-from resefa_plugin.jacobian.tangent_model import TangentModel, moved_space
+from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.regions.partition import parse_region
 from resefa_plugin.scripts.main import main
-from tests.helpers.toys import TanhToy, TinyHook
+from tests.helpers.runs import factorizer
+from tests.helpers.toys import TanhToy, TinyHook, images_at
 
 LEFT = RegionPartition(RegionPartition.from_box(0, 0, 4, 8, (8, 8)).mask, 'left')
 # Pictures and offsets are float32, and eps = 1e-5 tr(B) leaves 1e-5 of a residual after a step.
@@ -37,12 +39,12 @@ def at(hook, *z):
     return Sample('toy', {'z': torch.tensor([z])})
 
 
-def keeper(hook, sample, partition=LEFT, space='z', **options):
-    return BackgroundKeeper(hook, hook.space(space), sample, partition, **options)
+def keeper(hook, sample, partition=LEFT, space='z', resolution=None, **options):
+    return BackgroundKeeper(Viewpoint(hook, space, sample, resolution), partition, **options)
 
 
 def computed(hook, sample, space='z'):
-    return RegionJacobian(hook, hook.space(space), sample).compute()
+    return RegionJacobian(Viewpoint(hook, hook.space(space), sample)).compute()
 
 
 QUADRATIC = halves(lambda z: z[:, 0], lambda z: z[:, 1] - 0.7 * z[:, 0] ** 2, 2)
@@ -88,14 +90,14 @@ def test_refactorized_direction_turns_with_the_circle():
     assert model.gram(LEFT)[0] == pytest.approx(np.diag([0, 32.0]), abs=1e-4)
 
 
-def test_moved_space_is_the_space_elsewhere():
+def test_a_moved_viewpoint_is_the_space_elsewhere():
     hook = TinyHook()
     for name, layers in (('z', None), ('w', (1, 2)), ('w+', None), ('s', (3,))):
         space, sample = hook.space(name, layers), hook.sample(0)
         a, b = torch.randn(2, space.dim, generator=torch.Generator().manual_seed(0))
-        moved = moved_space(space, a)
-        assert torch.allclose(moved.images(sample, b[None]), space.images(sample, (a + b)[None]), atol=1e-6)
-        assert torch.equal(space.latent(sample), hook.space(name, layers).latent(sample))
+        viewpoint = Viewpoint(hook, space, sample)
+        assert torch.allclose(viewpoint.moved(a).images(b[None]), images_at(space, sample, (a + b)[None], 32), atol=1e-6)
+        assert torch.equal(viewpoint.latent, space.latent(sample))
 
 
 def tanh_case():
@@ -146,7 +148,7 @@ def test_krylov_basis_ends_where_nothing_is_new():
     """A and B of rank 1 each: direction, A n and J_b^T r span all that matters, whatever the number of blocks."""
     hook = halves(lambda z: z[:, 0], lambda z: z[:, 1], 6)
     sample = at(hook, *[0.1] * 6)
-    jacobian = RegionJacobian(hook, hook.space('z'), sample)
+    jacobian = RegionJacobian(Viewpoint(hook, hook.space('z'), sample))
     change = torch.ones(1, *jacobian.image_shape)
     model = TangentModel.krylov(jacobian, LEFT, np.array([1.0, 0, 0, 0, 0, 0]), change, blocks=50)
     assert len(model.basis) == 2 and model.products < 10
@@ -157,7 +159,7 @@ def test_corrections_end_where_only_undoing_the_edit_would_help():
     hook, sample, jacobian, direction = tanh_case()
     path = keeper(hook, sample, model=TangentModel.of_jacobian(jacobian), corrections=30).path(direction, [0.2])
     offsets = torch.stack([torch.zeros(12), 0.2 * torch.from_numpy(direction).float(), path.offsets[0]])
-    pictures = render_edits(hook.space('z'), sample, offsets)
+    pictures = render_edits(Viewpoint(hook, 'z', sample), offsets)
     residuals = (pictures[1:] - pictures[0]) * torch.tensor(~LEFT.mask)
     gradients = jacobian.vjp(residuals).double().numpy()
     a = jacobian.gram(LEFT)[0].numpy() @ direction
@@ -205,8 +207,8 @@ def test_reported_changes_are_those_of_the_pictures():
     hook, sample, jacobian, direction = tanh_case()
     strengths = [0.3, -0.3]
     path = keeper(hook, sample).path(direction, strengths)
-    pictures = render_edits(hook.space('z'), sample, path.offsets).double().numpy() - render_edits(
-        hook.space('z'), sample, torch.zeros(1, 12)).double().numpy()
+    viewpoint = Viewpoint(hook, 'z', sample)
+    pictures = (render_edits(viewpoint, path.offsets).double() - render_edits(viewpoint, viewpoint.zero()).double()).numpy()
     squares = (pictures ** 2).mean(axis=1)
     assert path.inside == pytest.approx(squares[:, LEFT.mask].mean(axis=1), rel=1e-5)
     assert path.outside == pytest.approx(squares[:, ~LEFT.mask].mean(axis=1), rel=1e-5)
@@ -276,11 +278,11 @@ SPACES = [('z', None), ('w', None), ('w', (1, 2)), ('w+', None), ('w+', (0, 2)),
 def test_every_space_and_other_samples(space, layers):
     hook = TinyHook()
     region = parse_region('box=2,2,20,20', (32, 32))
-    result, = Factorizer(hook, space, layers, num_directions=1).run([hook.sample(0, 0.5)], [region])
+    result, = factorizer(hook, [hook.sample(0, 0.5)], [region], space, layers, solver=Auto(1)).run()
     offset = result.directions.offset(0, 1.0)
     for sample in (hook.sample(0, 0.5), hook.sample(3, 0.5)):
-        path = BackgroundKeeper.of_directions(hook, result.space, sample, result.directions).path(offset, [-2, 2])
-        assert path.offsets.shape == (2, result.space.dim)
+        path = BackgroundKeeper(Viewpoint(hook, result.viewpoint.space, sample), region).path(offset, [-2, 2])
+        assert path.offsets.shape == (2, result.viewpoint.dim)
         assert (path.outside <= path.straight_outside * (1 + 1e-6)).all()
         assert (np.abs(np.sqrt(path.inside / path.straight_inside) - 1) <= SAME_INSIDE).all()
         # Random pixels leave little room, four dimensions less; a sample that took no part always has some.
@@ -311,7 +313,7 @@ def test_commands(tiny, tmp_path, flag, corrections):
         assert ('outside the region the change is at most' in said) == (name == 'on')
     directions, hook = DirectionSet.load(path), TinyHook()
     space, sample = directions.check_fits(hook), hook.sample(5)
-    keeper = BackgroundKeeper.of_directions(hook, space, sample, directions, corrections)
+    keeper = BackgroundKeeper(Viewpoint(hook, space, sample), RegionPartition(directions.mask, 'box'), corrections=corrections)
     expected = keeper.path(directions.offset(0, 1.0), [-2, 0, 2])
     for i in range(3):
         off, on = (np.load(tmp_path / name / f'seed0005-0{i}.npz')['w'] for name in ('off', 'on'))
@@ -336,7 +338,7 @@ def test_real_generator(demo):
     """A direction that brightens the mouth, and most of the face with it, of a sample without a Jacobian."""
     region, sample = parse_region('mouth', demo.image_shape[1:]), demo.sample(0, 0.7)
     mask = torch.tensor(region.at(64, 64))
-    jacobian = RegionJacobian(demo, demo.space('w'), sample, 64)
+    jacobian = RegionJacobian(Viewpoint(demo, demo.space('w'), sample, 64))
     gradient = jacobian.vjp(mask.expand(1, 3, 64, 64).float())[0].double()
     path = keeper(demo, sample, region, 'w', resolution=64, corrections=2).path(0.3 * gradient / gradient.norm(), [1])
     assert path.outside[0] < 0.5 * path.straight_outside[0]  # the benchmark has what it reaches; a factor of 2 is what was asked for

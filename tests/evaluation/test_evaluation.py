@@ -25,10 +25,12 @@ from resefa_plugin.evaluation.rows import Row, parse_row
 from resefa_plugin.evaluation.selection import renderer
 from resefa_plugin.evaluation.settings import Settings
 from resefa_plugin.hooks.function import FunctionHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.metrics.registry import SetMetric
 from resefa_plugin.regions.partition import RegionPartition
 from tests.helpers.rival_toys import PatchHook
+from tests.helpers.toys import images_at
 
 MATCHED = 0.05  # as stated: targets are met within 5 %
 FLOAT32 = 1e-5
@@ -151,12 +153,12 @@ def test_the_change_outside_is_that_of_the_jacobian_where_the_generator_is_linea
 def test_an_edit_goes_the_way_of_its_sign():
     hook = PatchHook()
     space, sample = hook.space('w'), hook.sample(0)
-    original = space.images(sample, torch.zeros(1, 6))
+    original = images_at(space, sample, torch.zeros(1, 6))
     direction = np.eye(6, dtype=np.float32)[2]
     region = RegionPartition(hook.patch_mask(0), 'top')
     for sign in (1, -1):
-        edit = renderer(space, sample, direction, sign, original, region, None)(2.0)
-        expected = space.images(sample, torch.tensor(sign * 2.0 * direction)[None])
+        edit = renderer(Viewpoint(hook, space, sample).full(), direction, sign, original, region)(2.0)
+        expected = images_at(space, sample, torch.tensor(sign * 2.0 * direction)[None])
         assert torch.equal(edit.picture, expected[0]) and edit.alpha == 2.0
         assert edit.inside == pytest.approx((expected - original)[0, :, :8, :8].square().mean().item(), rel=FLOAT32)
 
@@ -170,8 +172,8 @@ def test_the_direction_that_leaks_least_is_taken_by_the_same_rule(tmp_path):
 def test_an_attribute_chooses_the_direction_and_its_sign(tmp_path, monkeypatch, brightness):
     seen = []
 
-    def choose(self, space, sample, offsets, attribute, sign):
-        seen.append((sample.name, tuple(offsets.shape), attribute, sign))
+    def choose(self, viewpoint, offsets, attribute, sign):
+        seen.append((viewpoint.sample.name, tuple(offsets.shape), attribute, sign))
         return 2, -1
     monkeypatch.setattr(Measures, 'choose', choose)
     hook = PatchHook()
@@ -322,7 +324,7 @@ def test_angles_between_subspaces_are_those_that_were_built_in():
 
 def test_leakage_is_the_ratio_of_mean_squares():
     hook = PatchHook()
-    jacobian = RegionJacobian(hook, hook.space('w'), hook.sample(0)).compute()
+    jacobian = RegionJacobian(Viewpoint(hook, hook.space('w'), hook.sample(0))).compute()
     region = RegionPartition(hook.patch_mask(0, 1), 'top')
     n = np.arange(6.0)
     change = jacobian.jvp(torch.tensor(n)[None].float())[0].mean(dim=0).double().square().numpy()
@@ -335,7 +337,7 @@ def test_robustness_of_a_region_that_does_not_matter_and_of_one_that_does():
     """Patches: shrinking a region inside a patch changes no direction; moving it to other patches does."""
     hook = PatchHook()
     sample, other = hook.sample(0), hook.sample(1)
-    jacobians = [(s, RegionJacobian(hook, hook.space('w'), s).compute()) for s in (sample, other)]
+    jacobians = [(s, RegionJacobian(Viewpoint(hook, hook.space('w'), s)).compute()) for s in (sample, other)]
     region = RegionPartition(hook.patch_mask(0, 1, 3, 4), 'top')
     elsewhere = {'top': {'elsewhere': RegionPartition(hook.patch_mask(8, 11), 'far')}}
     entries = {entry['variant']: entry for entry in robustness(jacobians[:1], [region], 1, elsewhere)}

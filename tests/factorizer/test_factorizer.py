@@ -7,10 +7,11 @@ import pytest
 import scipy.linalg
 import torch
 
-from resefa_plugin import Callback, DirectionSet, Factorizer, RegionPartition
+from resefa_plugin import Auto, Callback, DirectionSet, Factorizer, RegionPartition, Store, Viewpoint
 from resefa_plugin.editing.strength import STRENGTH_RMS, calibrate, mean_square, render_edits
-from resefa_plugin.errors import NondeterministicError, RegionError, SolverError
+from resefa_plugin.errors import NondeterministicError, RegionError, ResefaError, SolverError
 from resefa_plugin.hooks.function import FunctionHook
+from tests.helpers.runs import factorizer
 from tests.helpers.toys import TanhToy, TwoPartToy
 
 
@@ -20,7 +21,7 @@ class Recorder(Callback):
 
     def __getattribute__(self, name):
         if name.startswith('on_'):
-            return lambda factorizer, *args: self.events.append((name, *args))
+            return lambda *args: self.events.append((name, *args))
         return super().__getattribute__(name)
 
     def names(self):
@@ -37,7 +38,7 @@ LEFT = box(0, 0, 4, 8, 'left')
 def test_two_part_toy_has_the_expected_direction():
     """max n^T A n / n^T (B + a I) n by hand: A = .04 * 32 (n0 + n2)^2, B = .04 * 32 (n1 + n2)^2."""
     hook = TwoPartToy().hook()
-    result, = Factorizer(hook, 'z', tau=1e-3, num_directions=3).run([hook.sample(0)], [LEFT])
+    result, = factorizer(hook, [hook.sample(0)], [LEFT], solver=Auto(3, tau=1e-3)).run()
     scale = 0.04 * 32
     A = scale * np.outer([1, 0, 1], [1, 0, 1])
     B = scale * np.outer([0, 1, 1], [0, 1, 1])
@@ -53,7 +54,7 @@ def test_two_part_toy_has_the_expected_direction():
 def test_strength_is_exact_on_a_linear_generator():
     """Every pixel of the left half moves by .2 (n0 + n2) alpha: strength 1 is a change of .1."""
     hook = TwoPartToy().hook()
-    result, = Factorizer(hook, 'z').run([hook.sample(0)], [LEFT])
+    result, = factorizer(hook, [hook.sample(0)], [LEFT]).run()
     d = result.directions
     n = d.directions[0].astype(np.float64)
     assert d.step[0] == pytest.approx(STRENGTH_RMS / (0.2 * abs(n[0] + n[2])), rel=1e-5)
@@ -67,7 +68,7 @@ def test_strength_is_measured_on_a_curved_generator():
                         + 1e-3 * z[:, 1:, None, None] * (torch.arange(8) > 3), 2)
     sample = type(hook.sample(0))('zero', {'z': torch.zeros(1, 2)})
     predicted = np.array([0.0004]), np.array([0.0004])  # 0.02 for a step of 1, squared, on both sides
-    calibration = calibrate(hook.space('z'), [sample], LEFT, np.array([[1.0, 0.0]]), predicted)
+    calibration = calibrate([Viewpoint(hook, 'z', sample)], LEFT, np.array([[1.0, 0.0]]), predicted)
     assert np.sqrt(calibration.measured_inside[0]) == pytest.approx(STRENGTH_RMS, rel=0.1)
     assert np.sqrt(calibration.predicted_inside[0]) == pytest.approx(0.02 * calibration.step[0], rel=1e-6)
     assert calibration.step[0] < 1.5  # the first order alone would say 5
@@ -78,9 +79,11 @@ def test_mean_square_and_render_edits():
     change[0, :, :, :4], change[1, 0, :, 4:] = 0.5, 3.0
     inside, outside = mean_square(change, LEFT)
     assert inside.tolist() == [0.25, 0] and outside.tolist() == [0, 3]
-    space, sample = hook.space('z'), hook.sample(0)
+    sample = hook.sample(0)
     offsets = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
-    pictures = render_edits(space, sample, offsets)
+    breaths = []
+    pictures = render_edits(Viewpoint(hook, 'z', sample), offsets, lambda: breaths.append(None))
+    assert len(breaths) == 3
     assert torch.equal(pictures[1:2], TanhToy().images(sample.latents['z'] + offsets[1:2]))
     assert not pictures.requires_grad
 
@@ -89,7 +92,7 @@ def test_the_measured_change_follows_the_prediction_and_the_region():
     toy = TanhToy(z_dim=12)
     hook = toy.hook()
     regions = [LEFT, box(2, 2, 3, 3, 'middle')]
-    results = Factorizer(hook, 'z', num_directions=4).run([hook.sample(5)], regions)
+    results = factorizer(hook, [hook.sample(5)], regions, solver=Auto(4)).run()
     for result, region in zip(results, regions):
         J = toy.jacobian(hook.sample(5).latents['z'])
         n = result.directions.directions[0].astype(np.float64) * result.directions.step[0]
@@ -105,7 +108,7 @@ def test_the_measured_change_follows_the_prediction_and_the_region():
 def test_callbacks_are_called_in_order():
     hook, recorder = TanhToy().hook(), Recorder()
     samples = [hook.sample(0), hook.sample(1)]
-    results = Factorizer(hook, 'z', callbacks=[recorder]).run(samples, [LEFT, ~LEFT])
+    results = factorizer(hook, samples, [LEFT, ~LEFT], callbacks=[recorder]).run()
     per_region = ['on_region_start', *['on_direction'] * 5, 'on_region_end']
     per_sample = ['on_sample_start', 'on_tangents', 'on_jacobian_end', *per_region, *per_region]
     assert recorder.names() == ['on_run_start', *per_sample, *per_sample, 'on_run_end']
@@ -118,47 +121,44 @@ def test_callbacks_learn_of_the_end_by_an_exception():
     hook, recorder = TanhToy().hook(), Recorder()
 
     class Stop(Callback):
-        def on_region_end(self, factorizer, result):
+        def on_region_end(self, result):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Factorizer(hook, 'z', callbacks=[recorder, Stop()]).run([hook.sample(0)], [LEFT])
+        factorizer(hook, [hook.sample(0)], [LEFT], callbacks=[recorder, Stop()]).run()
     assert recorder.names()[-1] == 'on_exception' and isinstance(recorder.events[-1][1], KeyboardInterrupt)
 
 
 def test_kept_jacobian_is_used(tmp_path):
     hook = TanhToy().hook()
-    first, = Factorizer(hook, 'z', jacobian_dir=tmp_path).run([hook.sample(0)], [LEFT])
-    second, = Factorizer(hook, 'z', jacobian_dir=tmp_path).run([hook.sample(0)], [LEFT])
+    first, = factorizer(hook, [hook.sample(0)], [LEFT], store=Store(tmp_path)).run()
+    second, = factorizer(hook, [hook.sample(0)], [LEFT], store=Store(tmp_path)).run()
     assert np.array_equal(first.directions.directions, second.directions.directions)
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_regions_are_checked_before_anything_is_computed():
-    hook, recorder = TanhToy().hook(), Recorder()
-    factorizer = Factorizer(hook, 'z', callbacks=[recorder])
+    hook, samples = TanhToy().hook(), [TanhToy().hook().sample(0)]
     with pytest.raises(RegionError, match="two regions are named 'left': name one of them, as in NAME=SPEC"):
-        factorizer.run([hook.sample(0)], [LEFT, LEFT])
+        factorizer(hook, samples, [LEFT, LEFT])
     with pytest.raises(RegionError, match=r"region 'big' is for pictures of \[16, 16\], but tanh-toy makes \[8, 8\]"):
-        factorizer.run([hook.sample(0)], [RegionPartition(RegionPartition.from_box(0, 0, 4, 4, (16, 16)).mask, 'big')])
+        factorizer(hook, samples, [RegionPartition(RegionPartition.from_box(0, 0, 4, 4, (16, 16)).mask, 'big')])
     with pytest.raises(RegionError, match='--resolution'):
-        Factorizer(hook, 'z', resolution=2, callbacks=[recorder]).run([hook.sample(0)], [box(0, 0, 1, 1, 'dot')])
-    assert 'on_sample_start' not in recorder.names()
+        factorizer(hook, samples, [box(0, 0, 1, 1, 'dot')], resolution=2)
 
 
 def test_untrustworthy_generator_and_dead_region():
     noisy = FunctionHook(lambda z: z[:, :1, None, None] * torch.ones(1, 1, 8, 8) + 0.1 * torch.randn(len(z), 1, 8, 8), 3)
     with pytest.raises(NondeterministicError):
-        Factorizer(noisy, 'z').run([noisy.sample(0)], [LEFT])
+        factorizer(noisy, [noisy.sample(0)], [LEFT]).run()
     half = FunctionHook(lambda z: z[:, :1, None, None] * (torch.arange(8) > 3).float().expand(1, 8, 8), 3)
     with pytest.raises(SolverError, match='A is zero: no direction changes the region'):
-        Factorizer(half, 'z').run([half.sample(0)], [LEFT])
+        factorizer(half, [half.sample(0)], [LEFT]).run()
     with pytest.raises(SolverError, match='B is zero'):
-        Factorizer(half, 'z').run([half.sample(0)], [~LEFT])
+        factorizer(half, [half.sample(0)], [~LEFT]).run()
 
 
 def test_function_hook_refuses_what_is_no_generator():
-    from resefa_plugin.errors import ResefaError
     for f, came in ((lambda z: z, r'\[1, 4\]'), (lambda z: None, 'NoneType'), (lambda z: torch.zeros(2, 3, 8, 8), r'\[2, 3, 8, 8\]')):
         with pytest.raises(ResefaError, match=rf'toy: f\(latent \[1, 4\]\) must return pictures \[1, C, H, W\], got {came}'):
             FunctionHook(f, 4, name='toy')
@@ -171,9 +171,10 @@ def test_function_hook_refuses_what_is_no_generator():
         hook.sample(0, truncation_cutoff=3)
 
 
-@pytest.mark.parametrize('wrong, match', [
-    ({'tau': float('nan')}, 'tau is nan'), ({'tau': -1}, 'tau is -1'), ({'solver': 'cholesky'}, "solver 'cholesky' is not one of auto, dense"),
-    ({'num_directions': 0}, 'num_directions is 0, expected 1 or more')])
-def test_arguments_are_checked_before_the_long_part(wrong, match):
-    with pytest.raises(SolverError, match=match):
-        Factorizer(TanhToy().hook(), 'z', **wrong)
+def test_viewpoints_are_of_one_kind():
+    hook, other = TanhToy().hook(), TanhToy().hook()
+    with pytest.raises(ResefaError, match='viewpoints is empty, expected one sample or more'):
+        Factorizer([], [LEFT])
+    for odd in (Viewpoint(hook, 'z', hook.sample(1), 4), Viewpoint(other, 'z', other.sample(1))):
+        with pytest.raises(ResefaError, match='the viewpoints differ in generator, space, layers or resolution'):
+            Factorizer([Viewpoint(hook, 'z', hook.sample(0)), odd], [LEFT])

@@ -75,3 +75,8 @@ class TinyHook(StyleBasedHook):
         weight = torch.from_numpy(np.random.RandomState(0).randn(32, 3 * 32 * 32).astype(np.float32)) / 8
         images = torch.tanh(torch.cat(styles, dim=1) @ weight).unflatten(1, (3, 32, 32))
         return box_average(images, resolution)
+
+
+def images_at(space, sample, offset, resolution=None):
+    """The picture of a sample moved by offsets `[N, d]` of a space, by the space's own definition; None for full resolution."""
+    return space.render(space.move(space.latent(sample), offset), sample, resolution)

@@ -15,6 +15,7 @@ from resefa_plugin import DirectionSet
 from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.hooks.foreign import open_function
 from resefa_plugin.scripts.main import main
+from tests.helpers.toys import images_at
 
 GAN = """
     import torch
@@ -54,7 +55,7 @@ def test_opened_from_the_current_folder(module, tmp_path):
     assert hook.name == f'{name}:my_hook' and hook.image_shape == (3, 16, 16) and hook.z_dim == 6
     assert hook.implementation == f'my_hook in {tmp_path / name}.py'
     z = hook.sample(3).latents['z']
-    assert torch.equal(hook.space('z').images(hook.sample(3), torch.zeros(1, 6)), sys.modules[name].G(z))
+    assert torch.equal(images_at(hook.space('z'), hook.sample(3), torch.zeros(1, 6)), sys.modules[name].G(z))
     assert sys.path == path
 
 

@@ -8,11 +8,13 @@ import sys
 
 import pytest
 import torch
-from resefa_plugin.third_party.pretrained_biggan import PretrainedBigGAN
 
 from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.hooks.biggan import PretrainedBigGANHook, open_biggan
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.probe import probe
+from resefa_plugin.third_party.pretrained_biggan import PretrainedBigGAN
+from tests.helpers.toys import images_at
 
 EXACT = dict(rtol=0, atol=1e-12)
 SETTINGS = dict(layers=[(False, 16, 16), (True, 16, 8), (True, 8, 4), (True, 4, 2), (False, 2, 1)], channel_width=4,
@@ -50,7 +52,7 @@ def hook(stock):
 
 def picture(hook, psi, label='3', seed=0):
     sample = hook.sample(seed, psi, c=hook.class_vector(label))
-    return hook.space('z').images(sample, torch.zeros(1, 8))
+    return images_at(hook.space('z'), sample, torch.zeros(1, 8))
 
 
 @pytest.mark.parametrize('psi', [1.0, 0.5, 0.4, 0.02])
@@ -116,7 +118,7 @@ def test_spaces_against_dense_jacobians(stock, hook, name):
 
     zero = torch.zeros(1, space.dim, dtype=torch.float64)
     expected = torch.autograd.functional.jacobian(moved, zero)[:, 0]
-    f = lambda offset: space.images(sample, offset, 4).flatten()
+    f = lambda offset: images_at(space, sample, offset, 4).flatten()
     basis = torch.eye(space.dim, dtype=torch.float64)
     J = torch.func.vmap(lambda v: torch.func.jvp(f, (zero,), (v[None],))[1])(basis).T
     torch.testing.assert_close(J, expected, **EXACT)
@@ -129,7 +131,7 @@ def test_probes_pass_in_float32(stock, tmp_path):
     hook = open_biggan(tmp_path)
     assert hook.dtype == torch.float32
     for space in ('z', 'class', 'z+class', 'cond'):
-        probe(hook, hook.space(space), hook.sample(0, 0.6, c=hook.class_vector('1')), 16)
+        probe(Viewpoint(hook, hook.space(space), hook.sample(0, 0.6, c=hook.class_vector('1')), 16))
 
 
 def test_the_model_is_in_eval_mode_without_spectral_norm(hook):

@@ -16,14 +16,16 @@ import types
 import numpy as np
 import pytest
 import torch
-from resefa_plugin.third_party.biggan_pytorch import NAMES, OfficialGenerator, checkout_module, find_checkout, load
 
 from resefa_plugin.checkpoints.biggan_state import read_biggan
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.hooks.biggan import open_biggan
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.networks.biggan import Generator
+from resefa_plugin.third_party.biggan_pytorch import NAMES, OfficialGenerator, checkout_module, find_checkout, load
 from tests.helpers.biggan_toys import CONFIGS, experiment, official_state, record
+from tests.helpers.toys import images_at
 
 # A class with the interface of the official one, around whatever `stand_in` the test puts into sys.modules.
 STAND_IN = '''
@@ -175,7 +177,7 @@ def samples_and_stock(G, hook, embedding=None):
         z = torch.from_numpy(np.random.RandomState(seed).randn(1, hook.z_dim).astype(np.float32)).double()
         space = hook.space('z+class')
         y = torch.tensor([label])
-        pairs.append((space.images(sample, torch.zeros(1, space.dim)), G(z, G.shared(y))))
+        pairs.append((images_at(space, sample, torch.zeros(1, space.dim)), G(z, G.shared(y))))
     return [torch.cat(images) for images in zip(*pairs)]
 
 
@@ -198,7 +200,7 @@ def test_hooks_of_both_classes_pass_the_probes(official_folder, tmp_path, own):
         state = {key: value.float() for key, value in official_state(name).items()}
         hook = open_biggan(experiment(tmp_path / name, name, state), checkout=None if own else official_folder)
         for space in ('z', 'class', 'cond[1:3]'):
-            probe(hook, hook.space(space), hook.sample(0, c=hook.class_vector('2')), 16)
+            probe(Viewpoint(hook, hook.space(space), hook.sample(0, c=hook.class_vector('2')), 16))
 
 
 @upstream

@@ -12,6 +12,7 @@ from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.networks.stylegan_layers import MappingNetwork
 from resefa_plugin.scripts.main import main
 from tests.helpers.network_files import SIZES, SMALL, SMALL3, make_generator, write_network
+from tests.helpers.toys import images_at
 from tests.third_party.test_nvlabs_checkout import write_checkout
 
 C_DIM, W_DIM = 3, SIZES['w_dim']
@@ -42,7 +43,7 @@ def test_truncation_goes_to_the_mean_of_the_class(tmp_path, family, label):
     assert np.allclose(sample.latents['ws'], expected, atol=FLOAT32)
     full = hook.sample(5, 0, None, c).latents['ws']
     assert np.allclose(full, mean, atol=FLOAT32) and hook.notes == ()
-    moved = hook.space('z').images(sample, torch.zeros(1, hook.z_dim))
+    moved = images_at(hook.space('z'), sample, torch.zeros(1, hook.z_dim))
     assert torch.allclose(moved, hook.synthesis(sample.latents['ws'], None), atol=1e-4)
 
 

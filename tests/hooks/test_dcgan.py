@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from resefa_plugin.third_party.assets import Asset
 
 from resefa_plugin import DirectionSet
 from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
 from resefa_plugin.hooks.foreign import open_function
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.scripts.main import main
+from resefa_plugin.third_party.assets import Asset
 
 WEIGHTS = 'gan_face_generate/weights.tar'
 ASSET = Asset(
@@ -56,7 +57,7 @@ def folder(tmp_path, monkeypatch):
 def test_its_derivative_can_be_trusted(folder):
     hook = open_function('faces:dcgan')
     assert hook.image_shape == (3, 64, 64)
-    probe(hook, hook.space('z'), hook.sample(0))
+    probe(Viewpoint(hook, hook.space('z'), hook.sample(0)))
 
 
 def test_a_centre_box_is_edited_from_the_command_line(folder):

@@ -17,10 +17,12 @@ from resefa_plugin.checkpoints.generator_file import read_generator
 from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.hooks.stylegan import OfficialStyleGANHook, StyleGANHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.scripts.main import main
 from tests.helpers.network_files import SIZES, SMALL, SMALL3, forge, make_generator, write_network
+from tests.helpers.toys import images_at
 
 # Float32 rounding through some ten layers; a sample within rounding of a kink would cost more. An error is order 1.
 JACOBIAN_TOLERANCE = 1e-4
@@ -88,7 +90,7 @@ def test_jacobian_of_each_space(network, kind, space, layers):
     hook = HOOKS[kind](G, 'net')
     sample = hook.sample(0, PSI, CUTOFF, c)
     torch.testing.assert_close(sample.latents['ws'].double(), dense.ws, rtol=1e-5, atol=1e-5)
-    jacobian = RegionJacobian(hook, hook.space(space, layers), sample, POOLED)
+    jacobian = RegionJacobian(Viewpoint(hook, hook.space(space, layers), sample, POOLED))
     expected = dense(space, layers or tuple(range(hook.layer_count(space))))
     matrix = jacobian.compute().matrix.T.double()
     assert matrix.shape == expected.shape
@@ -103,7 +105,7 @@ def test_probe_accepts_the_hooks(network, kind):
     G, c, _ = network
     hook = HOOKS[kind](G, 'net')
     for name in hook.space_names:
-        probe(hook, hook.space(name), hook.sample(1, c=c), 16)
+        probe(Viewpoint(hook, hook.space(name), hook.sample(1, c=c), 16))
 
 
 @pytest.mark.parametrize('kind', HOOKS)
@@ -114,7 +116,7 @@ def test_pictures_are_the_networks(network, kind):
     z = torch.from_numpy(np.random.RandomState(5).randn(1, 8)).float()
     expected = G(z, c, truncation_psi=PSI)
     zero = torch.zeros(1, hook.space('w').dim)
-    assert torch.equal(hook.space('w').images(sample, zero), expected)
+    assert torch.equal(images_at(hook.space('w'), sample, zero), expected)
     torch.testing.assert_close(hook.synthesis(sample.latents['ws'], 4), torch.nn.functional.avg_pool2d(expected, 4))
     styles = hook.styles(sample.latents['ws'])
     assert tuple(style.shape[1] for style in styles) == hook.style_dims == G.synthesis.style_dims
@@ -296,5 +298,5 @@ def test_kept_jacobians_of_two_noise_modes_are_two(tmp_path):
     names = set()
     for mode in ('const', 'none', 'const'):
         hook = open_network(path, noise_mode=mode)
-        names.add(RegionJacobian(hook, hook.space('w'), hook.sample(0)).fingerprint())
+        names.add(Viewpoint(hook, hook.space('w'), hook.sample(0)).fingerprint())
     assert len(names) == 2

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from resefa_plugin import DirectionSet, FunctionHook
+from resefa_plugin import Auto, DirectionSet, FunctionHook
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.integrations import lightning as integration
 from resefa_plugin.integrations.lightning import ResefaCallback, borrowed
@@ -72,7 +72,7 @@ def pl(request):
 
 @pytest.mark.filterwarnings('ignore')  # Lightning's advice on workers and batch sizes
 def test_a_training_run_is_factorized_and_not_changed(pl, tmp_path):
-    callback = ResefaCallback(hook_of, [REGION], every_n_epochs=2, seeds=[0, 1], outdir=tmp_path / 'out', space='z', num_directions=2)
+    callback = ResefaCallback(hook_of, [REGION], every_n_epochs=2, seeds=[0, 1], outdir=tmp_path / 'out', space='z', solver=Auto(2))
     with_callback, without = train(pl, tmp_path, [callback], epochs=3), train(pl, tmp_path, [], epochs=3)
     files = sorted(str(file.relative_to(tmp_path / 'out')) for file in (tmp_path / 'out').rglob('*.npz'))
     assert files == ['epoch0001/seed0000-left.npz', 'epoch0001/seed0001-left.npz']

@@ -9,7 +9,7 @@ import torch
 from resefa_plugin import RegionJacobian, RegionPartition
 from resefa_plugin.errors import NonFiniteError, RegionError, ResefaError, TangentError
 from resefa_plugin.hooks.function import FunctionHook
-from resefa_plugin.jacobian.region_jacobian import default_resolution
+from resefa_plugin.hooks.viewpoint import Viewpoint, default_resolution
 from resefa_plugin.linearization import Linearization
 from tests.helpers.toys import TanhToy
 
@@ -24,7 +24,7 @@ def close(actual, expected, tolerance=FLOAT32):
 def make(toy, resolution=None, **kwargs):
     hook = toy.hook()
     sample = hook.sample(3)
-    return RegionJacobian(hook, hook.space('z'), sample, resolution, **kwargs), sample.latents['z']
+    return RegionJacobian(Viewpoint(hook, hook.space('z'), sample, resolution), **kwargs), sample.latents['z']
 
 
 @pytest.mark.parametrize('resolution, factor', [(None, 1), (4, 2), (1, 8)])
@@ -69,7 +69,7 @@ def test_gram_of_a_tiny_part_is_not_lost_in_a_difference():
     M = torch.randn(64, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     hook = FunctionHook(lambda z: (z @ M.T.to(z)).unflatten(1, (1, 8, 8)) * scale, 3)
     partition = RegionPartition.from_box(0, 0, 5, 8, (8, 8))
-    _, B = RegionJacobian(hook, hook.space('z'), hook.sample(0)).compute().gram(partition)
+    _, B = RegionJacobian(Viewpoint(hook, hook.space('z'), hook.sample(0))).compute().gram(partition)
     J = (M.numpy().reshape(8, 8, 3) * scale.double().numpy()[0, :, :, None])[~partition.mask]
     assert close(B, J.T @ J)
 
@@ -84,9 +84,9 @@ def test_kept_matrix_is_found_again_and_belongs_to_its_sample(tmp_path):
     counted = []
     assert torch.equal(again.compute(counted.append, tmp_path).matrix, matrix) and sum(counted) == toy.z_dim
     hook = toy.hook()
-    other = RegionJacobian(hook, hook.space('z'), hook.sample(4)).compute(path=tmp_path)
+    other = RegionJacobian(Viewpoint(hook, hook.space('z'), hook.sample(4))).compute(path=tmp_path)
     assert len(list(tmp_path.iterdir())) == 2 and not torch.equal(other.matrix, matrix)
-    names = {RegionJacobian(hook, hook.space('z'), hook.sample(*s), r).fingerprint()
+    names = {Viewpoint(hook, hook.space('z'), hook.sample(*s), r).fingerprint()
              for s in ((3,), (3, 0.5)) for r in (None, 4)}
     assert len(names) == 4
 
@@ -146,7 +146,7 @@ def test_other_errors_are_not_taken_for_memory():
 
 def test_non_finite_column():
     hook = FunctionHook(lambda z: (z[:, :, None, None] + z.abs().sqrt().sum(1)[:, None, None, None] * 0 + z[:, :1, None, None].sqrt()), 2)
-    jacobian = RegionJacobian(hook, hook.space('z'), type(hook.sample(0))('zero', {'z': torch.zeros(1, 2)}))
+    jacobian = RegionJacobian(Viewpoint(hook, hook.space('z'), type(hook.sample(0))('zero', {'z': torch.zeros(1, 2)})))
     with pytest.raises(NonFiniteError, match='Jacobian of zero contains NaN'):
         jacobian.compute()
 
@@ -172,22 +172,22 @@ def test_default_resolution(shape, expected):
 def test_a_wrong_linearization_is_refused():
     hook = TanhToy().hook()
     space = hook.space('z')
-    jacobian = RegionJacobian(hook, space, hook.sample(0))
+    jacobian = RegionJacobian(Viewpoint(hook, space, hook.sample(0)))
     exact = jacobian._forward_mode
-    space.linearize = lambda sample, resolution: Linearization(exact)
-    assert torch.equal(RegionJacobian(hook, space, hook.sample(0)).compute().matrix, jacobian.compute().matrix)
-    space.linearize = lambda sample, resolution: Linearization(lambda V: 1.05 * exact(V))
+    space.linearize = lambda latent, sample, resolution: Linearization(exact)
+    assert torch.equal(RegionJacobian(Viewpoint(hook, space, hook.sample(0))).compute().matrix, jacobian.compute().matrix)
+    space.linearize = lambda latent, sample, resolution: Linearization(lambda V: 1.05 * exact(V))
     with pytest.raises(TangentError, match='linearization is off by 0.05 from forward-mode AD'):
-        RegionJacobian(hook, space, hook.sample(0)).compute()
+        RegionJacobian(Viewpoint(hook, space, hook.sample(0))).compute()
 
 
 def linearized(pull, **kwargs):
     """A Jacobian whose space has a derivative of its own, right forwards and with this pull; and the right pull."""
     hook = TanhToy().hook()
     space, sample = hook.space('z'), hook.sample(3)
-    plain = RegionJacobian(hook, space, sample)
-    space.linearize = lambda sample, resolution: Linearization(plain._forward_mode, pull and (lambda U: pull(plain, U)))
-    return RegionJacobian(hook, space, sample, **kwargs), plain.vjp_by_autograd
+    plain = RegionJacobian(Viewpoint(hook, space, sample))
+    space.linearize = lambda latent, sample, resolution: Linearization(plain._forward_mode, pull and (lambda U: pull(plain, U)))
+    return RegionJacobian(Viewpoint(hook, space, sample), **kwargs), plain.vjp_by_autograd
 
 
 U = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -275,5 +275,5 @@ def test_matrix_that_does_not_fit_is_refused_before_it_is_computed(monkeypatch):
 def test_a_linearization_is_not_blamed_for_a_dead_generator():
     hook = FunctionHook(lambda z: torch.zeros(len(z), 1, 8, 8) + 0 * z[:, :1, None, None], 3)
     space = hook.space('z')
-    space.linearize = lambda sample, resolution: Linearization(lambda V: torch.zeros(len(V), 1, 8, 8))
-    assert not RegionJacobian(hook, space, hook.sample(0)).jvp(torch.ones(1, 3)).any()
+    space.linearize = lambda latent, sample, resolution: Linearization(lambda V: torch.zeros(len(V), 1, 8, 8))
+    assert not RegionJacobian(Viewpoint(hook, space, hook.sample(0))).jvp(torch.ones(1, 3)).any()

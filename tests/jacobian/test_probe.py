@@ -7,6 +7,7 @@ import torch
 
 from resefa_plugin.errors import NondeterministicError, NonFiniteError, TangentError, ZeroJacobianError
 from resefa_plugin.hooks.function import FunctionHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.linearization import Linearization
@@ -15,7 +16,7 @@ from tests.helpers.toys import TanhToy
 
 def check(f):
     hook = FunctionHook(f, 6, name='suspect')
-    probe(hook, hook.space('z'), hook.sample(0))
+    probe(Viewpoint(hook, hook.space('z'), hook.sample(0)))
 
 
 def toy(z):
@@ -81,9 +82,9 @@ def test_a_linearization_that_is_wrong_both_ways_is_not_its_own_witness():
     """Off by less than the check against forward mode sees: autograd's reverse mode sees it."""
     hook = FunctionHook(toy, 6, name='suspect')
     space, sample = hook.space('z'), hook.sample(0)
-    right = RegionJacobian(hook, space, sample)
-    space.linearize = lambda sample, resolution: Linearization(lambda V: 1.005 * right._forward_mode(V),
+    right = RegionJacobian(Viewpoint(hook, space, sample))
+    space.linearize = lambda latent, sample, resolution: Linearization(lambda V: 1.005 * right._forward_mode(V),
                                                                lambda U: 1.005 * right.vjp_by_autograd(U))
-    RegionJacobian(hook, space, sample).vjp(torch.ones(1, 3, 8, 8))
+    RegionJacobian(Viewpoint(hook, space, sample)).vjp(torch.ones(1, 3, 8, 8))
     with pytest.raises(TangentError, match='forward mode and reverse mode disagree'):
-        probe(hook, space, sample)
+        probe(Viewpoint(hook, space, sample))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from resefa_plugin import FunctionHook, RegionJacobian
 from resefa_plugin.errors import ResefaError, ZeroJacobianError
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.reverse_mode import ReverseMode
 from tests.helpers.toys import TanhToy
@@ -68,7 +69,7 @@ def toy_images(op, toy):
 def make(f, z_dim, resolution=None):
     hook = FunctionHook(f, z_dim, name='any')
     sample = hook.sample(0)
-    return RegionJacobian(hook, hook.space('z'), sample, resolution), sample.latents['z']
+    return RegionJacobian(Viewpoint(hook, hook.space('z'), sample, resolution)), sample.latents['z']
 
 
 def error(actual, expected):
@@ -124,7 +125,7 @@ def test_grid_sample():
     assert error(columns.numpy(), differences.numpy()) < DIFFERENCE64
     hook = FunctionHook(warp, 6, name='warp')
     with pytest.warns(UserWarning, match='warp: forward-mode AD does not work .*grid_sampler_2d.* Reverse mode is used'):
-        probe(hook, hook.space('z'), hook.sample(0))
+        probe(Viewpoint(hook, hook.space('z'), hook.sample(0)))
 
 
 def test_a_wrong_second_derivative_is_refused():
@@ -139,7 +140,7 @@ def test_a_picture_that_does_not_depend_on_the_latent():
         assert push(torch.eye(3)).shape == (3, 1, 4, 4) and not push(torch.eye(3)).any()
     hook = FunctionHook(lambda z: OldStyle.apply(z.detach())[:, :, None, None].expand(-1, -1, 4, 4), 3)
     with pytest.warns(UserWarning, match='Reverse mode'), pytest.raises(ZeroJacobianError):
-        probe(hook, hook.space('z'), hook.sample(0))
+        probe(Viewpoint(hook, hook.space('z'), hook.sample(0)))
 
 
 def test_memory_that_runs_out_is_not_taken_for_a_missing_rule(monkeypatch):

@@ -8,6 +8,7 @@ import torch
 
 from resefa_plugin import RegionJacobian, RegionPartition
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian import tile_grams
 from resefa_plugin.jacobian.tile_grams import DirectGrams, TileGrams, pixel_grams
 from tests.helpers.toys import TanhToy
@@ -95,7 +96,7 @@ def test_region_jacobian_multiplies_masks():
     toy = TanhToy(shape=(3, 12, 20))
     hook = toy.hook()
     sample = hook.sample(0)
-    jacobian = RegionJacobian(hook, hook.space('z'), sample)
+    jacobian = RegionJacobian(Viewpoint(hook, hook.space('z'), sample))
     mask = np.random.RandomState(2).rand(12, 20) < 0.4
     with pytest.raises(ResefaError, match='not computed yet'):
         jacobian.product(mask)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from resefa_plugin import DirectionSet
+from resefa_plugin import DirectionSet, Viewpoint
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.jacobian.sharded import ShardedJacobian
 from resefa_plugin.machine.ranks import Ranks, local_device
@@ -109,7 +109,7 @@ def test_shares_are_all_and_nearly_equal(count):
 def test_kept_jacobians_are_whole(tmp_path):
     hook = TanhToy().hook()
     with pytest.raises(ResefaError, match='leave out --jacobian-dir'):
-        ShardedJacobian(Ranks(), hook, hook.space('z'), hook.sample(0)).compute(path=tmp_path)
+        ShardedJacobian(Viewpoint(hook, 'z', hook.sample(0)), Ranks()).compute(path=tmp_path)
 
 
 def test_more_processes_than_gpus(monkeypatch):

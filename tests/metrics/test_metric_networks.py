@@ -19,6 +19,7 @@ from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.metrics.networks.tfjs_network import TfjsNetwork, resize_bilinear
 from resefa_plugin.metrics.registry import pair_metric, set_metric
 from resefa_plugin.regions.partition import parse_region
+from tests.helpers.toys import images_at
 
 # SFace by onnxruntime 1.32, a picture of RandomState(0).uniform(0, 255); the parser's logits by TensorFlow.js 3.8 on
 # one of RandomState(0).uniform(-1, 1), `[1, 64, 64, 3]`, each fourth row and column; LPIPS and its map by the package
@@ -142,7 +143,7 @@ def faces(demo):
     """Seeds 0 to 3 at truncation 0.6, and again at 0.5, `[8, 3, 512, 512]`."""
     space = demo.space('w')
     with torch.no_grad():
-        return torch.cat([space.images(demo.sample(seed, psi), torch.zeros(1, space.dim), 512)
+        return torch.cat([images_at(space, demo.sample(seed, psi), torch.zeros(1, space.dim), 512)
                           for psi in (0.6, 0.5) for seed in range(4)])
 
 

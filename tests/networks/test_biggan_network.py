@@ -12,11 +12,13 @@ from torch.func import jvp, vmap
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.biggan import BigGANHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.networks.biggan import BigGANConfig, Generator, layer_inputs
 from resefa_plugin.networks.biggan_layers import Attention
 from tests.helpers.biggan_toys import CONFIGS, network
+from tests.helpers.toys import images_at
 
 EXACT = dict(rtol=0, atol=1e-12)  # float64 pictures and derivatives of order 1, a few hundred roundings deep
 
@@ -44,7 +46,7 @@ def pooled(images):
 def forward(space, sample):
     """Columns of the Jacobian in a space at zero offset, by forward mode, `[pixels, d]`."""
     zero = torch.zeros(1, space.dim, dtype=torch.float64)
-    f = lambda offset: space.images(sample, offset, 4).flatten()
+    f = lambda offset: images_at(space, sample, offset, 4).flatten()
     return vmap(lambda v: jvp(f, (zero,), (v[None],))[1])(torch.eye(space.dim, dtype=torch.float64)).T
 
 
@@ -112,7 +114,7 @@ def test_z_per_layer_is_a_list_of_zs_as_in_ganspace():
     step = torch.randn(1, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     zs = [sample.latents['z'] + (step if i in (2, 4) else 0) for i in range(7)]
     expected = hook.G.synthesis([torch.cat([sample.latents['class'], z], dim=1) for z in zs])
-    torch.testing.assert_close(hook.space('z', (2, 4)).images(sample, step), expected, **EXACT)
+    torch.testing.assert_close(images_at(hook.space('z', (2, 4)), sample, step), expected, **EXACT)
 
 
 @pytest.mark.parametrize('name, layers, keys', [
@@ -127,7 +129,7 @@ def test_saved_latents_make_the_picture(name, layers, keys):
     assert sorted(saved) == keys
     picture = (hook.G(saved['z'], saved['class']) if 'z' in saved
                else hook.G.synthesis(saved['cond'].split([13] * 7, dim=1)))
-    torch.testing.assert_close(picture, space.images(sample, offset), **EXACT)
+    torch.testing.assert_close(picture, images_at(space, sample, offset), **EXACT)
 
 
 @pytest.mark.parametrize('name', ['z', 'class', 'z+class', 'cond', 'cond[1:2]'])
@@ -136,8 +138,8 @@ def test_probes_pass_and_the_float32_jacobian_is_the_float64_one(family, name):
     hook = BigGANHook(network(family).float())
     sample = hook.sample(0, c=hook.class_vector('1'))
     space = hook.space(name)
-    probe(hook, space, sample, 16)
-    J = RegionJacobian(hook, space, sample, 4).compute().matrix.T
+    probe(Viewpoint(hook, space, sample, 16))
+    J = RegionJacobian(Viewpoint(hook, space, sample, 4)).compute().matrix.T
     exact = BigGANHook(network(family))
     expected = forward(exact.space(name), exact.sample(0, c=exact.class_vector('1')))
     assert (J - expected).norm() < 1e-5 * expected.norm()  # 60 float32 roundings would be 4e-6

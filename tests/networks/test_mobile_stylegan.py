@@ -11,9 +11,11 @@ from torch.nn import functional
 
 from resefa_plugin import RegionJacobian
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.networks.haar import haar_doubled, inverse_haar, inverse_haar_doubled
 from resefa_plugin.networks.mobile_stylegan import SynthesisNetwork
+from tests.helpers.toys import images_at
 
 pytestmark = pytest.mark.network
 
@@ -35,13 +37,13 @@ def test_pictures_agree_with_openvino(demo, index):
     w = torch.from_numpy(0.7 * ORACLE['w'][index:index + 1])
     space = demo.space('w')
     sample = demo.sample_from_ws(w)
-    image = space.images(sample, torch.zeros(1, 512))
+    image = images_at(space, sample, torch.zeros(1, 512))
     assert image.shape == (1, 3, 1024, 1024)
     # The oracle is stored in float16, which is off by up to a sixteenth of a grey level.
     assert np.abs(functional.avg_pool2d(image, 4).numpy()[0] - ORACLE['image_box256'][index]).max() < GREY_LEVEL
     assert np.abs(image[0, :, 600:728, 448:576].numpy() - ORACLE['crop_1024'][index]).max() < GREY_LEVEL
     for resolution in (512, 256, 64):  # skipping the last wavelet transform is exact
-        low = space.images(sample, torch.zeros(1, 512), resolution)
+        low = images_at(space, sample, torch.zeros(1, 512), resolution)
         assert (low - functional.avg_pool2d(image, 1024 // resolution)).abs().max() < 1e-5
 
 
@@ -58,18 +60,18 @@ def test_seed_and_truncation_are_the_hosts(demo):
 
 @pytest.mark.parametrize('space, layers', [('w', None), ('s', (20, 21))])
 def test_probe_accepts_it(demo, space, layers):
-    probe(demo, demo.space(space, layers), demo.sample(0, 0.7), 128)
+    probe(Viewpoint(demo, demo.space(space, layers), demo.sample(0, 0.7), 128))
 
 
 @pytest.mark.parametrize('name, layers', [('z', None), ('z', (4, 5)), ('w', None), ('w', (4, 5, 6, 7)), ('w+', None), ('w+', (0, 22)),
                                           ('s', None), ('s', (1, 22))])
 def test_linearization_is_forward_mode_ad(demo, name, layers):
     space, sample = demo.space(name, layers), demo.sample(1, 0.7)
-    jacobian = RegionJacobian(demo, space, sample, 64, chunk_size=2)
+    jacobian = RegionJacobian(Viewpoint(demo, space, sample, 64), chunk_size=2)
     V = torch.randn(2, space.dim, generator=torch.Generator().manual_seed(0))
-    linearization = space.linearize(sample, 64)
+    linearization = space.linearize(space.latent(sample), sample, 64)
     by_hand = linearization.push(V)
-    assert torch.equal(by_hand, space.linearize(sample, 64).push(V))
+    assert torch.equal(by_hand, space.linearize(space.latent(sample), sample, 64).push(V))
     by_ad = jacobian._forward_mode(V)
     assert (by_hand - by_ad).norm() < FLOAT32_TANGENT * by_ad.norm()
     pulled, by_autograd = linearization.pull(by_ad), jacobian.vjp_by_autograd(by_ad)
@@ -87,20 +89,20 @@ def test_offsets_of_the_spaces_are_the_same_edit(demo):
     assert torch.equal(moved[:, :4], latent[:, :4]) and torch.equal(moved[:, 8:], latent[:, 8:])
     style_offset = torch.cat([offset @ demo.G.synthesis.modulated[i].affine.weight.T for i in layers], dim=1)
     assert s.dim == style_offset.shape[1]
-    pictures = w.images(sample, offset, 64), s.images(sample, style_offset, 64)
+    pictures = images_at(w, sample, offset, 64), images_at(s, sample, style_offset, 64)
     assert (pictures[0] - pictures[1]).abs().max() < 1e-4
 
 
 def test_w_tangent_is_the_sum_of_the_layers_of_wplus(demo):
     sample, v = demo.sample(0, 0.7), torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
     parts = [range(3), range(3, 15), range(15, 23)]
-    by_layer = sum(demo.space('w+', tuple(part)).linearize(sample, 32).push(v.repeat(1, len(part))) for part in parts)
-    whole = demo.space('w').linearize(sample, 32).push(v)
+    by_layer = sum(demo.space('w+', tuple(part)).linearize(sample.latents['ws'], sample, 32).push(v.repeat(1, len(part))) for part in parts)
+    whole = demo.space('w').linearize(sample.latents['ws'], sample, 32).push(v)
     assert (by_layer - whole).norm() < FLOAT32_TANGENT * whole.norm()
 
 
 def test_adjoint_identity(demo):
-    jacobian = RegionJacobian(demo, demo.space('w'), demo.sample(0, 0.7), 256)
+    jacobian = RegionJacobian(Viewpoint(demo, demo.space('w'), demo.sample(0, 0.7), 256))
     generator = torch.Generator().manual_seed(0)
     t, u = torch.randn(1, 512, generator=generator), torch.randn(1, 3, 256, 256, generator=generator)
     pushed = jacobian.jvp(t)
@@ -113,13 +115,13 @@ def test_pull_leaves_no_trace_and_averages_rows(demo):
     """Cotangents are overwritten inside, not those of the caller; one spread over boxes is the same at every resolution."""
     space, sample = demo.space('w'), demo.sample(0, 0.7)
     U = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
-    before, low = U.clone(), space.linearize(sample, 256)
+    before, low = U.clone(), space.linearize(space.latent(sample), sample, 256)
     pulled = low.pull(U)
     assert torch.equal(U, before) and torch.equal(low.pull(U), pulled)
     for resolution in (512, None):
         factor = (resolution or 1024) // 256
         spread = U.repeat_interleave(factor, 2).repeat_interleave(factor, 3) / factor ** 2
-        assert (space.linearize(sample, resolution).pull(spread) - pulled).norm() < 1e-5 * pulled.norm()
+        assert (space.linearize(space.latent(sample), sample, resolution).pull(spread) - pulled).norm() < 1e-5 * pulled.norm()
 
 
 def test_haar_transforms_are_each_others_transpose():
@@ -169,10 +171,10 @@ def test_linearization_in_float64(resolution):
 
 def test_linearization_at_every_resolution(demo):
     sample, v = demo.sample(0, 0.7), torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
-    full = demo.space('w').linearize(sample, None).push(v)
+    full = demo.space('w').linearize(sample.latents['ws'], sample, None).push(v)
     assert full.shape == (1, 3, 1024, 1024)
     for resolution in (512, 128):
-        low = demo.space('w').linearize(sample, resolution).push(v)
+        low = demo.space('w').linearize(sample.latents['ws'], sample, resolution).push(v)
         assert (low - functional.avg_pool2d(full, 1024 // resolution)).norm() < 1e-5 * low.norm()
 
 
@@ -185,7 +187,7 @@ def test_errors(demo):
     with pytest.raises(ResefaError, match='unconditional: it takes no class label'):
         demo.sample(0, c=torch.zeros(1, 10))
     with pytest.raises(ResefaError, match='resolution 300 does not divide the picture'):
-        demo.space('w').images(demo.sample(0), torch.zeros(1, 512), 300)
+        images_at(demo.space('w'), demo.sample(0), torch.zeros(1, 512), 300)
     for shape in ([1, 18, 512], [2, 23, 512], [23, 256], [1, 1, 1, 512]):
         with pytest.raises(ResefaError, match=r'latents of shape .* do not fit .*: expected \[1, 23, 512\]'):
             demo.sample_from_ws(torch.zeros(shape))

@@ -13,9 +13,10 @@ import warnings
 
 import torch
 from plugin_emulation import ACTIVATIONS, Plugins
+from upstream_checks import NETWORKS, build, columns, emulated, import_official, relative, synthesis
+
 from resefa_plugin.patches.registry import PATCHES, apply_patches
 from resefa_plugin.patches.support import folding
-from upstream_checks import NETWORKS, build, columns, emulated, import_official, relative, synthesis
 
 TAPS = torch.tensor([1.0, 3, 3, 1]) / 8
 LONG = torch.hann_window(14)[1:-1] / torch.hann_window(14).sum()

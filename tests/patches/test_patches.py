@@ -11,6 +11,8 @@ import types
 import pytest
 import torch
 import torch.utils.cpp_extension
+
+from resefa_plugin.errors import ResefaError
 from resefa_plugin.patches.bias_act import patch_bias_act
 from resefa_plugin.patches.channels_last import patch_channels_last
 from resefa_plugin.patches.filtered_lrelu import patch_filtered_lrelu
@@ -23,8 +25,6 @@ from resefa_plugin.patches.registry import PATCHES, apply_patches
 from resefa_plugin.patches.support.attributes import replaced
 from resefa_plugin.patches.support.upstream import find_upstream
 from resefa_plugin.patches.upfirdn2d import patch_upfirdn2d
-
-from resefa_plugin.errors import ResefaError
 from tests.helpers.plugin_emulation import Plugins, bias_act_module, stand_in, upfirdn2d_module
 
 TOL64 = dict(rtol=1e-10, atol=1e-12)  # The same sums in float64, in another order.

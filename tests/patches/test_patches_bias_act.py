@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from resefa_plugin.patches.bias_act import patch_bias_act
-from resefa_plugin.patches.support import folding
 
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.patches.bias_act import patch_bias_act
+from resefa_plugin.patches.support import folding
 from tests.helpers.plugin_emulation import ACTIVATIONS, Plugins, bias_act_module
 
 # Both sides evaluate closed forms in float64; the plugin recovers f' from y, which amplifies rounding a little.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+
+from resefa_plugin.errors import ResefaError
 from resefa_plugin.patches.filtered_lrelu import patch_filtered_lrelu
 from resefa_plugin.patches.support import folding
 from resefa_plugin.patches.upfirdn2d import patch_upfirdn2d
-
-from resefa_plugin.errors import ResefaError
 from tests.helpers.plugin_emulation import Plugins, filtered_lrelu_module, quadruple, resample, upfirdn2d_module
 
 TOL64 = dict(rtol=1e-10, atol=1e-12)  # The same sums in float64, in another order.

@@ -18,6 +18,7 @@ import warnings
 
 import torch
 from plugin_emulation import Plugins
+
 from resefa_plugin.patches.pkg_resources_shim import shim_pkg_resources
 from resefa_plugin.patches.registry import apply_patches
 from resefa_plugin.patches.support.upstream import find_upstream

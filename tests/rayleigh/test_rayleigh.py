@@ -9,7 +9,7 @@ import torch
 
 from resefa_plugin.errors import SolverError
 from resefa_plugin.rayleigh.solution import SIGN_TIE, fix_signs
-from resefa_plugin.rayleigh.solve import SOLVERS, solve_rayleigh
+from resefa_plugin.rayleigh.solve import METHODS, solve_rayleigh
 from resefa_plugin.rayleigh.woodbury import apply_inverse_root
 
 # The agreement that float64 solvers owe each other on well-posed input; observed 1e-12.
@@ -17,7 +17,7 @@ AGREE = 1e-8
 # A few roundings of float64.
 EXACT = 1e-12
 
-EXACT_SOLVERS = sorted(SOLVERS)
+EXACT_METHODS = sorted(METHODS)
 
 
 def gram(rows: int, d: int, seed: int, decay: float = 1.0) -> np.ndarray:
@@ -38,7 +38,7 @@ def assert_same_lines(actual: np.ndarray, expected: np.ndarray, tolerance: float
     np.testing.assert_allclose(actual * np.sign(cosines)[:, None], expected, atol=tolerance, rtol=0)
 
 
-@pytest.mark.parametrize('solver', EXACT_SOLVERS)
+@pytest.mark.parametrize('solver', EXACT_METHODS)
 @pytest.mark.parametrize('tau', [1e-3, 1e-1])
 @pytest.mark.parametrize('num_directions', [None, 5])
 def test_agrees_with_scipy(solver, tau, num_directions):
@@ -74,7 +74,7 @@ def test_rank_deficient_foreground_has_zero_eigenvalues():
     assert np.all(solution.residuals < 1e-6)  # rounding above the sqrt(eps) floor
 
 
-@pytest.mark.parametrize('solver', EXACT_SOLVERS)
+@pytest.mark.parametrize('solver', EXACT_METHODS)
 def test_exact_diagonal(solver):
     """A = diag(4, 9, 1), B = diag(1, 3, 0), tau = 1/4 so that a = 1: the quotients are 4/2, 9/4, 1/1."""
     solution = solve_rayleigh(np.diag([4., 9., 1.]), np.diag([1., 3., 0.]), tau=.25, solver=solver)
@@ -96,7 +96,7 @@ def test_one_dimension():
     np.testing.assert_allclose(solution.eigenvalues, [1 / 3], rtol=EXACT)
 
 
-@pytest.mark.parametrize('solver', EXACT_SOLVERS)
+@pytest.mark.parametrize('solver', EXACT_METHODS)
 @pytest.mark.parametrize('a_scale, b_scale', [(1e-9, 1e9), (1e6, 1e6), (1e12, 1e-12)])
 def test_scale_invariance(solver, a_scale, b_scale):
     A, B = gram(60, 16, seed=6, decay=.8), gram(60, 16, seed=7, decay=.9)
@@ -198,7 +198,7 @@ def test_sign_rule():
     assert 1e-9 < SIGN_TIE < 1e-3
 
 
-@pytest.mark.parametrize('solver', EXACT_SOLVERS)
+@pytest.mark.parametrize('solver', EXACT_METHODS)
 def test_signs_do_not_depend_on_the_solver(solver):
     """Components that tie exactly, by symmetry, are where rounding would decide."""
     J_f = np.array([[1., -1.]])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.studio.store import SessionEnded, SessionStore
@@ -19,7 +20,7 @@ W = HOOK.space('w')
 
 
 def jacobian(seed=0, space=W):
-    return RegionJacobian(HOOK, space, HOOK.sample(seed), 32, gram_room=3000)
+    return RegionJacobian(Viewpoint(HOOK, space, HOOK.sample(seed), 32), gram_room=3000)
 
 
 # 4 columns of float32 pictures, and 16 tiles of 8 x 8 pixels with a matrix 4 x 4 of float64 each.
@@ -30,13 +31,13 @@ def test_bytes_are_those_that_are_taken():
     computed = jacobian().compute()
     computed.gram(RegionPartition.from_center(0.5, (32, 32)))
     assert jacobian_bytes(computed) == ONE == computed.matrix.nbytes + computed._grams._sums.nbytes
-    small = RegionJacobian(HOOK, W, HOOK.sample(0), 32, gram_room=100).compute()
+    small = RegionJacobian(Viewpoint(HOOK, W, HOOK.sample(0), 32), gram_room=100).compute()
     small.gram(RegionPartition.from_center(0.5, (32, 32)))
     assert jacobian_bytes(small) == small.matrix.nbytes + small._grams._total.nbytes
 
 
 def test_an_opened_jacobian_stays_within_its_share():
-    opened = JacobianCache(60 * ONE).open(HOOK, W, HOOK.sample(0), 32)
+    opened = JacobianCache(60 * ONE).open(Viewpoint(HOOK, W, HOOK.sample(0), 32))
     assert opened.gram_room == 10 * ONE and not opened.computed
 
 
@@ -70,11 +71,11 @@ def test_too_large_is_an_error_that_frees_nothing():
 def test_keys_tell_apart_what_gives_another_jacobian():
     sample = HOOK.sample(0, 0.7)
     moved_class = dataclasses.replace(sample, c=torch.ones(1, 3))
-    keys = [jacobian_key(W, sample, 32), jacobian_key(HOOK.space('z'), sample, 32), jacobian_key(HOOK.space('w', (1,)), sample, 32),
-            jacobian_key(W, HOOK.sample(1, 0.7), 32), jacobian_key(W, HOOK.sample(0, 0.6), 32), jacobian_key(W, sample, 16),
-            jacobian_key(W, moved_class, 32)]
+    keys = [jacobian_key(Viewpoint(HOOK, W, sample, 32)), jacobian_key(Viewpoint(HOOK, HOOK.space('z'), sample, 32)), jacobian_key(Viewpoint(HOOK, HOOK.space('w', (1,)), sample, 32)),
+            jacobian_key(Viewpoint(HOOK, W, HOOK.sample(1, 0.7), 32)), jacobian_key(Viewpoint(HOOK, W, HOOK.sample(0, 0.6), 32)), jacobian_key(Viewpoint(HOOK, W, sample, 16)),
+            jacobian_key(Viewpoint(HOOK, W, moved_class, 32))]
     assert len(set(keys)) == len(keys)
-    assert jacobian_key(HOOK.space('w'), HOOK.sample(0, 0.7), 32) == keys[0]
+    assert jacobian_key(Viewpoint(HOOK, HOOK.space('w'), HOOK.sample(0, 0.7), 32)) == keys[0]
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ import pytest
 import scipy.linalg
 import torch
 
-from resefa_plugin import Factorizer, FunctionHook, RegionPartition, ResefaError, parse_region
+from resefa_plugin import FunctionHook, RegionPartition, ResefaError, parse_region
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.errors import DirectionsError, RegionError
 from resefa_plugin.factorizer.protection import DEFAULT_WEIGHT
 from resefa_plugin.studio.work.cache import JacobianCache
 from resefa_plugin.studio.work.session import HISTORY, MAX_REGIONS, Session
 from resefa_plugin.studio.work.sources import Source
+from tests.helpers.runs import factorizer
 from tests.helpers.toys import TanhToy, TinyHook, TwoPartToy
 
 # Directions are stored in float32; eigenvectors of well separated eigenvalues keep what their matrix has.
@@ -103,7 +104,7 @@ def test_measured_is_what_factorizer_measures(session):
     assert before.measured == 0 and (before.directions.measured_inside == before.directions.predicted_inside).all()
     session.measure('box')
     finding = session.finding('box')
-    result, = Factorizer(session.hook, 'w').run([session.state.sample], [RegionPartition(BOX, 'box')])
+    result, = factorizer(session.hook, [session.state.sample], [RegionPartition(BOX, 'box')], 'w').run()
     assert finding.measured == len(finding.directions) == len(result.directions)
     for name in ('directions', 'eigenvalues', 'step', 'predicted_inside', 'predicted_outside', 'measured_inside', 'measured_outside', 'mask', 'latent'):
         assert np.allclose(getattr(finding.directions, name), getattr(result.directions, name), rtol=1e-6, atol=0), name

@@ -11,11 +11,11 @@ import tarfile
 import zipfile
 
 import pytest
-from resefa_plugin.third_party import assets, metric_networks, package_clients
-from resefa_plugin.third_party.mobilestylegan_ffhq import ASSET
 
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.machine import files
+from resefa_plugin.third_party import assets, metric_networks, package_clients
+from resefa_plugin.third_party.mobilestylegan_ffhq import ASSET
 
 CONTENT = b'weights'
 

@@ -17,15 +17,16 @@ import scipy.linalg
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from resefa_plugin.third_party.nvlabs import GENERIC_NAMES, REPOSITORIES, checkout_at, find_checkouts
 
 from resefa_plugin import DirectionSet
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.hooks.stylegan import OfficialStyleGANHook, StyleGANHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.scripts.install import script_text
 from resefa_plugin.scripts.main import main
+from resefa_plugin.third_party.nvlabs import GENERIC_NAMES, REPOSITORIES, checkout_at, find_checkouts
 from tests.helpers.network_files import SIZES, SMALL, forge, make_generator, write_network
 
 GENERATOR = '''
@@ -330,7 +331,7 @@ def test_official_hook_against_our_own(official, tmp_path, monkeypatch):
     first, second = (hook.synthesis(sample.latents['ws'], None) for hook, sample in zip((ours, theirs), samples))
     assert (first - second).abs().max() < PICTURE * (first.max() - first.min())
     for name, layers in (('z', None), ('z', (0, 2)), ('w', (1, 4)), ('w+', (1, 4)), ('s', (0, 1, 3, 5))):
-        a, b = (RegionJacobian(hook, hook.space(name, layers), sample, 16).compute().matrix
+        a, b = (RegionJacobian(Viewpoint(hook, hook.space(name, layers), sample, 16)).compute().matrix
                 for hook, sample in zip((ours, theirs), samples))
         assert (a - b).norm() < JACOBIAN * a.norm(), (name, layers)
 
@@ -347,5 +348,5 @@ def test_official_trusted_pickle(official, tmp_path, monkeypatch):
     first, second = (hook.synthesis(sample.latents['ws'], None) for hook in (trusted, built))
     # Not bit-equal: weights that were saved as channels_last are summed in another order.
     torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
-    columns = [RegionJacobian(hook, hook.space('w'), sample, 16).compute().matrix for hook in (trusted, built)]
+    columns = [RegionJacobian(Viewpoint(hook, hook.space('w'), sample, 16)).compute().matrix for hook in (trusted, built)]
     assert (columns[0] - columns[1]).norm() < JACOBIAN * columns[1].norm()

@@ -8,14 +8,15 @@ import threading
 from collections import OrderedDict
 
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tile_grams import choose_side
 
 
-def jacobian_key(space: LatentSpace, sample: Sample, resolution: int) -> str:
+def jacobian_key(viewpoint: Viewpoint) -> str:
     """What tells the Jacobians of one generator apart: space, layers, sample and resolution."""
-    facts = space.name, space.layers, sample.truncation_psi, sample.truncation_cutoff, resolution
+    space, sample = viewpoint.space, viewpoint.sample
+    facts = space.name, space.layers, sample.truncation_psi, sample.truncation_cutoff, viewpoint.resolution
     digest = hashlib.sha256(repr(facts).encode())
     # A space of z with layers leaves the other layers as they are in `ws`: every latent counts.
     for part in (*(sample.latents[kind] for kind in sorted(sample.latents)), sample.c):
@@ -26,7 +27,7 @@ def jacobian_key(space: LatentSpace, sample: Sample, resolution: int) -> str:
 
 def jacobian_bytes(jacobian: RegionJacobian) -> int:
     """What a Jacobian of `JacobianCache.open` takes once it is used: columns in float32, sums of them in float64."""
-    d = jacobian.space.dim
+    d = jacobian.viewpoint.dim
     _, sums = choose_side((d, *jacobian.image_shape), jacobian.gram_room)
     return 4 * d * math.prod(jacobian.image_shape) + sums
 
@@ -54,9 +55,9 @@ class JacobianCache:
         with self._lock:
             return self._taken()
 
-    def open(self, hook: GeneratorHook, space: LatentSpace, sample: Sample, resolution: int) -> RegionJacobian:
+    def open(self, viewpoint: Viewpoint) -> RegionJacobian:
         """A Jacobian that is not computed yet, and takes no more than a share of the cache for its sums over tiles."""
-        return RegionJacobian(hook, space, sample, resolution, gram_room=self.limit // GRAM_SHARE)
+        return RegionJacobian(viewpoint, gram_room=self.limit // GRAM_SHARE)
 
     def _taken(self) -> int:
         return sum(map(jacobian_bytes, self._kept.values()))
@@ -77,7 +78,7 @@ class JacobianCache:
         needed = jacobian_bytes(jacobian)
         if needed > self.limit:
             raise ResefaError(
-                f"the Jacobian of space '{jacobian.space.name}' needs {needed / 1e9:.1f} GB and the studio keeps at "
+                f"the Jacobian of space '{jacobian.viewpoint.space.name}' needs {needed / 1e9:.1f} GB and the studio keeps at "
                 f'most {self.limit / 1e9:.1f} GB: choose fewer layers, or start it with a larger --memory or a smaller '
                 '--resolution')
         with self._lock:

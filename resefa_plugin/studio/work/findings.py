@@ -11,10 +11,13 @@ from PIL import Image
 
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.editing.strength import calibrate, render_edits
-from resefa_plugin.factorizer.factorizer import Factorizer
+from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.protection import Protection
-from resefa_plugin.hooks.base import LatentSpace, Sample
+from resefa_plugin.factorizer.steps import find_directions
+from resefa_plugin.hooks.base import Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.rayleigh.solvers import Solver
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
 from resefa_plugin.studio.work.sources import Source
@@ -50,37 +53,26 @@ class Finding:
     quick: bool = False
 
 
-class Breathing:
-    """A latent space that calls a function before each picture: where a long measurement can be paused or ended."""
-
-    def __init__(self, space: LatentSpace, breathe: Callable[[], None]):
-        self._space, self._breathe = space, breathe
-
-    def __getattr__(self, name):
-        return getattr(self._space, name)
-
-    def images(self, *args):
-        """As LatentSpace.images."""
-        self._breathe()
-        return self._space.images(*args)
-
-
-def solve(factorizer: Factorizer, jacobian: RegionJacobian, source: Source, region: RegionPartition) -> Finding:
+def solve(jacobian: RegionJacobian, region: RegionPartition, solver: Solver, constraints: Constraints, source: Source,
+          progress: Callable[[int, float], None]) -> Finding:
     """Solves the quotient of a region (Eq. 7 to 12), without the Jacobian where it is not computed.
+
+    Args:
+        progress: called along a search with the products so far and the largest residual.
 
     Raises RegionError and SolverError.
     """
-    directions, (inside, outside) = factorizer.find(jacobian.sample, region, jacobian)
+    directions, (inside, outside) = find_directions(jacobian, region, solver, constraints, progress)
     partition = RegionPartition(directions.mask, region.name)
-    return Finding(partition, factorizer.protect, directions, source, jacobian.sample, inside, outside,
+    return Finding(partition, constraints.protect, directions, source, jacobian.viewpoint.sample, inside, outside,
                    quick=not jacobian.computed)
 
 
-def with_ends(finding: Finding, space: LatentSpace, resolution: int | None) -> Finding:
-    """The finding with pictures of both ends of the next direction."""
+def with_ends(finding: Finding, viewpoint: Viewpoint, breathe: Callable[[], None]) -> Finding:
+    """The finding with pictures of both ends of the next direction, at the viewpoint's resolution."""
     index = len(finding.ends)
     offsets = [torch.from_numpy(finding.directions.offset(index, s)) for s in (-END_STRENGTH, END_STRENGTH)]
-    images = pictures.to_uint8(render_edits(space, finding.sample, torch.stack(offsets), resolution))
+    images = pictures.to_uint8(render_edits(viewpoint, torch.stack(offsets), breathe))
     window = _window(finding.partition.mask, images.shape[1:3])
     low, high = (pictures.jpeg_bytes(pictures.thumbnail(Image.fromarray(image).crop(window), END_SIDE))
                  for image in images)
@@ -98,11 +90,11 @@ def _window(mask: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int
     return left, top, left + side, top + side
 
 
-def with_measured(finding: Finding, space: LatentSpace) -> Finding:
+def with_measured(finding: Finding, viewpoint: Viewpoint, breathe: Callable[[], None]) -> Finding:
     """The finding with the step of the next direction, and what it changes, as measured."""
     one = slice(finding.measured, finding.measured + 1)
-    calibration = calibrate(space, [finding.sample], finding.partition, finding.directions.directions[one],
-                            (finding.inside[one], finding.outside[one]))
+    calibration = calibrate([viewpoint], finding.partition, finding.directions.directions[one],
+                            (finding.inside[one], finding.outside[one]), breathe=breathe)
     arrays = {}
     for name in ('step', 'predicted_inside', 'predicted_outside', 'measured_inside', 'measured_outside'):
         arrays[name] = getattr(finding.directions, name).copy()

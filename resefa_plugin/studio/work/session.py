@@ -16,13 +16,14 @@ from torch import Tensor
 from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.errors import RegionError, ResefaError
-from resefa_plugin.factorizer.callback import Callback
-from resefa_plugin.factorizer.factorizer import DENSE_LIMIT, Factorizer
-from resefa_plugin.factorizer.protection import Protection, without
-from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
+from resefa_plugin.factorizer.constraints import Constraints
+from resefa_plugin.factorizer.protection import Protection
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
+from resefa_plugin.hooks.viewpoint import Viewpoint, default_resolution
 from resefa_plugin.jacobian.probe import probe
-from resefa_plugin.jacobian.region_jacobian import RegionJacobian, default_resolution
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
+from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, TAU, Auto
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
 from resefa_plugin.studio.work import findings
@@ -33,7 +34,7 @@ from resefa_plugin.studio.work.state import Region, State, edit_offset, moved_re
 
 MAX_STRENGTH = 20.0
 MAX_REGIONS = 12
-QUICK_DIRECTIONS, QUICK_COLUMNS = 4, 80  # of a search without the Jacobian; about so many products with it
+QUICK_PRODUCTS = 80  # about so many with the Jacobian that a search takes
 HISTORY = 20  # steps of undo; a mask of 1024 x 1024 is a megabyte
 
 
@@ -53,25 +54,28 @@ class Session:
     """
 
     def __init__(self, hook: GeneratorHook, cache: JacobianCache, *, resolution: int | None = None,
-                 num_directions: int = 5, tau: float = 1e-3, jacobian_dir: str | pathlib.Path | None = None,
+                 num_directions: int = NUM_DIRECTIONS, tau: float = TAU, jacobian_dir: str | pathlib.Path | None = None,
                  source: Source = Source(seed=0)):
         self.hook, self.cache, self.tau, self.jacobian_dir = hook, cache, tau, jacobian_dir
         self.num_directions = num_directions
-        self.resolution = default_resolution(hook.image_shape) if resolution is None else resolution
         self.preview_resolution = default_resolution(hook.image_shape)
-        pooling_factor(hook.image_shape, self.resolution)
         self._lock = threading.RLock()
         self._history: list[State] = []
         self._dragged_from: State | None = None  # what undo goes back to once the slider is released
         self._probed = ''  # key of what was probed last
         self.version = 0  # grows with every change of the state
-        space = 'w' if 'w' in hook.space_names else hook.space_names[0]
-        self.state = State(source, seed_sample(hook, source), space, None)
+        self.state = State(source, seed_sample(hook, source), hook.default_space, None)
+        self.resolution = Viewpoint(hook, hook.default_space, self.state.sample, resolution).resolution
 
     @property
     def space(self) -> LatentSpace:
         """The latent space that is factorized and edited."""
         return self.hook.space(self.state.space, self.state.layers)
+
+    def viewpoint(self, state: State | None = None) -> Viewpoint:
+        """Where the picture of a state, None for that on the screen, is differentiated."""
+        state = state or self.state
+        return Viewpoint(self.hook, self.hook.space(state.space, state.layers), state.sample, self.resolution)
 
     def _change(self, remember: bool = True, **changes) -> State:
         with self._lock:
@@ -137,7 +141,7 @@ class Session:
         region = self.state.regions.get(name)
         if region is None or region.protect:
             raise RegionError(f"there is no region '{name}' to change: draw it first")
-        return without(RegionPartition(region.mask, name), self.protected())
+        return Constraints(self.protected()).unprotected(RegionPartition(region.mask, name))
 
     def protected(self) -> tuple[Protection, ...]:
         """The regions that are to be kept."""
@@ -152,15 +156,13 @@ class Session:
 
     def jacobian_key(self) -> str:
         """What the cache knows the sample's Jacobian by."""
-        state = self.state
-        return jacobian_key(self.hook.space(state.space, state.layers), state.sample, self.resolution)
+        return jacobian_key(self.viewpoint())
 
     @property
     def direct(self) -> bool:
         """Whether the space has too many dimensions for a Jacobian, so that each region is searched without."""
-        space = self.space
-        jacobian = self.cache.open(self.hook, space, self.state.sample, self.resolution)
-        return space.dim > DENSE_LIMIT or jacobian_bytes(jacobian) > self.cache.limit
+        jacobian = self.cache.open(self.viewpoint())
+        return not Auto(tau=self.tau).needs_jacobian(jacobian.viewpoint.dim) or jacobian_bytes(jacobian) > self.cache.limit
 
     def compute_jacobian(self, report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
         """Computes the Jacobian of the sample on the screen, and keeps it in the cache.
@@ -172,20 +174,20 @@ class Session:
             ProbeError: the generator's derivatives cannot be trusted.
             ResefaError: it exceeds the cache.
         """
-        state, key = self.state, self.jacobian_key()
+        viewpoint = self.viewpoint()
+        key = jacobian_key(viewpoint)
         jacobian = self.cache.get(key)
         if jacobian is None:
-            space = self.hook.space(state.space, state.layers)
-            jacobian = self.cache.open(self.hook, space, state.sample, self.resolution)
+            jacobian = self.cache.open(viewpoint)
             self.cache.make_room(jacobian)
-            report(0, space.dim)
-            self._probe(space, state.sample)
+            report(0, viewpoint.dim)
+            self._probe(viewpoint)
             done = 0
 
             def progress(count: int) -> None:
                 nonlocal done
                 done += count
-                report(done, space.dim)
+                report(done, viewpoint.dim)
 
             jacobian.compute(progress, self.jacobian_dir)
             # J^T J is made with the first region: better now than when somebody waits for it.
@@ -207,17 +209,15 @@ class Session:
             SolverError: the quotient has no answer.
         """
         state, partition, jacobian = self.state, self.partition(name), self.jacobian()
-        space = self.hook.space(state.space, state.layers)
         if jacobian is None:
             if not quick:
                 raise ResefaError('the derivative of this sample is not computed yet: wait for it')
-            jacobian = RegionJacobian(self.hook, space, state.sample, self.resolution)
-            self._probe(space, state.sample)
-        count = min(QUICK_DIRECTIONS, self.num_directions) if quick else self.num_directions
-        factorizer = Factorizer(
-            self.hook, state.space, state.layers, num_directions=count, tau=self.tau, quick=quick,
-            resolution=self.resolution, protect=self.protected(), callbacks=[_Columns(report)])
-        finding = findings.solve(factorizer, jacobian, state.source, partition)
+            jacobian = RegionJacobian(self.viewpoint(state))
+            self._probe(jacobian.viewpoint)
+        solver = Auto(min(QUICK_NUM_DIRECTIONS, self.num_directions) if quick else self.num_directions, self.tau, quick)
+        # The end of a search is not known: as a rule it takes QUICK_PRODUCTS.
+        finding = findings.solve(jacobian, partition, solver, Constraints(self.protected()), state.source,
+                                 lambda products, residual: report(products, max(products, QUICK_PRODUCTS)))
         with self._lock:
             now = self.state
             # What was redrawn, removed or left for another space meanwhile has no use for the answer.
@@ -226,11 +226,11 @@ class Session:
                 self._change(findings={**now.findings, name: finding}, strengths=strengths)
         return finding
 
-    def _probe(self, space: LatentSpace, sample: Sample) -> None:
+    def _probe(self, viewpoint: Viewpoint) -> None:
         """Checks the generator once for each sample and space: that takes as long as many tangents."""
-        key = jacobian_key(space, sample, self.resolution)
+        key = jacobian_key(viewpoint)
         if key != self._probed:
-            probe(self.hook, space, sample, self.resolution)
+            probe(viewpoint)
             self._probed = key
 
     def picture_ends(self, name: str, breathe: Callable[[], None] = lambda: None) -> None:
@@ -241,9 +241,9 @@ class Session:
 
         Raises ResefaError if the region was not factorized.
         """
-        space = findings.Breathing(self.space, breathe)
         while len((finding := self.finding(name)).ends) < len(finding.directions):
-            self._renew(name, finding, findings.with_ends(finding, space, self.preview_resolution))
+            viewpoint = Viewpoint(self.hook, self.space, finding.sample, self.preview_resolution)
+            self._renew(name, finding, findings.with_ends(finding, viewpoint, breathe))
 
     def measure(self, name: str, breathe: Callable[[], None] = lambda: None) -> None:
         """Measures what was predicted: how long a step strength 1 is, and what it changes inside and outside.
@@ -253,9 +253,9 @@ class Session:
         Args:
             breathe: as in `picture_ends`.
         """
-        space = findings.Breathing(self.space, breathe)
         while (finding := self.finding(name)).measured < len(finding.directions):
-            self._renew(name, finding, findings.with_measured(finding, space))
+            viewpoint = Viewpoint(self.hook, self.space, finding.sample, self.resolution)
+            self._renew(name, finding, findings.with_measured(finding, viewpoint, breathe))
 
     def _renew(self, name: str, old: Finding, new: Finding) -> None:
         """Puts a finding in place of what it was made from, also in the history, unless that was replaced."""
@@ -317,10 +317,9 @@ class Session:
             return
         if jacobian is None:
             raise ResefaError('the background is kept once the sample is prepared: until then, edits are straight')
-        space, straight = self.space, edit_offset(state, self.space.dim).numpy()
-        keeper = BackgroundKeeper(self.hook, findings.Breathing(space, breathe), state.sample, moved_region(state),
-                                  resolution=self.resolution, model=TangentModel.of_jacobian(jacobian))
-        bend = keeper.path(straight, [1.0]).offsets[0].numpy() - straight
+        straight = edit_offset(state, jacobian.viewpoint.dim).numpy()
+        keeper = BackgroundKeeper(jacobian.viewpoint, moved_region(state), model=TangentModel.of_jacobian(jacobian))
+        bend = keeper.path(straight, [1.0], breathe=breathe).offsets[0].numpy() - straight
         with self._lock:
             if self.state.strengths == state.strengths and self.state.sample is state.sample and self.state.keep:
                 self.state = replace(self.state, bend=bend)
@@ -333,19 +332,20 @@ class Session:
     def render(self, resolution: int | None = None, scale: float = 1.0) -> Image.Image:
         """The picture at `scale` times the strengths, 0 is the unedited sample; `resolution` None for the full one."""
         state = self.state
-        space = self.hook.space(state.space, state.layers)
-        offset = edit_offset(state, space.dim, scale)
-        return Image.fromarray(pictures.to_uint8(render_edits(space, state.sample, offset[None], resolution))[0])
+        viewpoint = self.viewpoint(state)
+        viewpoint = viewpoint.full() if resolution is None else viewpoint.at(resolution)
+        offset = edit_offset(state, viewpoint.dim, scale)
+        return Image.fromarray(pictures.to_uint8(render_edits(viewpoint, offset[None]))[0])
 
     def change(self) -> tuple[Image.Image, float, float]:
         """The heat map of the edit, and its root mean square in and out of the edited regions, in grey levels.
 
         Raises ResefaError if nothing is edited.
         """
-        state, space = self.state, self.space
-        region = moved_region(state)
-        offsets = torch.stack([torch.zeros(space.dim), edit_offset(state, space.dim)])
-        before, after = render_edits(space, state.sample, offsets)
+        state = self.state
+        region, viewpoint = moved_region(state), self.viewpoint(state).full()
+        offsets = torch.stack([torch.zeros(viewpoint.dim), edit_offset(state, viewpoint.dim)])
+        before, after = render_edits(viewpoint, offsets)
         inside, outside = (pictures.GREY_LEVELS * float(part.sqrt()) for part in
                            mean_square((after - before)[None], region))
         original = Image.fromarray(pictures.to_uint8(before[None])[0])
@@ -365,13 +365,3 @@ class Session:
     def can_undo(self) -> bool:
         """Whether there is a step to go back."""
         return bool(self._history)
-
-
-class _Columns(Callback):
-    """Tells of a search without the Jacobian, whose end is not known: it takes QUICK_COLUMNS, as a rule."""
-
-    def __init__(self, report: Callable[[int, int], None]):
-        self._report = report
-
-    def on_columns(self, factorizer, sample, region, columns, residual):
-        self._report(columns, max(columns, QUICK_COLUMNS))

@@ -20,15 +20,15 @@ REPEATED = 1e-8  # a column of which less is new, relative, is rounding
 ROUNDING = 1e-7  # of the largest eigenvalue of S^T B S: below it is rounding of float32 products
 
 
-def solve_lobpcg(operator: GramOperator, num_directions: int, *, tau: float = 1e-3, tolerance: float = 1e-3,
+def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = 1e-3, tolerance: float = 1e-3,
                  max_columns: int | None = None, start: np.ndarray | None = None, coordinates: Coordinates | None = None,
                  progress: Callable[[int, float], None] = lambda columns, residual: None, seed: int = 0) -> RayleighSolution:
     """The best directions of n^T A n / n^T (B + a I) n, a = tau tr(B0) (Eq. 7, 10 and 11), from products alone.
 
-    LOBPCG (Knyazev 2001) with its whole history: each step adds the preconditioned residuals of the best Ritz vectors to
-    the basis, and Rayleigh and Ritz choose among all columns so far instead of the last three blocks. A column costs a
-    jvp and two vjps of a network and d numbers of memory, so that keeping it is cheap and forgetting it is not; on the
-    same products it is at least as good as LOBPCG. The preconditioner is (B^ + a I)^-1 with the Nystroem approximation
+    Block Davidson (Morgan and Scott 1986): each step adds the preconditioned residuals of the best Ritz vectors to the
+    basis, and Rayleigh and Ritz choose among all columns so far. LOBPCG (Knyazev 2001) is the same with only the last
+    three blocks. A column costs a jvp and two vjps of a network and d numbers of memory, so that keeping it is cheap and
+    forgetting it is not; on the same products this is at least as good as LOBPCG. The preconditioner is (B^ + a I)^-1 with the Nystroem approximation
     B^ = B S (S^T B S)^-1 S^T B, which the products give for nothing, inverted by Woodbury's identity as in Eq. 12.
 
     tr(B0), where the operator does not know it, is what the basis holds of it plus a Hutchinson estimate of the rest
@@ -54,7 +54,7 @@ def solve_lobpcg(operator: GramOperator, num_directions: int, *, tau: float = 1e
     if not 1 <= num_directions <= d:
         raise SolverError(f'num_directions is {num_directions}, expected 1 to {d}, the dimension of A and B')
     if not (np.isfinite(tau) and tau > 0):
-        raise SolverError(f"tau is {tau!r}, and solver 'lobpcg' needs a number above 0: 1e-3 is the paper's")
+        raise SolverError(f"tau is {tau!r}, and solver 'davidson' needs a number above 0: 1e-3 is the paper's")
     if not tolerance > 0:
         raise SolverError(f'tolerance is {tolerance!r}, expected a number above 0')
     known = operator.trace(coordinates)
@@ -89,7 +89,7 @@ def solve_lobpcg(operator: GramOperator, num_directions: int, *, tau: float = 1e
         new = basis.precondition(rest, ridge)
     k = min(num_directions, len(values))
     return RayleighSolution(
-        directions=unit_rows(X[:, :k], coordinates), eigenvalues=values[:k], residuals=residuals[:k], ridge=ridge, tau=tau, solver='lobpcg',
+        directions=unit_rows(X[:, :k], coordinates), eigenvalues=values[:k], residuals=residuals[:k], ridge=ridge, tau=tau, solver='davidson',
         search=Search(basis.size, converged or basis.size == d, trace, error, basis.grams(trace)))
 
 

@@ -8,9 +8,10 @@ import scipy.linalg
 
 from resefa_plugin import RegionJacobian, parse_region, solve_rayleigh
 from resefa_plugin.errors import SolverError
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_operator import RegionOperator
 from resefa_plugin.rayleigh.coordinates import Coordinates
-from resefa_plugin.rayleigh.lobpcg import solve_lobpcg
+from resefa_plugin.rayleigh.davidson import solve_davidson
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams, GramOperator
 from tests.helpers.toys import TanhToy
 
@@ -46,7 +47,7 @@ def angle(one, other):
 @pytest.mark.parametrize('seed', [0, 1])
 def test_agrees_with_the_dense_solver(k, seed):
     grams = CountedGrams(seed=seed)
-    found = solve_lobpcg(grams, k)
+    found = solve_davidson(grams, k)
     exact = solve_rayleigh(grams.A, grams.B, k, trace=found.search.trace)
     np.testing.assert_allclose(found.eigenvalues, exact.eigenvalues, rtol=EIGENVALUES)
     assert angle(found.directions, exact.directions) < ANGLE
@@ -65,7 +66,7 @@ def test_the_trace_is_estimated_with_an_honest_error():
     """Over seeds, the error is as large as is stated: a mean of 1 would be ideal, 16 probes scatter."""
     grams = CountedGrams()
     exact = np.trace(grams.B)
-    found = [solve_lobpcg(grams, 2, seed=seed).search for seed in range(12)]
+    found = [solve_davidson(grams, 2, seed=seed).search for seed in range(12)]
     errors = np.array([abs(s.trace / exact - 1) for s in found])
     stated = np.array([s.trace_error for s in found])
     assert errors.max() < 0.05 and 0 < stated.max() < 0.02
@@ -74,9 +75,9 @@ def test_the_trace_is_estimated_with_an_honest_error():
 
 def test_an_exact_trace_is_used():
     grams = CountedGrams()
-    found = solve_lobpcg(DenseGrams(grams.A, grams.B, float(np.trace(grams.B))), 3)
+    found = solve_davidson(DenseGrams(grams.A, grams.B, float(np.trace(grams.B))), 3)
     assert found.search.trace_error == 0 and found.ridge == pytest.approx(1e-3 * np.trace(grams.B), rel=1e-12)
-    np.testing.assert_allclose(solve_rayleigh(grams.A, grams.B, 3, solver='lobpcg').eigenvalues, solve_rayleigh(grams.A, grams.B, 3).eigenvalues,
+    np.testing.assert_allclose(solve_rayleigh(grams.A, grams.B, 3, solver='davidson').eigenvalues, solve_rayleigh(grams.A, grams.B, 3).eigenvalues,
                                rtol=1e-5)
 
 
@@ -84,22 +85,22 @@ def test_few_dimensions_are_solved_whole():
     random = np.random.RandomState(0)
     A, B = (M @ M.T for M in random.randn(2, 5, 5))
     for k in (1, 5):
-        np.testing.assert_allclose(solve_rayleigh(A, B, k, solver='lobpcg').eigenvalues, solve_rayleigh(A, B, k).eigenvalues, rtol=1e-8)
+        np.testing.assert_allclose(solve_rayleigh(A, B, k, solver='davidson').eigenvalues, solve_rayleigh(A, B, k).eigenvalues, rtol=1e-8)
 
 
 def test_a_warm_start_saves_products_and_a_budget_is_kept():
     grams = CountedGrams()
-    cold = solve_lobpcg(grams, 4)
-    warm = solve_lobpcg(grams, 4, start=cold.directions)
+    cold = solve_davidson(grams, 4)
+    warm = solve_davidson(grams, 4, start=cold.directions)
     assert warm.search.columns < cold.search.columns
-    short = solve_lobpcg(grams, 4, max_columns=30)
+    short = solve_davidson(grams, 4, max_columns=30)
     assert short.search.columns == 30 and not short.search.converged and short.residuals.max() > 1e-3
     assert (short.eigenvalues <= cold.eigenvalues * (1 + 0.05)).all()  # Ritz values come from below; the ridges differ a little
 
 
 def test_progress_tells_columns_and_residuals():
     steps = []
-    solve_lobpcg(CountedGrams(), 4, progress=lambda columns, residual: steps.append((columns, residual)))
+    solve_davidson(CountedGrams(), 4, progress=lambda columns, residual: steps.append((columns, residual)))
     columns, residuals = zip(*steps)
     assert list(columns) == sorted(columns) and residuals[-1] <= 1e-3 < residuals[0]
 
@@ -116,7 +117,7 @@ def test_products_of_a_network():
     weights = np.where(mask, 0, 1).astype(np.float32)
     weights[12:] = 5
     B_weighted = B + 4 * np.einsum('chwd,chwe->de', J[:, 12:], J[:, 12:])
-    operator = RegionOperator(RegionJacobian(hook, hook.space('z'), sample), mask, weights)
+    operator = RegionOperator(RegionJacobian(Viewpoint(hook, hook.space('z'), sample)), mask, weights)
     X = np.random.RandomState(0).randn(40, 3)
     A_X, B_X, background = operator.apply(X)
     for came, expected in ((A_X, A @ X), (B_X, B_weighted @ X), (background, np.einsum('dk,de,ek->k', X, B, X))):
@@ -124,7 +125,7 @@ def test_products_of_a_network():
     inside, outside = operator.sketch(4000, 4000, np.random.RandomState(0))
     for S, M in ((inside, A), (outside, B)):  # covariances converge like 1 / sqrt(4000) = 0.016, of the largest entry
         assert np.abs(S @ S.T / 4000 - M).max() < 0.1 * np.abs(M).max()
-    found = solve_lobpcg(operator, 4)
+    found = solve_davidson(operator, 4)
     exact = solve_rayleigh(A, B_weighted, 4, trace=np.trace(B))
     np.testing.assert_allclose(found.eigenvalues, exact.eigenvalues, rtol=EIGENVALUES)
     assert found.search.trace == pytest.approx(np.trace(B), rel=1e-4)  # 40 columns span all 40 dimensions
@@ -150,7 +151,7 @@ def test_coordinates(covariance, excluded):
     values = scipy.linalg.eigh(Q.T @ grams.A @ Q, Q.T @ (grams.B + found.ridge * precision) @ Q, eigvals_only=True)[::-1]
     np.testing.assert_allclose(found.eigenvalues, values[:4], rtol=1e-8)
     assert len(solve_rayleigh(grams.A, grams.B, coordinates=coordinates).directions) == 60 - excluded
-    searched = solve_lobpcg(grams, 4, coordinates=coordinates)
+    searched = solve_davidson(grams, 4, coordinates=coordinates)
     same = solve_rayleigh(grams.A, grams.B, 4, trace=searched.search.trace, coordinates=coordinates)
     np.testing.assert_allclose(searched.eigenvalues, same.eigenvalues, rtol=EIGENVALUES)
     assert searched.search.trace == pytest.approx(found.ridge / 1e-3, rel=0.05)
@@ -163,15 +164,15 @@ def test_pooled_factors_are_pooled_matrices():
     np.testing.assert_allclose(dense.A, sum(g.A / np.trace(g.B) for g in many) / 3, rtol=1e-12)
     np.testing.assert_allclose(dense.B, factored.outside @ factored.outside.T, rtol=1e-9, atol=1e-12)
     assert dense.background == factored.background == 1 and np.trace(dense.B) == pytest.approx(1)
-    np.testing.assert_allclose(solve_lobpcg(factored, 3).eigenvalues, solve_rayleigh(dense.A, dense.B, 3).eigenvalues, rtol=1e-5)
+    np.testing.assert_allclose(solve_davidson(factored, 3).eigenvalues, solve_rayleigh(dense.A, dense.B, 3).eigenvalues, rtol=1e-5)
 
 
 @pytest.mark.parametrize('change, message', [
-    ({'num_directions': 0}, 'num_directions is 0, expected 1 to 300'), ({'tau': 0.0}, "tau is 0.0, and solver 'lobpcg' needs"),
+    ({'num_directions': 0}, 'num_directions is 0, expected 1 to 300'), ({'tau': 0.0}, "tau is 0.0, and solver 'davidson' needs"),
     ({'tolerance': 0}, 'tolerance is 0, expected')])
 def test_arguments_out_of_range(change, message):
     with pytest.raises(SolverError, match=message):
-        solve_lobpcg(CountedGrams(), **{'num_directions': 2, **change})
+        solve_davidson(CountedGrams(), **{'num_directions': 2, **change})
 
 
 @pytest.mark.parametrize('part, message', [('A', 'A is zero'), ('B', 'B is zero')])
@@ -180,14 +181,14 @@ def test_nothing_to_solve(part, message):
     setattr(grams, part, np.zeros((20, 20)))
     setattr(grams, {'A': 'F', 'B': 'G'}[part], np.zeros((20, 20)))
     with pytest.raises(SolverError, match=message):
-        solve_lobpcg(grams, 2)
+        solve_davidson(grams, 2)
 
 
 def test_non_finite_products():
     grams = CountedGrams(d=20)
     grams.A[3, 3] = np.nan
     with pytest.raises(SolverError, match='hold NaN or infinity'):
-        solve_lobpcg(grams, 2)
+        solve_davidson(grams, 2)
 
 
 @pytest.mark.parametrize('arguments, message', [
@@ -207,11 +208,11 @@ def test_agrees_with_the_dense_solver_on_the_demo_generator(demo):
     """In a slice of StyleSpace, at 64 pixels."""
     space, sample = demo.space('s', (21,)), demo.sample(0, 0.7)
     mouth = parse_region('mouth', demo.image_shape[1:])
-    jacobian = RegionJacobian(demo, space, sample, 64)
+    jacobian = RegionJacobian(Viewpoint(demo, space, sample, 64))
     shape = jacobian.image_shape[1:]
-    found = solve_lobpcg(RegionOperator(jacobian, mouth.at(*shape), (~mouth.at(*shape)).astype(np.float32)), 2)
+    found = solve_davidson(RegionOperator(jacobian, mouth.at(*shape), (~mouth.at(*shape)).astype(np.float32)), 2)
     assert found.search.columns < space.dim
-    A, B = RegionJacobian(demo, space, sample, 64).compute().gram(mouth)
+    A, B = RegionJacobian(Viewpoint(demo, space, sample, 64)).compute().gram(mouth)
     exact = solve_rayleigh(A, B, 2, trace=found.search.trace)
     np.testing.assert_allclose(found.eigenvalues, exact.eigenvalues, rtol=EIGENVALUES)
     assert angle(found.directions, exact.directions) < ANGLE

@@ -1,0 +1,55 @@
+"""A progress bar for a run in a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tqdm import tqdm
+
+from resefa_plugin.factorizer.callback import Callback
+from resefa_plugin.factorizer.results import RegionResult
+from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.regions.partition import RegionPartition
+
+
+class ProgressBar(Callback):
+    """A bar for the tangents of each Jacobian or the products of a search, and one for each region's strengths."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+
+    def _open(self, **options: Any) -> tqdm:
+        if self._bar is None:
+            self._bar = tqdm(dynamic_ncols=True, **options)
+        return self._bar
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+    def on_tangents(self, viewpoint: Viewpoint, count: int) -> None:
+        self._open(total=viewpoint.dim, desc=f'{viewpoint.sample.name}: Jacobian', unit='tangent').update(count)
+
+    def on_jacobian_end(self, jacobian: RegionJacobian) -> None:
+        self._close()
+
+    def on_products(self, viewpoint: Viewpoint, region: RegionPartition, products: int, residual: float) -> None:
+        bar = self._open(desc=f'{viewpoint.sample.name}-{region.name}: search', unit='product')
+        bar.set_postfix_str(f'residual {residual:.1e}', refresh=False)
+        bar.update(products - bar.n)
+
+    def on_region_start(self, viewpoint: Viewpoint, region: RegionPartition, num_directions: int) -> None:
+        self._close()
+        self._open(total=num_directions, desc=f'{region.name}: strengths', unit='direction')
+
+    def on_direction(self, viewpoint: Viewpoint, region: RegionPartition) -> None:
+        if self._bar is not None:
+            self._bar.update()
+
+    def on_region_end(self, result: RegionResult) -> None:
+        self._close()
+
+    def on_exception(self, error: BaseException) -> None:
+        self._close()

@@ -1,0 +1,165 @@
+"""What happens to one region at one viewpoint: its Gram matrices, the solution of its quotient, its directions."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from resefa_plugin.directions.direction_set import DirectionMetadata, DirectionSet
+from resefa_plugin.editing.strength import Calibration, slopes, uncalibrated
+from resefa_plugin.factorizer.agreement import Agreement
+from resefa_plugin.factorizer.constraints import Constraints
+from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.jacobian.region_operator import RegionOperator
+from resefa_plugin.machine.ranks import Ranks
+from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
+from resefa_plugin.rayleigh.solution import RayleighSolution
+from resefa_plugin.rayleigh.solvers import Solver
+from resefa_plugin.regions.partition import RegionPartition
+
+IMPERCEPTIBLE = 1e-10  # of the first eigenvalue: a direction below it does not change the region, but for rounding
+
+Slopes = tuple[np.ndarray, np.ndarray]  # mean squared change inside and outside for a step of length 1, `[k]` each
+
+
+@dataclass(frozen=True, eq=False)
+class RegionSolution:
+    """What one region gave before the strengths of its directions are known.
+
+    Attributes:
+        region: less what is protected.
+        grams: A and B, protected pixels weighted.
+        solution: of the quotient.
+        slopes: of the directions; None where they are to be measured at several samples.
+        seconds: of the steps so far.
+        path: where the Gram matrices are kept; None where they are not.
+    """
+
+    region: RegionPartition
+    grams: DenseGrams | FactoredGrams
+    solution: RayleighSolution
+    slopes: Slopes | None
+    seconds: dict[str, float]
+    path: pathlib.Path | None = None
+
+
+def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solver, constraints: Constraints,
+                 ranks: Ranks | None = None, progress: Callable[[int, float], None] = lambda products, residual: None,
+                 predict: bool = True) -> RegionSolution:
+    """Solves the quotient of a region, without the Jacobian where it is not computed.
+
+    Args:
+        region: less what is protected.
+        ranks: processes that share the products of a search.
+        progress: called along a search with the products so far and the largest residual.
+        predict: whether the slopes of the directions are wanted, which takes a tangent for each after a search.
+
+    Raises RegionError if the region vanishes at the Jacobian's resolution, SolverError if the quotient has no answer.
+    """
+    start = time.perf_counter()
+    shape = jacobian.image_shape[1:]
+    weights = constraints.background_weights(region, *shape)
+    coordinates = constraints.coordinates(jacobian.viewpoint, jacobian)
+    count = solver.count(jacobian.viewpoint.dim)
+    if jacobian.computed:
+        plain, grams = _dense_grams(jacobian, region, weights)
+        solution = solver.solve(grams, coordinates)
+        solved = time.perf_counter()
+        predicted = _slopes_of_grams(jacobian, region, solution.directions[:count], plain) if predict else None
+    else:
+        solution = solver.solve(RegionOperator(jacobian, region.at(*shape), weights, ranks), coordinates, progress)
+        grams, solved = solution.search.grams, time.perf_counter()
+        predicted = measured_slopes(jacobian, region, solution.directions[:count]) if predict else None
+    return RegionSolution(region, grams, solution, predicted, {'solve': solved - start})
+
+
+def _dense_grams(jacobian: RegionJacobian, region: RegionPartition, weights: np.ndarray) -> tuple[DenseGrams, DenseGrams]:
+    """A and B without and with the weights of protected pixels; tr(B0) is without them in both."""
+    A, B = jacobian.gram(region)
+    background, unweighted = float(B.trace()), DenseGrams(A.cpu().numpy(), B.cpu().numpy(), 0.0)
+    for weight in np.unique(weights[(weights != 0) & (weights != 1)]):
+        B = B + (float(weight) - 1) * jacobian.product(weights == weight)
+    return unweighted, DenseGrams(unweighted.A, B.cpu().numpy(), background)
+
+
+def _slopes_of_grams(jacobian: RegionJacobian, region: RegionPartition, directions: np.ndarray, grams: DenseGrams) -> Slopes:
+    """The slopes of directions `[k, d]` by A and B, which takes no pass of the network."""
+    channels, height, width = jacobian.image_shape
+    pixels = int(region.at(height, width).sum())
+    inside, outside = grams.quadratics(directions)
+    return inside / (channels * pixels), outside / (channels * (height * width - pixels))
+
+
+def measured_slopes(jacobian: RegionJacobian, region: RegionPartition, directions: np.ndarray) -> Slopes:
+    """The slopes of directions `[k, d]` by a tangent for each."""
+    return slopes(jacobian.jvp(torch.from_numpy(directions)), region)
+
+
+def worthwhile(solution: RayleighSolution, count: int) -> int:
+    """How many directions are worth keeping, `count` at most: those that change the region at all."""
+    return min(count, int((solution.eigenvalues > IMPERCEPTIBLE * solution.eigenvalues[0]).sum()))
+
+
+def find_directions(jacobian: RegionJacobian, region: RegionPartition, solver: Solver, constraints: Constraints,
+                    progress: Callable[[int, float], None] = lambda products, residual: None) -> tuple[DirectionSet, Slopes]:
+    """The directions of one region at one sample, before anything of them is rendered.
+
+    Args:
+        jacobian: where it is not computed, it is done without.
+        progress: as of `solve_region`.
+
+    Returns: the directions, whose `measured_*` repeat what is predicted, and their slopes, as `calibrate` takes them.
+
+    Raises RegionError and SolverError as `solve_region` does.
+    """
+    solved = solve_region(jacobian, constraints.unprotected(region), solver, constraints, progress=progress)
+    count = worthwhile(solved.solution, solver.count(jacobian.viewpoint.dim))
+    predicted = solved.slopes[0][:count], solved.slopes[1][:count]
+    return direction_set([jacobian.viewpoint], solved, uncalibrated(predicted), constraints), predicted
+
+
+def direction_set(viewpoints: Sequence[Viewpoint], solved: RegionSolution, calibration: Calibration, constraints: Constraints,
+                  agreement: Sequence[Agreement] = ()) -> DirectionSet:
+    """Directions as they are saved, with everything needed to use and to reproduce them.
+
+    Args:
+        viewpoints: where the derivative was taken; several for a pool.
+        calibration: of so many of the solution's directions, from the first.
+        agreement: of a pool, for the record.
+    """
+    first, solution, count = viewpoints[0], solved.solution, len(calibration.step)
+    seeds = tuple(viewpoint.sample.seed for viewpoint in viewpoints if viewpoint.sample.seed is not None)
+    metadata = DirectionMetadata(
+        network=first.hook.name, network_sha256=first.hook.sha256, image_shape=first.hook.image_shape,
+        space=first.space.name, layers=first.space.layers, num_ws=first.hook.num_ws, region=solved.region.name,
+        seeds=seeds, truncation_psi=first.sample.truncation_psi, truncation_cutoff=first.sample.truncation_cutoff,
+        resolution=first.resolution, tau=solution.tau, ridge=solution.ridge, solver=solution.solver,
+        extra=_extra(first, solution, constraints, agreement))
+    return DirectionSet(
+        directions=solution.directions[:count].astype(np.float32), eigenvalues=solution.eigenvalues[:count],
+        residuals=solution.residuals[:count], mask=solved.region.mask, latent=first.latent.float().cpu().numpy(),
+        step=calibration.step, predicted_inside=calibration.predicted_inside,
+        predicted_outside=calibration.predicted_outside, measured_inside=calibration.measured_inside,
+        measured_outside=calibration.measured_outside, metadata=metadata)
+
+
+def _extra(viewpoint: Viewpoint, solution: RayleighSolution, constraints: Constraints,
+           agreement: Sequence[Agreement]) -> dict[str, object]:
+    """What a reader of the file may want to know besides: where the pictures are from, and options that were taken."""
+    extra: dict[str, object] = {'implementation': viewpoint.hook.implementation}
+    if viewpoint.sample.c is not None:
+        weights = viewpoint.sample.c[0].tolist()
+        extra['class'] = {str(number): weight for number, weight in enumerate(weights) if weight}
+    if agreement:
+        extra['pooled'] = [dataclasses.asdict(row) for row in agreement]
+    if solution.search is not None:
+        search = solution.search
+        extra['search'] = {'columns': search.columns, 'converged': search.converged, 'trace_error': search.trace_error}
+    return extra | constraints.to_json()

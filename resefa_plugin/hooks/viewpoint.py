@@ -1,0 +1,110 @@
+"""Where a picture is differentiated and edited: a generator, a latent space, a sample of it, and a resolution."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import hashlib
+import json
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
+from resefa_plugin.linearization import Linearization
+
+DEFAULT_RESOLUTION, SMALLEST_DEFAULT = 256, 64
+
+
+class Viewpoint:
+    """The picture of one sample as a function of an offset of its latent.
+
+    Args:
+        hook: the generator.
+        space: what an offset means: a space of `hook`, its name, or None for the generator's default.
+        sample: where the offset is zero.
+        resolution: longer side of the pictures after exact box averaging; None for min(256, the picture's).
+
+    Attributes:
+        image_shape: `(C, h, w)` at this resolution.
+
+    Raises ResefaError for a space that the generator does not have, and for a resolution that does not divide the picture.
+    """
+
+    def __init__(self, hook: GeneratorHook, space: LatentSpace | str | None, sample: Sample, resolution: int | None = None):
+        self.hook, self.sample = hook, sample
+        self.space = space if isinstance(space, LatentSpace) else hook.space(space or hook.default_space)
+        self._set_resolution(default_resolution(hook.image_shape) if resolution is None else resolution)
+
+    def _set_resolution(self, resolution: int) -> None:
+        channels, height, width = self.hook.image_shape
+        factor = pooling_factor(self.hook.image_shape, resolution)
+        self.resolution, self.image_shape = resolution, (channels, height // factor, width // factor)
+
+    @functools.cached_property
+    def latent(self) -> Tensor:
+        """Native latents at zero offset, `[1, ...]`. Raises ResefaError if the sample has none in this space."""
+        return self.space.latent(self.sample)
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates d of an offset."""
+        return self.space.dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator is."""
+        return self.hook.device
+
+    def images(self, offsets: Tensor) -> Tensor:
+        """Pictures `[N, C, h, w]` of offsets `[N, d]` float32: what is differentiated at zero and evaluated for edits."""
+        return self.space.render(self.space.move(self.latent, offsets), self.sample, self.resolution)
+
+    def zero(self, count: int = 1) -> Tensor:
+        """Offsets of zero, `[count, d]`, on the generator's device."""
+        return torch.zeros(count, self.dim, device=self.device)
+
+    def moved(self, offset: Tensor) -> Viewpoint:
+        """The same with its zero at an offset `[d]`: derivatives are taken there."""
+        moved = copy.copy(self)
+        moved.latent = self.space.move(self.latent, offset[None].to(self.latent))
+        return moved
+
+    def at(self, resolution: int) -> Viewpoint:
+        """The same at another resolution. Raises ResefaError if that does not divide the picture."""
+        other = copy.copy(self)
+        other._set_resolution(resolution)
+        return other
+
+    def full(self) -> Viewpoint:
+        """The same at the resolution of the generator."""
+        return self.at(max(self.hook.image_shape[1:]))
+
+    def linearize(self) -> Linearization | None:
+        """The derivative of `images` at zero by hand, see `LatentSpace.linearize`; None where only AD has it."""
+        return self.space.linearize(self.latent, self.sample, self.resolution)
+
+    def covariance(self) -> list[np.ndarray]:
+        """How the generator's own latents spread in the coordinates of the space, see `LatentSpace.covariance`."""
+        return self.space.covariance(self.sample.c)
+
+    def fingerprint(self) -> str:
+        """A hash of everything that the derivative depends on: network, space, layers, sample, resolution."""
+        facts = {'network': self.hook.sha256 or self.hook.name, 'space': self.space.name, 'layers': self.space.layers,
+                 'image_shape': self.image_shape, 'psi': self.sample.truncation_psi, 'cutoff': self.sample.truncation_cutoff}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+        with torch.no_grad():  # tells one function from another where there is no hash, and one noise mode from another
+            picture = self.images(self.zero())[0].to(torch.float32)
+        for part in (self.latent, self.sample.c, picture):
+            if part is not None:
+                digest.update(part.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def default_resolution(image_shape: tuple[int, int, int]) -> int:
+    """The largest resolution up to 256 that divides the picture into equal boxes; the picture's own if that is below 64."""
+    _, height, width = image_shape
+    longer = max(height, width)
+    factors = [f for f in range(1, longer // SMALLEST_DEFAULT + 1) if height % f == 0 and width % f == 0]
+    return longer // next((f for f in factors if longer // f <= DEFAULT_RESOLUTION), 1)

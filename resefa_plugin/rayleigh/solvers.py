@@ -1,0 +1,221 @@
+"""Solvers as objects: which way the Rayleigh quotient is solved, to what tolerance, and what that needs of a network."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from resefa_plugin.errors import SolverError
+from resefa_plugin.rayleigh.coordinates import Coordinates
+from resefa_plugin.rayleigh.davidson import solve_davidson
+from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams, GramOperator
+from resefa_plugin.rayleigh.solution import RayleighSolution
+from resefa_plugin.rayleigh.solve import solve_rayleigh
+
+NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS = 5, 4  # per region, where no number is given
+TAU = 1e-3  # the paper's
+TOLERANCE, QUICK_TOLERANCE = 1e-3, 1e-2  # of residuals; eigenvalues are as good as their squares
+SPECTRUM = 20  # eigenvalues to know, so that a reader sees how quickly they fall
+DENSE_LIMIT = 2048  # dimensions beyond which the whole Jacobian is hours on a CPU and gigabytes
+# Measured on the demo generator, in tangents of a Jacobian: what a matrix-free answer to QUICK_TOLERANCE takes for a
+# region, in any space. See benchmarks/README.md.
+QUICK_TANGENTS = 275
+
+
+def _no_progress(products: int, residual: float) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Solver(abc.ABC):
+    """A way to solve the quotient of a region (Eq. 7 to 12).
+
+    Attributes:
+        num_directions: directions to find per region; None for 5, or 4 of a quick solver.
+        tau: the ridge relative to tr(B) (Eq. 11), at least 0.
+
+    Raises SolverError for numbers out of range.
+    """
+
+    num_directions: int | None = None
+    tau: float = TAU
+
+    def __post_init__(self) -> None:
+        if self.num_directions is not None and self.num_directions < 1:
+            raise SolverError(f'num_directions is {self.num_directions}, expected 1 or more')
+        if not (math.isfinite(self.tau) and self.tau >= 0):
+            raise SolverError(f"tau is {self.tau}, expected a finite number of at least 0 ({TAU:g} is the paper's)")
+
+    def count(self, dim: int) -> int:
+        """Directions to find in a space of `dim` dimensions."""
+        return min(dim, NUM_DIRECTIONS if self.num_directions is None else self.num_directions)
+
+    @abc.abstractmethod
+    def needs_jacobian(self, dim: int, num_regions: int = 1) -> bool:
+        """Whether the whole Jacobian is to be computed, for so many regions of one sample, or products with it suffice."""
+
+    @property
+    def takes_kept_jacobian(self) -> bool:
+        """Whether a whole Jacobian that is there already, from an earlier run, is taken though it is not needed."""
+        return False
+
+    @abc.abstractmethod
+    def solve(self, grams: GramOperator, coordinates: Coordinates | None = None,
+              progress: Callable[[int, float], None] = _no_progress) -> RayleighSolution:
+        """The best directions of n^T A n / n^T (B + a I) n, a = tau tr(B0).
+
+        Args:
+            grams: A and B: matrices (DenseGrams), factors (FactoredGrams), or products with a network's Jacobian.
+            coordinates: see Coordinates; None for those of the latent.
+            progress: called along a search with the products so far and the largest residual.
+
+        Raises SolverError: the quotient has no answer, or this solver needs A and B in another form.
+        """
+
+    def choice(self, space: str, dim: int, num_regions: int) -> str:
+        """Which way a run will go, and why, as a line for the user."""
+        return f"space '{space}' has {dim} dimensions; solver {self._name(dim, num_regions)}"
+
+    @abc.abstractmethod
+    def _name(self, dim: int, num_regions: int) -> str:
+        """The name of the solver that such a run ends with."""
+
+    def matrices_key(self, dim: int, num_regions: int) -> list[object]:
+        """What A and B of a region depend on beside the Jacobian and the pixels: nothing, unless a search found them."""
+        return []
+
+
+@dataclass(frozen=True)
+class Direct(Solver):
+    """A solver of A and B as matrices, `[d, d]`."""
+
+    name: ClassVar[str]
+
+    def _rank(self) -> int | None:
+        return None
+
+    def needs_jacobian(self, dim: int, num_regions: int = 1) -> bool:
+        return True
+
+    def solve(self, grams: GramOperator, coordinates: Coordinates | None = None,
+              progress: Callable[[int, float], None] = _no_progress) -> RayleighSolution:
+        if not isinstance(grams, DenseGrams):
+            raise SolverError(f"solver '{self.name}' needs A and B as matrices, from a Jacobian that is computed; take solver "
+                              "'davidson' to do without")
+        trace = None if grams.whole else grams.trace(coordinates)
+        return solve_rayleigh(grams.A, grams.B, min(grams.dim, max(self.count(grams.dim), SPECTRUM)), tau=self.tau, solver=self.name,
+                              rank=self._rank(), trace=trace, coordinates=coordinates)
+
+    def _name(self, dim: int, num_regions: int) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Dense(Direct):
+    """Cholesky factor of B + a I and one symmetric eigenproblem (Eq. 9)."""
+
+    name = 'dense'
+
+
+@dataclass(frozen=True)
+class Woodbury(Direct):
+    """B by its largest eigenvectors and Woodbury's identity (Eq. 12).
+
+    Attributes:
+        rank: how many eigenvectors of B are kept; None for all that stand above rounding.
+    """
+
+    name = 'woodbury'
+    rank: int | None = None
+
+    def _rank(self) -> int | None:
+        return self.rank
+
+
+@dataclass(frozen=True)
+class Davidson(Solver):
+    """From products with A and B alone, see `solve_davidson`; the Jacobian is never formed.
+
+    Attributes:
+        tolerance: of the relative residuals.
+    """
+
+    tolerance: float = TOLERANCE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.tolerance > 0:
+            raise SolverError(f'tolerance is {self.tolerance!r}, expected a number above 0')
+
+    def needs_jacobian(self, dim: int, num_regions: int = 1) -> bool:
+        return False
+
+    def solve(self, grams: GramOperator, coordinates: Coordinates | None = None,
+              progress: Callable[[int, float], None] = _no_progress) -> RayleighSolution:
+        # Products with factors cost nothing: there is no reason to stop early.
+        tolerance = min(self.tolerance, TOLERANCE) if isinstance(grams, FactoredGrams) else self.tolerance
+        return solve_davidson(grams, self.count(grams.dim), tau=self.tau, tolerance=tolerance, coordinates=coordinates, progress=progress)
+
+    def _name(self, dim: int, num_regions: int) -> str:
+        return 'davidson'
+
+    def matrices_key(self, dim: int, num_regions: int) -> list[object]:
+        # The order and the words are those of files that were kept before.
+        quick = self.tolerance == QUICK_TOLERANCE
+        return ['searched', quick if quick or self.tolerance == TOLERANCE else self.tolerance, self.tau, self.count(dim)]
+
+
+@dataclass(frozen=True)
+class Auto(Solver):
+    """The whole Jacobian where it is affordable, up to 2048 dimensions, else products with it.
+
+    Attributes:
+        quick: do without the Jacobian wherever that is faster, to a residual of 1e-2.
+    """
+
+    quick: bool = False
+
+    def count(self, dim: int) -> int:
+        return min(dim, QUICK_NUM_DIRECTIONS) if self.quick and self.num_directions is None else super().count(dim)
+
+    @property
+    def _search(self) -> Davidson:
+        count = QUICK_NUM_DIRECTIONS if self.quick and self.num_directions is None else self.num_directions
+        return Davidson(count, self.tau, QUICK_TOLERANCE if self.quick else TOLERANCE)
+
+    def needs_jacobian(self, dim: int, num_regions: int = 1) -> bool:
+        affordable = num_regions * QUICK_TANGENTS if self.quick else DENSE_LIMIT
+        return dim <= affordable or self.tau == 0  # without a ridge there is no search
+
+    @property
+    def takes_kept_jacobian(self) -> bool:
+        return self.quick
+
+    def solve(self, grams: GramOperator, coordinates: Coordinates | None = None,
+              progress: Callable[[int, float], None] = _no_progress) -> RayleighSolution:
+        if isinstance(grams, DenseGrams):
+            return Dense(self.count(grams.dim), self.tau).solve(grams, coordinates)
+        return self._search.solve(grams, coordinates, progress)
+
+    def _name(self, dim: int, num_regions: int) -> str:
+        return Dense.name if self.needs_jacobian(dim, num_regions) else self._search._name(dim, num_regions)
+
+    def choice(self, space: str, dim: int, num_regions: int) -> str:
+        whole = self.needs_jacobian(dim, num_regions)
+        if whole and not self.quick:
+            return super().choice(space, dim, num_regions)
+        plural = num_regions > 1
+        searched = (f'{num_regions} region{"s" if plural else ""} without the Jacobian take{"" if plural else "s"} about '
+                    f'{num_regions * QUICK_TANGENTS} tangents')
+        return f"space '{space}' has {dim} dimensions, so that its Jacobian takes {dim} tangents; {searched}: " + (
+            'the Jacobian is computed' if whole else 'it is not computed')
+
+    def matrices_key(self, dim: int, num_regions: int) -> list[object]:
+        return [] if self.needs_jacobian(dim, num_regions) else self._search.matrices_key(dim, num_regions)
+
+
+# Names on the command line.
+SOLVERS: dict[str, type[Solver]] = {'auto': Auto, 'dense': Dense, 'woodbury': Woodbury, 'davidson': Davidson, 'lobpcg': Davidson}

@@ -1,0 +1,92 @@
+"""Solvers as objects: what they need, what they refuse, and that they find what the functions find."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from resefa_plugin import Auto, Davidson, Dense, Woodbury
+from resefa_plugin.errors import SolverError
+from resefa_plugin.rayleigh.davidson import solve_davidson
+from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
+from resefa_plugin.rayleigh.solve import solve_rayleigh
+from resefa_plugin.rayleigh.solvers import SOLVERS
+
+
+def factors(d=40, m=12, seed=0):
+    random = np.random.RandomState(seed)
+    return random.randn(d, m), random.randn(d, m)
+
+
+def dense(d=40):
+    F, G = factors(d)
+    B = G @ G.T + 0.1 * np.eye(d)
+    return DenseGrams(F @ F.T, B, float(np.trace(B)))
+
+
+@pytest.mark.parametrize('arguments, match', [
+    ({'tau': float('nan')}, 'tau is nan, expected a finite number of at least 0'), ({'tau': -1}, 'tau is -1'),
+    ({'num_directions': 0}, 'num_directions is 0, expected 1 or more')])
+@pytest.mark.parametrize('solver', [Auto, Dense, Woodbury, Davidson])
+def test_numbers_are_checked_when_a_solver_is_made(solver, arguments, match):
+    with pytest.raises(SolverError, match=match):
+        solver(**arguments)
+
+
+def test_tolerance_is_checked():
+    with pytest.raises(SolverError, match='tolerance is 0, expected a number above 0'):
+        Davidson(tolerance=0)
+
+
+def test_how_many_directions():
+    assert [solver.count(512) for solver in (Auto(), Auto(quick=True), Auto(7, quick=True), Davidson(), Dense(3))] == [5, 4, 7, 5, 3]
+    assert Dense().count(2) == 2 and Auto(quick=True).count(2) == 2
+
+
+def test_matrices_are_solved_as_the_function_does():
+    grams = dense()
+    expected = solve_rayleigh(grams.A, grams.B, 20, tau=1e-2)
+    for solver in (Dense(3, 1e-2), Auto(3, 1e-2)):
+        found = solver.solve(grams)
+        assert found.solver == 'dense' and len(found.eigenvalues) == 20  # a spectrum, beyond what is kept
+        np.testing.assert_array_equal(found.directions, expected.directions)
+    found = Woodbury(3, 1e-2, rank=10).solve(grams)
+    assert (found.solver, found.rank) == ('woodbury', 10)
+    np.testing.assert_array_equal(found.directions, solve_rayleigh(grams.A, grams.B, 20, tau=1e-2, solver='woodbury', rank=10).directions)
+
+
+def test_a_search_stops_at_its_tolerance_unless_products_cost_nothing():
+    grams, steps = dense(), []
+    found = Davidson(2, tolerance=1e-1).solve(grams, progress=lambda products, residual: steps.append(products))
+    assert found.search is not None and 1e-3 < found.residuals.max() <= 1e-1 and steps[-1] == found.search.columns
+    factored = FactoredGrams(*factors(), background=float(np.square(factors()[1]).sum()))
+    for solver in (Davidson(2, tolerance=1e-1), Auto(2, quick=True)):
+        found = solver.solve(factored)
+        assert found.residuals.max() <= 1e-3
+        np.testing.assert_array_equal(found.directions, solve_davidson(factored, 2).directions)
+
+
+@pytest.mark.parametrize('solver', [Dense(), Woodbury()])
+def test_direct_solvers_need_matrices(solver):
+    assert solver.needs_jacobian(10 ** 6) and not solver.takes_kept_jacobian
+    with pytest.raises(SolverError, match=f"solver '{solver.name}' needs A and B as matrices, from a Jacobian that is computed"):
+        solver.solve(FactoredGrams(*factors(), background=1.0))
+
+
+def test_without_a_ridge_there_is_no_search():
+    assert Auto(tau=0).needs_jacobian(10 ** 6) and Auto(tau=0, quick=True).needs_jacobian(10 ** 6)
+    assert not Auto().needs_jacobian(2049) and Auto().needs_jacobian(2048)
+    with pytest.raises(SolverError, match="solver 'davidson' needs a number above 0"):
+        Davidson(tau=0).solve(FactoredGrams(*factors(), background=1.0))
+
+
+def test_names_of_kept_matrices():
+    """As files that were kept before have them: matrices of a whole Jacobian depend on nothing, those of a search on what it sought."""
+    assert Dense(3).matrices_key(512, 1) == Auto(3).matrices_key(512, 1) == []
+    assert Davidson(3).matrices_key(512, 1) == Auto(3).matrices_key(4096, 1) == ['searched', False, 1e-3, 3]
+    assert Auto(quick=True).matrices_key(4096, 1) == ['searched', True, 1e-3, 4]
+    assert Davidson(tolerance=5e-2).matrices_key(512, 1) == ['searched', 5e-2, 1e-3, 5]
+
+
+def test_the_flag_knows_the_former_name():
+    assert SOLVERS['davidson'] is SOLVERS['davidson'] is Davidson
