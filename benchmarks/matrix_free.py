@@ -18,8 +18,8 @@ from resefa_plugin import RegionJacobian, open_network, parse_region, solve_rayl
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_operator import RegionOperator
 from resefa_plugin.machine.allocator import keep_large_blocks
-from resefa_plugin.rayleigh.davidson import solve_davidson
-from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE, TOLERANCE
+from resefa_plugin.rayleigh.davidson import TOLERANCE, solve_davidson
+from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE
 
 NETWORK, RESOLUTION, REGIONS = 'mobilestylegan-ffhq', 256, ('mouth', 'eyes')
 # space, directions, tolerance

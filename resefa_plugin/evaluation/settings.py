@@ -7,6 +7,7 @@ import pathlib
 from dataclasses import dataclass
 
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 
 TARGET = 0.01  # strength 1: a root mean square of 0.1
 
@@ -32,7 +33,7 @@ class Settings:
     space: str
     methods: tuple[str, ...]
     target: float = TARGET
-    num_directions: int = 5
+    num_directions: int = NUM_DIRECTIONS
     resolution: int | None = None
     curve_samples: int = 8
     multiples: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0)

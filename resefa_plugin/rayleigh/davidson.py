@@ -10,8 +10,10 @@ import scipy.linalg
 from resefa_plugin.errors import SolverError
 from resefa_plugin.rayleigh.coordinates import Coordinates
 from resefa_plugin.rayleigh.operators import FactoredGrams, GramOperator
+from resefa_plugin.rayleigh.problem import TAU
 from resefa_plugin.rayleigh.solution import RayleighSolution, Search, relative_residuals, unit_rows
 
+TOLERANCE = 1e-3  # of residuals; eigenvalues are as good as its square
 BLOCK = 8  # columns per step: a chunk of tangents. More per step take more in all, fewer leave the cores idle
 # Columns of the start that sketch B. They cost nothing in the end: what they take, the better preconditioner saves.
 BACKGROUND_SKETCH = 16
@@ -20,7 +22,7 @@ REPEATED = 1e-8  # a column of which less is new, relative, is rounding
 ROUNDING = 1e-7  # of the largest eigenvalue of S^T B S: below it is rounding of float32 products
 
 
-def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = 1e-3, tolerance: float = 1e-3,
+def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = TAU, tolerance: float = TOLERANCE,
                  max_columns: int | None = None, start: np.ndarray | None = None, coordinates: Coordinates | None = None,
                  progress: Callable[[int, float], None] = lambda columns, residual: None, seed: int = 0) -> RayleighSolution:
     """The best directions of n^T A n / n^T (B + a I) n, a = tau tr(B0) (Eq. 7, 10 and 11), from products alone.
@@ -54,7 +56,7 @@ def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = 
     if not 1 <= num_directions <= d:
         raise SolverError(f'num_directions is {num_directions}, expected 1 to {d}, the dimension of A and B')
     if not (np.isfinite(tau) and tau > 0):
-        raise SolverError(f"tau is {tau!r}, and solver 'davidson' needs a number above 0: 1e-3 is the paper's")
+        raise SolverError(f"tau is {tau!r}, and solver 'davidson' needs a number above 0: {TAU:g} is the paper's")
     if not tolerance > 0:
         raise SolverError(f'tolerance is {tolerance!r}, expected a number above 0')
     known = operator.trace(coordinates)

@@ -12,6 +12,7 @@ import torch
 from resefa_plugin.errors import SolverError
 from resefa_plugin.rayleigh.coordinates import Coordinates
 
+TAU = 1e-3  # the paper's ridge, relative to tr(B)
 # Gram matrices of float32 pictures are symmetric and semi-definite to about 1e-7 of their largest entry; these leave
 # room for that and still catch a matrix that is something else.
 ASYMMETRIC = 1e-5
@@ -46,7 +47,7 @@ class RayleighProblem:
                 zero or noticeably indefinite, tau negative, or B + a I singular to working precision.
         """
         if not isinstance(tau, Real) or not np.isfinite(tau) or tau < 0:
-            raise SolverError(f'tau is {tau!r}, expected a number of at least 0 (1e-3 is the paper\'s)')
+            raise SolverError(f'tau is {tau!r}, expected a number of at least 0 ({TAU:g} is the paper\'s)')
         A, B = _matrix(A, 'A'), _matrix(B, 'B')
         if A.shape != B.shape:
             raise SolverError(f'A has shape {list(A.shape)} and B has shape {list(B.shape)}: expected Gram matrices of '

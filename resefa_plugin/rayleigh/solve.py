@@ -15,7 +15,7 @@ from resefa_plugin.rayleigh.cholesky import solve_cholesky
 from resefa_plugin.rayleigh.coordinates import Coordinates
 from resefa_plugin.rayleigh.davidson import solve_davidson
 from resefa_plugin.rayleigh.operators import DenseGrams
-from resefa_plugin.rayleigh.problem import RayleighProblem
+from resefa_plugin.rayleigh.problem import TAU, RayleighProblem
 from resefa_plugin.rayleigh.solution import RayleighSolution, finish
 from resefa_plugin.rayleigh.woodbury import solve_woodbury
 
@@ -53,7 +53,7 @@ def solve_rayleigh(
     B: torch.Tensor | np.ndarray,
     num_directions: int | None = None,
     *,
-    tau: float = 1e-3,
+    tau: float = TAU,
     solver: str = 'auto',
     rank: int | None = None,
     trace: float | None = None,

@@ -10,14 +10,14 @@ from typing import ClassVar
 
 from resefa_plugin.errors import SolverError
 from resefa_plugin.rayleigh.coordinates import Coordinates
-from resefa_plugin.rayleigh.davidson import solve_davidson
+from resefa_plugin.rayleigh.davidson import TOLERANCE, solve_davidson
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams, GramOperator
+from resefa_plugin.rayleigh.problem import TAU
 from resefa_plugin.rayleigh.solution import RayleighSolution
 from resefa_plugin.rayleigh.solve import solve_rayleigh
 
 NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS = 5, 4  # per region, where no number is given
-TAU = 1e-3  # the paper's
-TOLERANCE, QUICK_TOLERANCE = 1e-3, 1e-2  # of residuals; eigenvalues are as good as their squares
+QUICK_TOLERANCE = 1e-2  # of residuals
 SPECTRUM = 20  # eigenvalues to know, so that a reader sees how quickly they fall
 DENSE_LIMIT = 2048  # dimensions beyond which the whole Jacobian is hours on a CPU and gigabytes
 # Measured on the demo generator, in tangents of a Jacobian: what a matrix-free answer to QUICK_TOLERANCE takes for a

@@ -14,6 +14,7 @@ from resefa_plugin.evaluation.rows import parse_row
 from resefa_plugin.evaluation.settings import TARGET, Settings
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.metrics.metric_networks import Networks
+from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 from resefa_plugin.regions.partition import REGION_HELP, RegionPartition, parse_region
 from resefa_plugin.scripts.common import options, sampling
 
@@ -51,7 +52,7 @@ def _networks(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
               help='Fetch the networks of metrics and attributes that are not given, on first use')
 @click.option('--space', metavar='SPACE',
               help="Latent space of the methods that may choose one  [default: w, or the network's first]")
-@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), default=5, show_default=True,
+@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), default=NUM_DIRECTIONS, show_default=True,
               help='Directions that each method may offer')
 @click.option('--target-mse', metavar='FLOAT', type=float, default=TARGET, show_default=True,
               help='Mean squared change inside the region at which all are compared, [-1, 1] scale')

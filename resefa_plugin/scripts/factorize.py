@@ -21,7 +21,8 @@ from resefa_plugin.factorizer.store import Store
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.machine.ranks import joined, local_device
 from resefa_plugin.metrics.metric_networks import Networks
-from resefa_plugin.rayleigh.solvers import SOLVERS, Auto, Solver
+from resefa_plugin.rayleigh.problem import TAU
+from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, SOLVERS, Auto, Solver
 from resefa_plugin.regions.partition import REGION_HELP
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
@@ -34,7 +35,7 @@ from resefa_plugin.scripts.common import options, sampling
               help='What to change, see below; repeat it for several regions')
 @click.option('--space', metavar='SPACE', help="Latent space to factorize: z, w, w+, s, ...  [default: w, or the network's first]")
 @click.option('--layers', metavar='RANGE', callback=options.layers_callback, help='Layers that the directions act on, e.g. 4-7  [default: all]')
-@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), help='Directions to keep per region  [default: 5, with --quick 4]')
+@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), help=f'Directions to keep per region  [default: {NUM_DIRECTIONS}, with --quick {QUICK_NUM_DIRECTIONS}]')
 @click.option('--quick', is_flag=True, help='Do without the whole Jacobian wherever that is faster, to a residual of 1e-2')
 @click.option('--protect', 'protect', metavar='REGION', multiple=True, help=PROTECT_HELP)
 @click.option('--orthogonal-to', metavar='FILE[:INDEX]', multiple=True,
@@ -42,7 +43,7 @@ from resefa_plugin.scripts.common import options, sampling
 @click.option('--pool/--no-pool', default=None, help='One set of directions for all samples, or one for each  [default: pool if there are several]')
 @click.option('--shard', metavar='I/N', callback=options.shard_callback,
               help='Only prepare the I-th of N parts of a pool, in the same --outdir; a run without --shard then joins them')
-@click.option('--tau', metavar='FLOAT', type=click.FloatRange(min=0), default=1e-3, show_default=True,
+@click.option('--tau', metavar='FLOAT', type=click.FloatRange(min=0), default=TAU, show_default=True,
               help='Ridge relative to the trace of the background')
 @click.option('--norm', type=click.Choice(NORMS), default='identity', show_default=True,
               help="Length that the ridge measures: the paper's, or relative to the spread of the latents, to stay where the generator was trained")

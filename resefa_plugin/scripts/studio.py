@@ -8,6 +8,7 @@ import signal
 import click
 
 from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 from resefa_plugin.scripts.common import options
 from resefa_plugin.studio.actions import Studio
 from resefa_plugin.studio.page import build_page, launch_options
@@ -23,7 +24,7 @@ from resefa_plugin.studio.work.sources import Source
 @click.option('--class', 'label', metavar='CLASS', default='', help='Class to begin with, for a conditional network')
 @click.option('--resolution', metavar='INT', type=click.IntRange(min=1),
               help="Longer side of the differentiated picture  [default: 256 or the picture's]")
-@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1, max=20), default=5, show_default=True,
+@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1, max=20), default=NUM_DIRECTIONS, show_default=True,
               help='Sliders per region')
 @click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
               help='Keep Jacobians there, and find them again')
