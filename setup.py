@@ -13,7 +13,8 @@ OUTSIDE = {'resefa_plugin.third_party': 'third_party', 'resefa_plugin.patches': 
 setup(
     name='resefa_plugin',
     version='0.1.0',
-    description='Local edit directions for any pre-trained GAN: mark a region, get sliders that change only that region.',
+    description='Local edit directions for any pre-trained GAN: mark a region, get sliders that change only that '
+                'region.',
     long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='MIT',
@@ -32,6 +33,7 @@ setup(
         'tqdm>=4.60',
         'pillow>=10.1',  # ImageFont.load_default(size)
         'ninja',         # the host repositories' CUDA plugins
+        'matplotlib>=3.8',  # plots are not ours to draw; legends outside of the panels (3.7), types (3.8)
     ],
     extras_require={
         'biggan': ['pytorch-pretrained-biggan==0.1.1'],
