@@ -23,7 +23,7 @@ setup(
     packages=find_packages(include=['resefa_plugin', 'resefa_plugin.*'])
     + [f'resefa_plugin.{name}' for name in find_packages(include=['patches', 'patches.*', 'third_party'])],
     package_dir=OUTSIDE,
-    package_data={'resefa_plugin.studio': ['assets/*']},
+    package_data={'resefa_plugin.report': ['style.css', 'templates/*.j2'], 'resefa_plugin.studio': ['assets/*']},
     install_requires=[
         'torch>=2.4',    # forward-mode rules of leaky_relu and convolution under vmap
         'numpy>=1.24',
@@ -33,6 +33,7 @@ setup(
         'tqdm>=4.60',
         'pillow>=10.1',  # ImageFont.load_default(size)
         'ninja',         # the host repositories' CUDA plugins
+        'jinja2>=3.1',   # the page of the report; torch needs it anyway
         'matplotlib>=3.8',  # plots are not ours to draw; legends outside of the panels (3.7), types (3.8)
     ],
     extras_require={

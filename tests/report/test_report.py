@@ -79,7 +79,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if 'style' not in self.open:
-            self.text += data
+            self.text = re.sub(r'\s+', ' ', self.text + data)  # as a browser shows it
 
     def attributes(self, name):
         return [attrs[name] for _, attrs in self.elements if name in attrs]
