@@ -75,9 +75,9 @@ def export_ganspace(directions: DirectionSet, path: str | os.PathLike, index: in
             var_ratio=share, random_stdevs=std)
 
 
-# name -> (directions, path, index)
-def export_projected_w(directions: DirectionSet, path: str | os.PathLike, index: int = 0, strength: float = 1.0) -> None:
-    """The host's projected_w.npz: the sample of the factorization moved along direction `index`, from 0, at a strength."""
+def export_projected_w(directions: DirectionSet, path: str | os.PathLike, index: int = 0,
+                       strength: float = 1.0) -> None:
+    """The host's projected_w.npz: the sample that was factorized, moved along direction `index`, from 0."""
     if directions.metadata.space not in ('w', 'w+'):
         raise _wrong_space(directions, "'projected-w' files hold W+ latents")
     directions.check_index(index)
@@ -104,21 +104,24 @@ def save_projected_w(path: str | os.PathLike, ws: torch.Tensor | np.ndarray) -> 
 
 
 def load_foreign_direction(path: str | os.PathLike, dim: int) -> np.ndarray:
-    """Directions of another tool's `.npy`, `[dim]`, `[1, dim]` or `[k, dim]`, of any number type, as data.
+    """Directions of another tool's `.npy`, read as data.
 
-    The file does not say which latent space they are for: that is for the caller to know. Any axes of length 1 are dropped.
+    Args:
+        path: a file of numbers of any type, `[dim]` or `[k, dim]`; further axes of length 1 do not matter.
+        dim: of the latent space that they are for. The file does not say which space that is: the caller must know.
 
     Returns: `[k, dim]` float32, scaled to unit rows.
 
-    Raises DirectionsError for a damaged file, another shape, zero rows, or values that are not finite.
+    Raises:
+        DirectionsError: a damaged file, another shape, a row of zeros, or values that are not finite.
     """
     path = pathlib.Path(path)
     with reading(path):
         with open(path, 'rb') as file:
             array = read_array(file, path.stat().st_size)
         if array.dtype.kind not in 'fiu' or not array.size or array.squeeze().ndim > 2 or array.shape[-1] != dim:
-            raise DirectionsError(f'it holds {array.dtype} {list(array.shape)}, expected directions [k, {dim}]: numbers, a row each, '
-                                  'for the same latent space')
+            raise DirectionsError(f'it holds {array.dtype} {list(array.shape)}, expected directions [k, {dim}]: '
+                                  'numbers, a row each, for the same latent space')
         rows = array.reshape(-1, dim).astype(np.float64)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         if not np.isfinite(lengths).all() or not lengths.all():
@@ -126,6 +129,7 @@ def load_foreign_direction(path: str | os.PathLike, dim: int) -> np.ndarray:
     return (rows / lengths).astype(np.float32)
 
 
+# By name; all are called with (directions, path, index).
 EXPORTS: dict[str, Callable[..., None]] = {
     'resefa': export_resefa,
     'interfacegan': export_interfacegan,

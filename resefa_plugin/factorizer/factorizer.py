@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from resefa_plugin.directions.direction_set import DirectionMetadata, DirectionSet
+from resefa_plugin.directions.direction_set import DirectionSet
+from resefa_plugin.directions.metadata import DirectionMetadata
 from resefa_plugin.editing.strength import calibrate, slopes, uncalibrated
 from resefa_plugin.errors import RegionError, ResefaError, SolverError
 from resefa_plugin.factorizer.agreement import Agreement, agreement, describe

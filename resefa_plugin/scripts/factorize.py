@@ -12,7 +12,7 @@ from resefa_plugin import Factorizer, parse_region
 from resefa_plugin.callbacks.background_comparison import BackgroundComparison
 from resefa_plugin.callbacks.face_labels import FaceLabels
 from resefa_plugin.callbacks.writers import DirectionsWriter, PictureWriter, ProgressBar
-from resefa_plugin.directions.direction_set import load_orthogonal
+from resefa_plugin.directions.orthogonal import load_orthogonal
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.factorizer.factorizer import NORMS, describe_choice
 from resefa_plugin.factorizer.protection import PROTECT_HELP, parse_protection
