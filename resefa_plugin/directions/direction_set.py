@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resefa_plugin.directions.metadata import DirectionMetadata
 from resefa_plugin.errors import DirectionsError, ResefaError
@@ -55,29 +56,30 @@ class DirectionSet:
 
     Attributes:
         directions: `[k, d]` float32, unit rows, in the coordinates of the latent space.
-        eigenvalues: `[k]` float64, the Rayleigh quotients.
-        residuals: `[k]` float64, see RayleighSolution.
-        mask: `[H, W]` bool, the region at image resolution.
-        latent: `[1, ...]` float32, the native latents at which the network was factorized.
-        step: `[k]` float64, alpha of x = G(z + alpha n) at strength 1.
-        predicted_inside, predicted_outside: `[k]` float64, change in and out of the region to first order.
+        eigenvalues: `[k]` float64, the Rayleigh quotients: squared change inside the region over that outside.
+        residuals: `[k]` float64, how far each is from solving the eigenproblem, see RayleighSolution.
+        mask: `[H, W]` bool, true in the region, as large as the pictures.
+        latent: `[1, ...]` float32, the sample that was factorized, as the generator itself takes it (`z` or `ws`).
+        step: `[k]` float64, the alpha of x = G(z + alpha n) that is strength 1.
+        predicted_inside, predicted_outside: `[k]` float64, change in and out of the region by the Jacobian.
         measured_inside, measured_outside: `[k]` float64, the same of rendered pictures.
         metadata: where they come from.
 
     Raises:
-        DirectionsError: an array of another dtype or shape, values that are not finite, rows that are not unit.
+        DirectionsError: an array of another dtype or shape, values that are not finite, directions whose length is
+            not 1, a step of 0.
     """
 
-    directions: np.ndarray
-    eigenvalues: np.ndarray
-    residuals: np.ndarray
-    mask: np.ndarray
-    latent: np.ndarray
-    step: np.ndarray
-    predicted_inside: np.ndarray
-    predicted_outside: np.ndarray
-    measured_inside: np.ndarray
-    measured_outside: np.ndarray
+    directions: NDArray[np.float32]
+    eigenvalues: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    mask: NDArray[np.bool_]
+    latent: NDArray[np.float32]
+    step: NDArray[np.float64]
+    predicted_inside: NDArray[np.float64]
+    predicted_outside: NDArray[np.float64]
+    measured_inside: NDArray[np.float64]
+    measured_outside: NDArray[np.float64]
     metadata: DirectionMetadata
 
     def __post_init__(self) -> None:
@@ -110,15 +112,15 @@ class DirectionSet:
     def __len__(self) -> int:
         return len(self.directions)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the file at once or not at all. Raises DirectionsError if it cannot be written."""
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the file, all of it or nothing. Raises ResefaError if that fails or `metadata.extra` is not JSON."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         text = self.metadata.to_json()
         with replacing(path) as part, open(part, 'wb') as file:
             np.savez_compressed(file, metadata=np.array(text), **arrays)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> DirectionSet:
+    def load(cls, path: str | os.PathLike[str]) -> DirectionSet:
         """Reads a directions file as data. Raises DirectionsError if it is missing, damaged, foreign or newer."""
         path = pathlib.Path(path)
         with reading(path):
@@ -148,20 +150,20 @@ class DirectionSet:
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < len(self):
             raise DirectionsError(f'direction {index!r} is out of range: expected 0 to {len(self) - 1}')
 
-    def offset(self, index: int, strength: float) -> np.ndarray:
-        """The offset `[d]` float32 of direction `index`, from 0, at a strength; strength 1 is alpha = step[index]."""
+    def offset(self, index: int, strength: float) -> NDArray[np.float32]:
+        """The offset `[d]` float32 of direction `index`, from 0, at a strength. Strength 1 is `step[index]` long."""
         self.check_index(index)
         if not math.isfinite(strength):
             raise DirectionsError(f'strength is {strength}, expected a finite number')
-        return (strength * self.step[index] * self.directions[index]).astype(np.float32)
+        return np.asarray(strength * self.step[index] * self.directions[index], np.float32)
 
     def check_fits(self, hook: GeneratorHook) -> LatentSpace:
-        """The latent space of a generator in which these directions are edited.
+        """The latent space of this generator to which the directions belong.
 
-        Warns if the generator's weights are not those that were factorized.
+        Warns if the generator's weights are not those that were factorized: edits may then not be local.
 
         Raises:
-            DirectionsError: its pictures have another shape, or it has no such space of d dimensions.
+            DirectionsError: its pictures have another shape, it has no such space, or one of other dimensions.
         """
         metadata = self.metadata
         if tuple(hook.image_shape) != metadata.image_shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.errors import DirectionsError
@@ -12,7 +13,7 @@ from resefa_plugin.hooks.base import GeneratorHook
 
 
 def load_orthogonal(specs: Sequence[str], hook: GeneratorHook, space: str,
-                    layers: tuple[int, ...] | None) -> np.ndarray | None:
+                    layers: tuple[int, ...] | None) -> NDArray[np.float64] | None:
     """The directions `[m, d]` float64 of texts `FILE`, all of a file, or `FILE:INDEX`, one, counted from 1.
 
     Args:

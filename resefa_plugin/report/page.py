@@ -165,7 +165,7 @@ def share_inside(inside: float, outside: float, area: float) -> float:
 def _page(report: Report) -> str:
     # A class for each sample, by which the style gives the buttons of its regions their unedited picture.
     kinds = [f'of-{i}' for i in range(1, len(report.samples) + 1)]
-    sections = []
+    sections: list[tuple[int, str, str, str, RegionSection]] = []
     for kind, sample in zip(kinds, report.samples, strict=True):
         for region in sample.regions:
             title = region.name if len(report.samples) == 1 else f'{region.name} of {sample.name}'

@@ -12,10 +12,11 @@ import io
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -25,15 +26,16 @@ from resefa_plugin.report.colour_scale import colours
 
 GREY_LEVELS = 127.5  # one unit of the [-1, 1] scale, in grey levels of 255
 
+# Background; texts; texts and lines of less weight; faint lines; what stands out. sRGB, 0 to 255.
 PAPER, INK, MUTED, FAINT, ACCENT = (255, 255, 255), (29, 33, 38), (96, 103, 112), (222, 221, 217), (0, 98, 155)
-_TINT, _DIM = 0.14, 0.76           # share of the accent inside the region, brightness outside it
-_TICKS = (0, 0.25, 0.5, 0.75, 1)   # of a colour bar
-_GROUND = 0.3                      # brightness of the picture under a heat map
+_TINT, _DIM = 0.14, 0.76          # share of the accent inside the region, brightness outside of it
+_TICKS = (0, 0.25, 0.5, 0.75, 1)  # of a colour bar, as shares of its length
+_GROUND = 0.3                     # brightness of the picture under a heat map
 # The built-in typeface has no dashes and no multiplication sign.
 _PLAIN = str.maketrans({'\u2212': '-', '\u2013': '-', '\u2014': '-', '\u00d7': 'x'})
 
 
-def to_uint8(images: Tensor) -> np.ndarray:
+def to_uint8(images: Tensor) -> NDArray[np.uint8]:
     """Pictures as the host saves them: `(img * 127.5 + 128).clamp(0, 255)`, truncated.
 
     Args:
@@ -72,7 +74,7 @@ def strength_captions(strengths: Sequence[float]) -> list[str]:
 def region_overlay(image: Image.Image, mask: ArrayLike) -> Image.Image:
     """The region tinted and outlined, the rest dimmed.
 
-    The outline is a light line inside a dark one: one of them stands out on any picture.
+    The outline is a light line with a dark one around it: one of them stands out on any picture.
 
     Args:
         image: the picture.
@@ -119,7 +121,7 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image]], row_labels: Sequence[st
     return _grid(rows, row_labels, column_labels, title, tile, captions_below=False)
 
 
-def heat_map(change: Tensor | np.ndarray, mask: ArrayLike, image: Image.Image, top: float | None = None,
+def heat_map(change: Tensor | NDArray[Any], mask: ArrayLike, image: Image.Image, top: float | None = None,
              size: int = 640) -> Image.Image:
     """|change|, averaged over channels, as light on the darkened grey picture; with the region and a colour bar.
 
@@ -135,15 +137,16 @@ def heat_map(change: Tensor | np.ndarray, mask: ArrayLike, image: Image.Image, t
         ResefaError: change, mask and picture differ in size, or top is not positive.
         NonFiniteError: change contains NaN or infinity.
     """
-    change = np.asarray(torch.as_tensor(change).detach().cpu(), float)
+    difference = np.asarray(torch.as_tensor(change).detach().cpu(), float)
     inside = _region(mask, image)
-    if change.ndim != 3 or change.shape[1:] != inside.shape:
-        raise ResefaError(f'change has shape {list(change.shape)}; expected [C, {inside.shape[0]}, {inside.shape[1]}]')
-    if not np.isfinite(change).all():
+    if difference.ndim != 3 or difference.shape[1:] != inside.shape:
+        raise ResefaError(f'change has shape {list(difference.shape)}; expected [C, {inside.shape[0]}, '
+                          f'{inside.shape[1]}]')
+    if not np.isfinite(difference).all():
         raise NonFiniteError('change contains NaN or infinity: the edit left the network\'s range; lower the strength')
     if top is not None and not 0 < top < math.inf:
         raise ResefaError(f'top is {top}; expected a positive number of grey levels')
-    levels = np.abs(change).mean(0) * GREY_LEVELS
+    levels = np.abs(difference).mean(0) * GREY_LEVELS
     top = _round_up(float(np.quantile(levels, 0.999))) if top is None else top
     t = np.minimum(levels / top, 1)[..., None]
     ground = np.asarray(image.convert('L'), float)[..., None] * _GROUND
@@ -153,13 +156,16 @@ def heat_map(change: Tensor | np.ndarray, mask: ArrayLike, image: Image.Image, t
 
 
 def thumbnail(image: Image.Image, tile: int) -> Image.Image:
-    """The picture with its longer side at most `tile`: Lanczos if it shrinks, whole pixels if it grows."""
+    """The picture in RGB, its longer side at most `tile` pixels.
+
+    A larger one is resampled (Lanczos); a smaller one grows by a whole factor, each pixel repeated.
+    """
     longer = max(image.size)
     if longer > tile:
-        size = tuple(max(1, round(side * tile / longer)) for side in image.size)
-        return image.convert('RGB').resize(size, Image.Resampling.LANCZOS)
+        width, height = (max(1, round(side * tile / longer)) for side in image.size)
+        return image.convert('RGB').resize((width, height), Image.Resampling.LANCZOS)
     factor = tile // longer
-    return image.convert('RGB').resize([side * factor for side in image.size], Image.Resampling.NEAREST)
+    return image.convert('RGB').resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
 def jpeg_bytes(image: Image.Image, quality: int = 88) -> bytes:
@@ -170,35 +176,39 @@ def jpeg_bytes(image: Image.Image, quality: int = 88) -> bytes:
     return buffer.getvalue()
 
 
-def save_jpeg(image: Image.Image, path: str | os.PathLike, quality: int = 88) -> None:
+def save_jpeg(image: Image.Image, path: str | os.PathLike[str], quality: int = 88) -> None:
     """Writes a JPEG; the file is complete or not there."""
     with replacing(path) as part:
         part.write_bytes(jpeg_bytes(image, quality))
 
 
-def save_png(image: Image.Image, path: str | os.PathLike) -> None:
+def save_png(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Writes a PNG; the file is complete or not there."""
     with replacing(path) as part:
         image.save(part, 'PNG')
 
 
-def _region(mask: ArrayLike, image: Image.Image) -> np.ndarray:
+def _region(mask: ArrayLike, image: Image.Image) -> NDArray[np.bool_]:
+    """Where the mask is nonzero, bool `[H, W]`."""
     inside = np.asarray(mask) != 0
     if inside.shape != image.size[::-1]:
         raise RegionError(f'mask has shape {list(inside.shape)}; expected [H, W] = {list(image.size[::-1])},'
                           ' the size of the picture')
-    return inside
+    return np.asarray(inside)
 
 
-def _dilated(inside: np.ndarray, radius: int, border: bool) -> np.ndarray:
+def _dilated(inside: NDArray[np.bool_], radius: int, border: bool) -> NDArray[np.bool_]:
+    """True where a pixel at most `radius` rows and columns away is true; `border` is what lies around the picture."""
     for axis in (0, 1):
         padding = [(radius, radius) if axis == i else (0, 0) for i in (0, 1)]
         padded = np.pad(inside, padding, constant_values=border)
-        inside = np.lib.stride_tricks.sliding_window_view(padded, 2 * radius + 1, axis).any(-1)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * radius + 1, axis)  # a last axis of neighbours
+        inside = np.asarray(windows.any(-1))
     return inside
 
 
-def _outlined(rgb: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _outlined(rgb: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The picture `[H, W, 3]` with a light line just inside the region and a dark one just outside."""
     radius = max(1, round(max(inside.shape) / 360))
     light = inside & _dilated(~inside, radius, border=True)
     dark = ~inside & _dilated(inside, radius, border=False)
@@ -214,6 +224,7 @@ def _round_up(value: float) -> float:
 
 
 def _beside_colour_bar(picture: Image.Image, top: float, size: int) -> Image.Image:
+    """The picture with a colour bar from 0 to `top` grey levels on its right; letters and gaps grow with `size`."""
     font, margin, thickness = _font(size // 22), size // 24, size // 32
     label = 'grey levels'
     ticks = thickness + margin // 2 + max(font.getlength(significant(share * top)) for share in _TICKS)
@@ -233,7 +244,9 @@ def _beside_colour_bar(picture: Image.Image, top: float, size: int) -> Image.Ima
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # the other typeface is for Pillow without FreeType
+    return font
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
@@ -247,6 +260,7 @@ def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 def _grid(rows: Sequence[Sequence[Image.Image]], row_labels: Sequence[str], column_labels: Sequence[str], title: str,
           tile: int, captions_below: bool) -> Image.Image:
+    """Rows of pictures of one size, with a title, labels on the left, and captions above or below."""
     columns = len(column_labels)
     if not rows or not columns or len(rows) != len(row_labels) or any(len(row) != columns for row in rows):
         raise ResefaError(f'pictures per row are {[len(row) for row in rows]}; expected {len(row_labels)} rows of'
@@ -281,8 +295,8 @@ def _grid(rows: Sequence[Sequence[Image.Image]], row_labels: Sequence[str], colu
     for i, (row, lines) in enumerate(zip(rows, labels, strict=True)):
         y = head + i * (tile_height + gap)
         base = y + tile_height / 2 + large.size * 0.35 - (len(lines) - 1) * small.size * 0.7
-        for line, font, colour in zip(lines, fonts, (INK, MUTED, MUTED), strict=False):
-            draw.text((margin, base), line, colour, font, 'ls')
+        for text, font, colour in zip(lines, fonts, (INK, MUTED, MUTED), strict=False):
+            draw.text((margin, base), text, colour, font, 'ls')
             base += small.size * 1.4
         for j, image in enumerate(row):
             canvas.paste(thumbnail(image, tile), (left + j * (tile_width + gap), y))

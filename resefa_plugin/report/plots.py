@@ -66,8 +66,9 @@ def drawn(width: int, height: int, letters: int, draw: Callable[[Figure], None])
         figure = Figure((width / _DPI, height / _DPI), _DPI, layout='constrained')
         canvas = FigureCanvasAgg(figure)
         draw(figure)
-        canvas.draw()
-        return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert('RGB')
+        canvas.draw()  # type: ignore[no-untyped-call]
+        rgba = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        return Image.fromarray(rgba).convert('RGB')
 
 
 def decades(low: int, high: int, most: int = 6) -> tuple[list[float], list[str]]:
@@ -99,7 +100,7 @@ def eigenvalue_plot(eigenvalues: ArrayLike, highlighted: int) -> Image.Image:
     foot = 10.0 ** low
     ranks, shown = np.arange(1, len(values) + 1), values > foot
     heights = np.where(shown, values, foot)
-    colours = np.array([hex_colour(ACCENT if rank <= highlighted else MUTED) for rank in ranks])
+    colours = [hex_colour(ACCENT if rank <= highlighted else MUTED) for rank in ranks]
     pitch = 1080 / len(values)                  # pixels from one value to the next, about
     radius = min(max(0.2 * pitch, 2), 9)        # of a dot, pixels
 
@@ -115,7 +116,7 @@ def eigenvalue_plot(eigenvalues: ArrayLike, highlighted: int) -> Image.Image:
         axes.grid(visible=False, axis='x')
         axes.minorticks_off()
         if pitch >= 6:
-            axes.vlines(ranks[shown], foot, heights[shown], colours[shown], linewidth=max(1, 0.5 * radius) * _POINT)
+            axes.vlines(ranks, foot, heights, colours, linewidth=max(1, 0.5 * radius) * _POINT)
         axes.scatter(ranks, heights, (2 * radius * _POINT) ** 2, np.where(shown, colours, hex_colour(PAPER)),
                      edgecolors=colours, linewidths=2 * _POINT, clip_on=False, zorder=3)
         if pitch >= _ROOMY:
@@ -128,6 +129,6 @@ def eigenvalue_plot(eigenvalues: ArrayLike, highlighted: int) -> Image.Image:
 
 
 def _nice(value: float) -> int:
-    """The next of 1, 2, 5, 10, 20, 50, ... that is at least `value`."""
-    decade = 10 ** max(0, math.floor(math.log10(value)))
+    """The next of 1, 2, 5, 10, 20, 50, ... that is at least `value`, which is positive."""
+    decade: int = 10 ** max(0, math.floor(math.log10(value)))
     return next(step * decade for step in (1, 2, 5, 10) if value <= step * decade)
