@@ -13,7 +13,8 @@ OUTSIDE = {'resefa_plugin.third_party': 'third_party', 'resefa_plugin.patches': 
 setup(
     name='resefa_plugin',
     version='0.1.0',
-    description='Local edit directions for any pre-trained GAN: mark a region, get sliders that change only that region.',
+    description='Local edit directions for any pre-trained GAN: mark a region, get sliders that change only that '
+                'region.',
     long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='MIT',
@@ -22,7 +23,7 @@ setup(
     packages=find_packages(include=['resefa_plugin', 'resefa_plugin.*'])
     + [f'resefa_plugin.{name}' for name in find_packages(include=['patches', 'patches.*', 'third_party'])],
     package_dir=OUTSIDE,
-    package_data={'resefa_plugin.studio': ['assets/*']},
+    package_data={'resefa_plugin.report': ['style.css', 'templates/*.j2'], 'resefa_plugin.studio': ['assets/*']},
     install_requires=[
         'torch>=2.4',    # forward-mode rules of leaky_relu and convolution under vmap
         'numpy>=1.24',
@@ -32,6 +33,8 @@ setup(
         'tqdm>=4.60',
         'pillow>=10.1',  # ImageFont.load_default(size)
         'ninja',         # the host repositories' CUDA plugins
+        'jinja2>=3.1',   # the page of the report; torch needs it anyway
+        'matplotlib>=3.8',  # plots are not ours to draw; legends outside of the panels (3.7), types (3.8)
     ],
     extras_require={
         'biggan': ['pytorch-pretrained-biggan==0.1.1'],

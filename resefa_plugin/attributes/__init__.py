@@ -1,1 +1,1 @@
-"""What a direction does to a face, by measure: attribute scores, their changes, and the labels that follow."""
+"""What a direction does to a face, measured: scores of attributes, their changes, and the labels that follow."""

@@ -22,8 +22,8 @@ class AttributeChanges:
     """Changes of attributes along k directions at a number of samples.
 
     Attributes:
-        values: `[k, samples, attributes]` float64: score at +strength less that at -strength, in units of the spread
-            over faces.
+        values: `[k, samples, attributes]` float64: score at +strength less that at -strength. 1 is the standard
+            deviation of the attribute over faces.
         strength: at which they were measured.
     """
 
@@ -31,14 +31,14 @@ class AttributeChanges:
     strength: float
 
     def of(self, attribute: str) -> Tensor:
-        """Mean over samples of the change of one attribute, `[k]`. Raises MetricError if there is no such attribute."""
+        """Mean change of one attribute over the samples, `[k]`. Raises MetricError if there is no such attribute."""
         if attribute not in ATTRIBUTES:
             raise MetricError(f"'{attribute}' is not an attribute; attributes: {', '.join(ATTRIBUTES)}")
         return self.values[:, :, list(ATTRIBUTES).index(attribute)].mean(dim=1)
 
     @property
     def mean(self) -> Tensor:
-        """Mean over samples, `[k, attributes]`, in the order of ATTRIBUTES."""
+        """Mean changes over the samples, `[k, attributes]`, in the order of ATTRIBUTES."""
         return self.values.mean(dim=1)
 
     @property
@@ -49,13 +49,13 @@ class AttributeChanges:
 
 def attribute_changes(viewpoints: Sequence[Viewpoint], offsets: Tensor, networks: Networks, strength: float = STRENGTH,
                       progress: Callable[[], None] = lambda: None) -> AttributeChanges:
-    """Renders each direction both ways at each sample and measures what became of the face.
+    """Goes along each direction both ways at each sample and measures what becomes of the face.
 
     Args:
         viewpoints: one sample or more, the directions' own, and others to see whether it holds; at the resolution of
             the pictures, of which the parser sees 512 pixels.
         offsets: `[k, d]`, one per direction, at strength 1: `DirectionSet.offset(i, 1)`.
-        networks: with `parsing`.
+        networks: of which `parsing` is used.
         strength: how far to go each way.
         progress: called after each direction of each sample.
 

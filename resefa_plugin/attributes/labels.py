@@ -7,17 +7,17 @@ import torch
 from resefa_plugin.attributes.changes import AttributeChanges
 from resefa_plugin.attributes.scores import ATTRIBUTES
 
-# Below this change from -strength to +strength, in units of the spread over faces, one does not see it.
+# A smaller change from -strength to +strength, in standard deviations over faces, is not seen.
 THRESHOLD = 0.8
 
 
 def direction_labels(changes: AttributeChanges) -> list[str]:
-    """A label for each direction: what positive strength does, `mouth opens +`; empty where nothing is clear.
+    """A label for each direction, what positive strength does, e.g. `mouth opens +`; empty where nothing is clear.
 
-    The attribute that changes most, if that is at least THRESHOLD and in the same way at all samples.
+    It names the attribute that changes most of those that change the same way at all samples, if by THRESHOLD or more.
     """
     result = []
-    for change, consistent in zip(changes.mean, changes.consistent):
+    for change, consistent in zip(changes.mean, changes.consistent, strict=True):
         clear = torch.where(consistent, change, 0).abs()
         best = int(clear.argmax())
         attribute = list(ATTRIBUTES.values())[best]
@@ -26,15 +26,15 @@ def direction_labels(changes: AttributeChanges) -> list[str]:
 
 
 def best_direction(changes: AttributeChanges, attribute: str, sign: int = 1) -> tuple[int, int] | None:
-    """The direction of a set that changes one attribute most, and the way to go.
+    """The direction that changes one attribute most, and in which sense to go along it.
 
     Args:
-        changes: of the set. Let it be the directions of the fitting region: those of the mouth move the nose, too.
+        changes: of directions of the region that the attribute is in: those of the mouth move the nose, too.
         attribute: one of ATTRIBUTES.
         sign: 1 for more of the attribute, -1 for less (`eyes_open`, -1: closes the eyes).
 
-    Returns: index of the direction, and 1 or -1, the sign of strength that does it; None if no direction changes the
-        attribute by THRESHOLD in the same way at all samples.
+    Returns: index of the direction, and the sign, 1 or -1, of the strength that does it; None if no direction changes
+        the attribute by THRESHOLD or more in the same way at all samples.
 
     Raises MetricError if there is no such attribute.
     """

@@ -1,4 +1,4 @@
-"""Named attributes of a face, each a number that a parser's areas, places and colours give."""
+"""Attributes of a face by name, each a number that follows from areas, places and colours of the parser's parts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class Attribute:
     """One attribute.
 
     Attributes:
-        score: of the parts of a picture, growing with the attribute.
+        score: of the parts of a picture, larger for more of the attribute.
         scale: the standard deviation of the score over faces: seeds 0 to 11 of the demo generator at truncation 0.7,
             two of them with glasses, which hide the eyes.
-        more: what is seen when it grows. less: when it falls.
+        more: what one sees when the score grows.
+        less: what one sees when it falls.
     """
 
     score: Callable[[FaceParts], Tensor]
@@ -33,16 +34,16 @@ class Attribute:
 
 
 def _redness(parts: FaceParts) -> Tensor:
-    """How much redder the lips are than the skin: log(red / green) of lips less that of skin.
+    """How much redder the lips are than the skin: log(red / green) of the lips less that of the skin.
 
-    The colour of the light multiplies both, so that it does not count.
+    The colour of the light adds the same to both logarithms and cancels.
     """
     lips, skin = ((colour[0] / colour[1]).log() for colour in (parts.colour(*LIPS), parts.colour('skin')))
     return lips - skin
 
 
 def _brow_height(parts: FaceParts) -> Tensor:
-    """From the eyes up to the brows."""
+    """How far the brows are above the eyes; 1 is the picture's side."""
     return parts.moments(*EYES)[1] - parts.moments(*BROWS)[1]
 
 
@@ -61,13 +62,13 @@ def attribute_scores(images: Tensor, networks: Networks) -> dict[str, Tensor]:
 
     Args:
         images: `[N, 1 or 3, H, W]` in [-1, 1].
-        networks: with `parsing`.
+        networks: of which `parsing` is used.
 
-    Returns: `[N]` float64 by attribute, in units of the spread over faces (`Attribute.scale`); NaN where a part that
+    Returns: `[N]` float64 by attribute, in standard deviations over faces (`Attribute.scale`); NaN where a part that
         is needed is not seen.
     """
     rows = []
     for image in images:
         parts = FaceParts(image[None], networks)
         rows.append(torch.stack([attribute.score(parts) / attribute.scale for attribute in ATTRIBUTES.values()]))
-    return dict(zip(ATTRIBUTES, torch.stack(rows).unbind(1)))
+    return dict(zip(ATTRIBUTES, torch.stack(rows).unbind(1), strict=True))

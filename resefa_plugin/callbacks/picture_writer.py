@@ -15,7 +15,7 @@ from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.results import RegionResult
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.report import pictures
+from resefa_plugin.report import pictures, plots
 from resefa_plugin.report.page import DirectionRow, RegionSection, Report, SampleSection, write_report
 
 STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
@@ -86,7 +86,7 @@ class PictureWriter(Callback):
         named = {
             'region': pictures.region_overlay(image, mask),
             'heat_map': heat_map,
-            'eigenvalues': pictures.eigenvalue_plot(result.eigenvalues, len(directions)),
+            'eigenvalues': plots.eigenvalue_plot(result.eigenvalues, len(directions)),
             'sheet': pictures.contact_sheet(tiles, [f'{row.index}\n{pictures.significant(row.eigenvalue)}' for row in rows],
                                             pictures.strength_captions(STRENGTHS), result.name),
         }

@@ -5,215 +5,48 @@ The file is an `.npz` without pickles: one array per attribute of DirectionSet, 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import pathlib
-import platform
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from importlib import metadata as distributions
-from numbers import Real
-from operator import index as whole
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
+from resefa_plugin.directions.metadata import DirectionMetadata
 from resefa_plugin.errors import DirectionsError, ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
 from resefa_plugin.machine.arrays import read_member, reading
 from resefa_plugin.machine.files import replacing
 
-FORMAT = 'resefa-directions'
-VERSION = 1
+UNIT = 1e-4  # how far from 1 the length of a direction may be: float32 arithmetic leaves it closer
 
-# float32 arithmetic leaves unit rows this close to unit.
-UNIT = 1e-4
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bool):
-        raise TypeError
-    return whole(value)
+# Values of `extra` that `describe` shows: what the directions were found under, and from.
+_SHOWN = ('pooled', 'search', 'protect', 'orthogonal_to', 'norm')
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise TypeError
-    return float(value)
+class _Array(NamedTuple):
+    """What an array of the file must be. Axes of one name have one length; None: any axes, the first of length 1."""
+
+    dtype: type[np.generic]
+    axes: tuple[str, ...] | None
+    non_negative: bool = False
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _integers(value: Any) -> tuple[int, ...]:
-    return tuple(_integer(item) for item in value)
-
-
-def _layers(value: Any) -> tuple[int, ...]:
-    layers = _integers(value)
-    if not layers or layers[0] < 0 or any(low >= high for low, high in zip(layers, layers[1:])):
-        raise ValueError
-    return layers
-
-
-def _shape(value: Any) -> tuple[int, int, int]:
-    C, H, W = _integers(value)
-    return C, H, W
-
-
-def _texts(value: Any) -> dict[str, str]:
-    return {_text(key): _text(item) for key, item in value.items()}
-
-
-def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else convert(value)
-
-
-_METADATA: dict[str, tuple[Callable[[Any], Any], str]] = {
-    'network': (_text, 'a text'),
-    'network_sha256': (_text, 'a text'),
-    'image_shape': (_shape, 'three whole numbers [C, H, W]'),
-    'space': (_text, 'a text'),
-    'layers': (_optional(_layers), 'layer numbers, ascending, or null for all'),
-    'num_ws': (_integer, 'a whole number'),
-    'region': (_text, 'a text'),
-    'seeds': (_integers, 'a list of whole numbers'),
-    'truncation_psi': (_number, 'a finite number'),
-    'truncation_cutoff': (_optional(_integer), 'a whole number or null'),
-    'resolution': (_integer, 'a whole number'),
-    'tau': (_number, 'a finite number'),
-    'ridge': (_number, 'a finite number'),
-    'solver': (_text, 'a text'),
-    'command': (_text, 'a text'),
-    'versions': (_texts, 'texts by name'),
-    'created': (_text, 'a text'),
-}
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    try:
-        own = distributions.version('resefa_plugin')
-    except distributions.PackageNotFoundError:  # used from a source folder that is not installed
-        own = 'unknown'
-    return {'python': platform.python_version(), 'torch': torch.__version__, 'numpy': np.__version__,
-            'resefa_plugin': own}
-
-
-@dataclass(frozen=True)
-class DirectionMetadata:
-    """Where directions come from.
-
-    Attributes:
-        network: how the user named the network.
-        network_sha256: of its weights; empty where there is no file.
-        image_shape: `(C, H, W)` of its pictures.
-        space: the latent space of the directions: `z`, `w`, `w+`, `s`, ...
-        layers: the layers that they act on, ascending; None for all, or for a space without layers.
-        num_ws: layers of the network that take a w of their own, 0 where there is no w.
-        region: name of the region.
-        seeds: of the samples that were factorized, empty for a projected latent.
-        truncation_psi, truncation_cutoff: of those samples.
-        resolution: longer side of the pictures that were differentiated.
-        tau, ridge, solver: of the Rayleigh quotient; ridge is a = tau tr(B).
-        command: the command line that wrote the file, empty for none.
-        versions: of Python and packages.
-        created: ISO 8601 time.
-        extra: further JSON values; keys of other writers survive a round trip here.
-    """
-
-    network: str
-    network_sha256: str
-    image_shape: tuple[int, int, int]
-    space: str
-    layers: tuple[int, ...] | None
-    num_ws: int
-    region: str
-    seeds: tuple[int, ...]
-    truncation_psi: float
-    truncation_cutoff: int | None
-    resolution: int
-    tau: float
-    ridge: float
-    solver: str
-    command: str = ''
-    versions: Mapping[str, str] = field(default_factory=package_versions)
-    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec='seconds'))
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name, (convert, expected) in _METADATA.items():
-            value = getattr(self, name)
-            try:
-                object.__setattr__(self, name, convert(value))
-            except (TypeError, ValueError, AttributeError):
-                raise DirectionsError(f"metadata '{name}' is {value!r}, expected {expected}") from None
-        clash = sorted({'format', 'version', *_METADATA} & set(self.extra))
-        if clash:
-            raise DirectionsError(f"extra metadata may not redefine {', '.join(clash)}: choose another key")
-
-    def to_json(self) -> str:
-        """The text stored in the file. Raises DirectionsError if `extra` holds what JSON does not."""
-        values = {name: getattr(self, name) for name in _METADATA}
-        try:
-            return json.dumps({'format': FORMAT, 'version': VERSION, **values, **self.extra}, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise DirectionsError(f'extra metadata is not JSON ({error}): use texts, finite numbers, lists and '
-                                  'dictionaries') from error
-
-    @classmethod
-    def from_json(cls, text: str) -> DirectionMetadata:
-        """Reads what `to_json` wrote. Raises DirectionsError for a foreign or newer format or missing keys."""
-        values = json.loads(text, parse_constant=_refuse_constant)
-        if not isinstance(values, dict) or values.pop('format', None) != FORMAT:
-            raise DirectionsError(f"the metadata does not say \"format\": \"{FORMAT}\": this is another program's file")
-        version = values.pop('version', None)
-        if type(version) is not int or version < 1:
-            raise DirectionsError(f'the format version is {version!r}, expected a whole number from 1 to {VERSION}')
-        if version > VERSION:
-            raise DirectionsError(f'the format version is {version}, and this resefa_plugin reads up to {VERSION}: '
-                                  'upgrade resefa_plugin')
-        missing = [name for name in _METADATA if name not in values]
-        if missing:
-            raise DirectionsError(f"the metadata lacks {', '.join(missing)}: write the file anew")
-        return cls(**{name: values.pop(name) for name in _METADATA}, extra=values)
-
-
-def _brief(value: Any) -> str:
-    """A value of `extra` on one line."""
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return f'over {len(value)} samples'
-    if isinstance(value, list):
-        return ', '.join(map(str, value))
-    if isinstance(value, dict):
-        return ', '.join(f'{key} {item}' for key, item in value.items())
-    return str(value)
-
-
-def _refuse_constant(name: str) -> None:
-    raise DirectionsError(f'the metadata holds {name}, which is not JSON: write the file anew')
-
-
-# name -> dtype, names of the axes (None: any, with a leading 1), whether values below 0 make no sense
-_ARRAYS: dict[str, tuple[type, tuple[str, ...] | None, bool]] = {
-    'directions': (np.float32, ('k', 'd'), False),
-    'eigenvalues': (np.float64, ('k',), False),
-    'residuals': (np.float64, ('k',), True),
-    'mask': (np.bool_, ('H', 'W'), False),
-    'latent': (np.float32, None, False),
-    'step': (np.float64, ('k',), True),
-    'predicted_inside': (np.float64, ('k',), True),
-    'predicted_outside': (np.float64, ('k',), True),
-    'measured_inside': (np.float64, ('k',), True),
-    'measured_outside': (np.float64, ('k',), True),
+_ARRAYS = {
+    'directions': _Array(np.float32, ('k', 'd')),
+    'eigenvalues': _Array(np.float64, ('k',)),
+    'residuals': _Array(np.float64, ('k',), non_negative=True),
+    'mask': _Array(np.bool_, ('H', 'W')),
+    'latent': _Array(np.float32, None),
+    'step': _Array(np.float64, ('k',), non_negative=True),
+    'predicted_inside': _Array(np.float64, ('k',), non_negative=True),
+    'predicted_outside': _Array(np.float64, ('k',), non_negative=True),
+    'measured_inside': _Array(np.float64, ('k',), non_negative=True),
+    'measured_outside': _Array(np.float64, ('k',), non_negative=True),
 }
 
 
@@ -223,33 +56,34 @@ class DirectionSet:
 
     Attributes:
         directions: `[k, d]` float32, unit rows, in the coordinates of the latent space.
-        eigenvalues: `[k]` float64, the Rayleigh quotients.
-        residuals: `[k]` float64, see RayleighSolution.
-        mask: `[H, W]` bool, the region at image resolution.
-        latent: `[1, ...]` float32, the native latents at which the network was factorized.
-        step: `[k]` float64, alpha of x = G(z + alpha n) at strength 1.
-        predicted_inside, predicted_outside: `[k]` float64, change in and out of the region to first order.
+        eigenvalues: `[k]` float64, the Rayleigh quotients: squared change inside the region over that outside.
+        residuals: `[k]` float64, how far each is from solving the eigenproblem, see RayleighSolution.
+        mask: `[H, W]` bool, true in the region, as large as the pictures.
+        latent: `[1, ...]` float32, the sample that was factorized, as the generator itself takes it (`z` or `ws`).
+        step: `[k]` float64, the alpha of x = G(z + alpha n) that is strength 1.
+        predicted_inside, predicted_outside: `[k]` float64, change in and out of the region by the Jacobian.
         measured_inside, measured_outside: `[k]` float64, the same of rendered pictures.
         metadata: where they come from.
 
     Raises:
-        DirectionsError: an array of another dtype or shape, values that are not finite, rows that are not unit.
+        DirectionsError: an array of another dtype or shape, values that are not finite, directions whose length is
+            not 1, a step of 0.
     """
 
-    directions: np.ndarray
-    eigenvalues: np.ndarray
-    residuals: np.ndarray
-    mask: np.ndarray
-    latent: np.ndarray
-    step: np.ndarray
-    predicted_inside: np.ndarray
-    predicted_outside: np.ndarray
-    measured_inside: np.ndarray
-    measured_outside: np.ndarray
+    directions: NDArray[np.float32]
+    eigenvalues: NDArray[np.float64]
+    residuals: NDArray[np.float64]
+    mask: NDArray[np.bool_]
+    latent: NDArray[np.float32]
+    step: NDArray[np.float64]
+    predicted_inside: NDArray[np.float64]
+    predicted_outside: NDArray[np.float64]
+    measured_inside: NDArray[np.float64]
+    measured_outside: NDArray[np.float64]
     metadata: DirectionMetadata
 
     def __post_init__(self) -> None:
-        sizes = dict(zip('HW', self.metadata.image_shape[1:]))
+        sizes = dict(zip('HW', self.metadata.image_shape[1:], strict=True))
         for name, (dtype, axes, non_negative) in _ARRAYS.items():
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype != dtype:
@@ -259,7 +93,7 @@ class DirectionSet:
                 fits, expected = array.ndim >= 2 and array.shape[0] == 1, '[1, ...]'
             else:
                 fits = array.ndim == len(axes) and all(
-                    sizes.setdefault(axis, size) == size for axis, size in zip(axes, array.shape))
+                    sizes.setdefault(axis, size) == size for axis, size in zip(axes, array.shape, strict=True))
                 expected = '[' + ', '.join(f'{axis} = {sizes[axis]}' if axis in sizes else axis for axis in axes) + ']'
             if not fits or not array.size:
                 raise DirectionsError(f"array '{name}' has shape {list(array.shape)}, expected {expected}")
@@ -278,15 +112,15 @@ class DirectionSet:
     def __len__(self) -> int:
         return len(self.directions)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the file at once or not at all. Raises DirectionsError if it cannot be written."""
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the file, all of it or nothing. Raises ResefaError if that fails or `metadata.extra` is not JSON."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         text = self.metadata.to_json()
         with replacing(path) as part, open(part, 'wb') as file:
             np.savez_compressed(file, metadata=np.array(text), **arrays)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> DirectionSet:
+    def load(cls, path: str | os.PathLike[str]) -> DirectionSet:
         """Reads a directions file as data. Raises DirectionsError if it is missing, damaged, foreign or newer."""
         path = pathlib.Path(path)
         with reading(path):
@@ -316,20 +150,20 @@ class DirectionSet:
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < len(self):
             raise DirectionsError(f'direction {index!r} is out of range: expected 0 to {len(self) - 1}')
 
-    def offset(self, index: int, strength: float) -> np.ndarray:
-        """The offset `[d]` float32 of direction `index`, from 0, at a strength; strength 1 is alpha = step[index]."""
+    def offset(self, index: int, strength: float) -> NDArray[np.float32]:
+        """The offset `[d]` float32 of direction `index`, from 0, at a strength. Strength 1 is `step[index]` long."""
         self.check_index(index)
         if not math.isfinite(strength):
             raise DirectionsError(f'strength is {strength}, expected a finite number')
-        return (strength * self.step[index] * self.directions[index]).astype(np.float32)
+        return np.asarray(strength * self.step[index] * self.directions[index], np.float32)
 
     def check_fits(self, hook: GeneratorHook) -> LatentSpace:
-        """The latent space of a generator in which these directions are edited.
+        """The latent space of this generator to which the directions belong.
 
-        Warns if the generator's weights are not those that were factorized.
+        Warns if the generator's weights are not those that were factorized: edits may then not be local.
 
         Raises:
-            DirectionsError: its pictures have another shape, or it has no such space of d dimensions.
+            DirectionsError: its pictures have another shape, it has no such space, or one of other dimensions.
         """
         metadata = self.metadata
         if tuple(hook.image_shape) != metadata.image_shape:
@@ -364,7 +198,7 @@ class DirectionSet:
             f"{'none' if data.truncation_cutoff is None else data.truncation_cutoff}",
             f'solver      {data.solver}, tau {data.tau:g}, a {data.ridge:.4g}',
             f"created     {data.created}{f' by {data.command}' if data.command else ''}",
-            *(f'{key:<11} {_brief(data.extra[key])}' for key in ('pooled', 'search', 'protect', 'orthogonal_to', 'norm') if key in data.extra),
+            *(f'{key:<11} {_brief(data.extra[key])}' for key in _SHOWN if key in data.extra),
             '',
             'RMS change on the [-1, 1] scale at strength 1:',
             'direction  eigenvalue  residual     alpha    inside  (predicted)   outside  (predicted)',
@@ -377,22 +211,12 @@ class DirectionSet:
         return '\n'.join(lines)
 
 
-def load_orthogonal(specs: Sequence[str], hook: GeneratorHook, space: str, layers: tuple[int, ...] | None) -> np.ndarray | None:
-    """The directions `[m, d]` of `FILE` or `FILE:INDEX` texts, INDEX from 1; None for no texts.
-
-    Raises DirectionsError for a file that does not fit the network, or whose space or layers are others.
-    """
-    rows = []
-    for spec in specs:
-        path, colon, index = spec.rpartition(':')
-        if not (colon and index.isdigit()):
-            path, index = spec, ''
-        directions = DirectionSet.load(path)
-        found = directions.check_fits(hook)
-        if (found.name, found.layers) != (space, hook.space(space, layers).layers):
-            raise DirectionsError(f"{path} is for space '{found.name}', layers {found.layers or 'all'}, and space '{space}', layers "
-                                  f"{layers or 'all'}, is to be factorized: directions of one space are orthogonal to each other")
-        if index:
-            directions.check_index(int(index) - 1)
-        rows.append(directions.directions[int(index) - 1:int(index)] if index else directions.directions)
-    return np.concatenate(rows).astype(np.float64) if rows else None
+def _brief(value: Any) -> str:
+    """A value of `extra` on one line."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return f'over {len(value)} samples'
+    if isinstance(value, list):
+        return ', '.join(map(str, value))
+    if isinstance(value, dict):
+        return ', '.join(f'{key} {item}' for key, item in value.items())
+    return str(value)

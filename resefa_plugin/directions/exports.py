@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.errors import DirectionsError
@@ -19,20 +21,20 @@ from resefa_plugin.machine.arrays import read_array, reading
 from resefa_plugin.machine.files import replacing
 
 
-def export_resefa(directions: DirectionSet, path: str | os.PathLike, index: int = 0) -> None:
+def export_resefa(directions: DirectionSet, path: str | os.PathLike[str], index: int = 0) -> None:
     """ReSeFa `.npy`: direction `index`, from 0, as `[1, w_dim]` float32. Its tools ask for the layers when editing."""
     _require_w(directions, 'resefa')
     _save_npy(path, _one(directions, index))
 
 
-def export_interfacegan(directions: DirectionSet, path: str | os.PathLike, index: int = 0) -> None:
+def export_interfacegan(directions: DirectionSet, path: str | os.PathLike[str], index: int = 0) -> None:
     """InterFaceGAN boundary `.npy`: direction `index`, from 0, as `[1, d]` float64, for its latent space Z or W."""
     if directions.metadata.space != 'z':
         _require_w(directions, 'interfacegan')
     _save_npy(path, _one(directions, index).astype(np.float64))
 
 
-def export_e4e(directions: DirectionSet, path: str | os.PathLike, index: int = 0) -> None:
+def export_e4e(directions: DirectionSet, path: str | os.PathLike[str], index: int = 0) -> None:
     """e4e `.pt`: direction `index`, from 0, a float32 tensor that is added to W+ latents `[N, num_ws, w_dim]`.
 
     `[1, w_dim]` for space w over all layers, else `[1, num_ws, w_dim]`, zero in the layers that are not edited.
@@ -46,7 +48,7 @@ def export_e4e(directions: DirectionSet, path: str | os.PathLike, index: int = 0
     _save_pt(path, torch.from_numpy(direction))
 
 
-def export_e4e_pca(directions: DirectionSet, path: str | os.PathLike, index: int | None = None) -> None:
+def export_e4e_pca(directions: DirectionSet, path: str | os.PathLike[str], index: int | None = None) -> None:
     """GANSpace components as e4e reads them, a `.pt` dictionary of float32 tensors.
 
     `mean [1, w_dim]`, `comp [k, 1, w_dim]`, `std [k]`, of direction `index`, from 0, or of all. One std is strength 1;
@@ -57,7 +59,7 @@ def export_e4e_pca(directions: DirectionSet, path: str | os.PathLike, index: int
     _save_pt(path, {'mean': torch.from_numpy(mean), 'comp': torch.from_numpy(comp), 'std': torch.from_numpy(std)})
 
 
-def export_ganspace(directions: DirectionSet, path: str | os.PathLike, index: int | None = None) -> None:
+def export_ganspace(directions: DirectionSet, path: str | os.PathLike[str], index: int | None = None) -> None:
     """GANSpace `.npz`, of direction `index`, from 0, or of all.
 
     Activations and latents are the same for a network used in W: `act_comp`, `lat_comp [k, 1, w_dim]`, `act_mean`,
@@ -75,16 +77,16 @@ def export_ganspace(directions: DirectionSet, path: str | os.PathLike, index: in
             var_ratio=share, random_stdevs=std)
 
 
-# name -> (directions, path, index)
-def export_projected_w(directions: DirectionSet, path: str | os.PathLike, index: int = 0, strength: float = 1.0) -> None:
-    """The host's projected_w.npz: the sample of the factorization moved along direction `index`, from 0, at a strength."""
+def export_projected_w(directions: DirectionSet, path: str | os.PathLike[str], index: int = 0,
+                       strength: float = 1.0) -> None:
+    """The host's projected_w.npz: the sample that was factorized, moved along direction `index`, from 0."""
     if directions.metadata.space not in ('w', 'w+'):
         raise _wrong_space(directions, "'projected-w' files hold W+ latents")
     directions.check_index(index)
     save_projected_w(path, directions.latent + _spread(directions, directions.offset(index, strength)))
 
 
-def save_projected_w(path: str | os.PathLike, ws: torch.Tensor | np.ndarray) -> None:
+def save_projected_w(path: str | os.PathLike[str], ws: torch.Tensor | NDArray[Any]) -> None:
     """Writes `ws [1, num_ws, w_dim]` as the `projected_w.npz` that the host's `--projected-w` reads: key `w`, float32.
 
     Raises:
@@ -103,29 +105,33 @@ def save_projected_w(path: str | os.PathLike, ws: torch.Tensor | np.ndarray) -> 
         np.savez(file, w=array)
 
 
-def load_foreign_direction(path: str | os.PathLike, dim: int) -> np.ndarray:
-    """Directions of another tool's `.npy`, `[dim]`, `[1, dim]` or `[k, dim]`, of any number type, as data.
+def load_foreign_direction(path: str | os.PathLike[str], dim: int) -> NDArray[np.float32]:
+    """Directions of another tool's `.npy`, read as data.
 
-    The file does not say which latent space they are for: that is for the caller to know. Any axes of length 1 are dropped.
+    Args:
+        path: a file of numbers of any type, `[dim]` or `[k, dim]`; further axes of length 1 do not matter.
+        dim: of the latent space that they are for. The file does not say which space that is: the caller must know.
 
     Returns: `[k, dim]` float32, scaled to unit rows.
 
-    Raises DirectionsError for a damaged file, another shape, zero rows, or values that are not finite.
+    Raises:
+        DirectionsError: a damaged file, another shape, a row of zeros, or values that are not finite.
     """
     path = pathlib.Path(path)
     with reading(path):
         with open(path, 'rb') as file:
             array = read_array(file, path.stat().st_size)
         if array.dtype.kind not in 'fiu' or not array.size or array.squeeze().ndim > 2 or array.shape[-1] != dim:
-            raise DirectionsError(f'it holds {array.dtype} {list(array.shape)}, expected directions [k, {dim}]: numbers, a row each, '
-                                  'for the same latent space')
+            raise DirectionsError(f'it holds {array.dtype} {list(array.shape)}, expected directions [k, {dim}]: '
+                                  'numbers, a row each, for the same latent space')
         rows = array.reshape(-1, dim).astype(np.float64)
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)  # [k, 1]
         if not np.isfinite(lengths).all() or not lengths.all():
             raise DirectionsError('it holds a direction that is zero, NaN or infinite')
-    return (rows / lengths).astype(np.float32)
+    return np.asarray(rows / lengths, np.float32)
 
 
+# By name; all are called with (directions, path, index).
 EXPORTS: dict[str, Callable[..., None]] = {
     'resefa': export_resefa,
     'interfacegan': export_interfacegan,
@@ -136,14 +142,14 @@ EXPORTS: dict[str, Callable[..., None]] = {
 }
 
 
-def _one(directions: DirectionSet, index: int) -> np.ndarray:
+def _one(directions: DirectionSet, index: int) -> NDArray[np.float32]:
     """Direction `index` as `[1, d]`."""
     directions.check_index(index)
     return directions.directions[[index]]
 
 
-def _spread(directions: DirectionSet, offset: np.ndarray) -> np.ndarray:
-    """An offset of space w or w+, restricted to layers or not, as `[1, num_ws, w_dim]`, zero in the other layers."""
+def _spread(directions: DirectionSet, offset: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An offset `[d]` of space w or w+ as `[1, num_ws, w_dim]`: zero in the layers that the directions leave alone."""
     metadata = directions.metadata
     layers = list(range(metadata.num_ws) if metadata.layers is None else metadata.layers)
     parts = len(layers) if metadata.space == 'w+' else 1
@@ -155,7 +161,7 @@ def _spread(directions: DirectionSet, offset: np.ndarray) -> np.ndarray:
     return ws
 
 
-def _rows(directions: DirectionSet, index: int | None) -> np.ndarray:
+def _rows(directions: DirectionSet, index: int | None) -> NDArray[np.intp]:
     """The row numbers that `index` means: one, or all for None."""
     if index is None:
         return np.arange(len(directions))
@@ -163,14 +169,14 @@ def _rows(directions: DirectionSet, index: int | None) -> np.ndarray:
     return np.array([index])
 
 
-def _components(directions: DirectionSet, index: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _components(directions: DirectionSet, index: int | None) -> tuple[NDArray[np.float32], ...]:
     """comp `[k, 1, w_dim]`, mean `[1, w_dim]` and std `[k]` of a PCA, float32."""
     rows = _rows(directions, index)
     w_dim = directions.directions.shape[1]
     if directions.latent.ndim != 3 or directions.latent.shape[2] != w_dim:
         raise DirectionsError(f'the sample has latents {list(directions.latent.shape)}, expected ws [1, num_ws, '
                               f'{w_dim}] as its directions are in W: the file is inconsistent')
-    # Layers differ where truncation has a cutoff or the latent was projected; the formats have room for one w.
+    # The layers' w differ where truncation has a cutoff or the latent was projected; the formats have room for one.
     mean = directions.latent.mean(axis=1)
     return directions.directions[rows][:, None], mean, directions.step[rows].astype(np.float32)
 
@@ -192,11 +198,11 @@ def _wrong_space(directions: DirectionSet, reason: str) -> DirectionsError:
                            f"{remedies.get(space, 'no export holds them; edit with `resefa edit`')}")
 
 
-def _save_npy(path: str | os.PathLike, array: np.ndarray) -> None:
+def _save_npy(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     with replacing(path) as part, open(part, 'wb') as file:
         np.save(file, array, allow_pickle=False)
 
 
-def _save_pt(path: str | os.PathLike, value: torch.Tensor | dict[str, torch.Tensor]) -> None:
+def _save_pt(path: str | os.PathLike[str], value: torch.Tensor | dict[str, torch.Tensor]) -> None:
     with replacing(path) as part, open(part, 'wb') as file:
         torch.save(value, file)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from resefa_plugin.baselines.methods import NEED_JACOBIAN, parse_method
 from resefa_plugin.baselines.problem import JacobianStore
-from resefa_plugin.directions.direction_set import package_versions
+from resefa_plugin.directions.metadata import package_versions
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.evaluation.cell_store import CellStore

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from resefa_plugin.directions.direction_set import DirectionMetadata, DirectionSet
+from resefa_plugin.directions.direction_set import DirectionSet
+from resefa_plugin.directions.metadata import DirectionMetadata
 from resefa_plugin.editing.strength import Calibration, slopes, uncalibrated
 from resefa_plugin.factorizer.agreement import Agreement
 from resefa_plugin.factorizer.constraints import Constraints

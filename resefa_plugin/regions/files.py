@@ -1,25 +1,27 @@
-"""Masks and label maps from files and arrays: read as data, brought to the picture's size."""
+"""Masks and label maps from files and arrays, brought to the size of the picture."""
 
 from __future__ import annotations
 
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from resefa_plugin.errors import RegionError
 
-# Largest value of each kind of mask array; Pillow also reads 16-bit grey files into 32-bit integers.
+# The value of white in each kind of mask array. Pillow reads some 16-bit grey files into 32-bit integers.
 _WHITE = {'uint8': 255, 'uint16': 65535, 'int32': 65535, 'float32': 1.0, 'float64': 1.0}
 
 
-def read_mask(source: str | os.PathLike | np.ndarray) -> np.ndarray:
-    """A mask of any size as booleans: true where the luminance is at least half of white.
+def read_mask(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.bool_]:
+    """A mask of any size: true where it is at least half as bright as white.
 
-    Masks of 0 and 1 in an integer format count as black and white. Transparent pixels are background; where all pixels
-    have one colour and only their opacity differs, the opacity is the mask.
+    Whole numbers that are all 0 or 1 are black and white. Transparent pixels are background; in a file whose pixels
+    have one colour and differ only in opacity, the opacity is the mask.
 
     Args:
         source: an image file (1-bit, grey, 16-bit, palette, RGB, with or without alpha), or an array `[h, w]` of
@@ -40,11 +42,11 @@ def read_mask(source: str | os.PathLike | np.ndarray) -> np.ndarray:
     if (colour == colour[0, 0]).all() and alpha.min() < alpha.max():
         return _threshold(alpha, f"opacity of mask '{source}'")
     luminance = np.asarray(Image.fromarray(rgba).convert('RGB').convert('L'))
-    # over black, transparent pixels are dark whatever colour hides in them
+    # Laid over black: transparent pixels are dark, whatever colour is stored in them.
     return _threshold((luminance.astype(np.uint16) * alpha // 255).astype(np.uint8), f"mask '{source}'")
 
 
-def read_labels(source: str | os.PathLike | np.ndarray) -> np.ndarray:
+def read_labels(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[Any]:
     """An integer label map of any size.
 
     Args:
@@ -53,7 +55,7 @@ def read_labels(source: str | os.PathLike | np.ndarray) -> np.ndarray:
 
     Returns: integers `[h, w]`.
 
-    Raises: RegionError for a file that is missing, needs pickle, or holds colours or other things than whole numbers.
+    Raises: RegionError for a file that is missing, needs pickle, or holds other things than label numbers.
     """
     if isinstance(source, np.ndarray):
         labels, what = source, 'label array'
@@ -75,35 +77,48 @@ def read_labels(source: str | os.PathLike | np.ndarray) -> np.ndarray:
     return labels.astype(np.uint8) if labels.dtype == bool else labels
 
 
-def fit_mask(mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """A mask of the same aspect ratio, resized: true where at least half of a pixel's area is foreground, exactly."""
+def fit_mask(mask: NDArray[np.bool_], image_size: tuple[int, int]) -> NDArray[np.bool_]:
+    """A mask `[h, w]` of the picture's aspect ratio, brought to `image_size = (H, W)` as `majority` does.
+
+    Raises: RegionError for another aspect ratio.
+    """
     check_aspect(mask.shape, image_size)
     return majority(mask, *image_size)
 
 
-def fit_labels(labels: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """A label map of the same aspect ratio, resized to the nearest label."""
+def fit_labels(labels: NDArray[Any], image_size: tuple[int, int]) -> NDArray[Any]:
+    """A label map `[h, w]` of the picture's aspect ratio, brought to `image_size = (H, W)`: the nearest label.
+
+    Raises: RegionError for another aspect ratio.
+    """
     check_aspect(labels.shape, image_size)
-    rows, cols = ((2 * np.arange(size) + 1) * length // (2 * size) for size, length in zip(image_size, labels.shape))
-    return labels[np.ix_(rows, cols)]
+    rows, cols = ((2 * np.arange(size) + 1) * length // (2 * size)
+                  for size, length in zip(image_size, labels.shape, strict=True))
+    return np.asarray(labels[np.ix_(rows, cols)])
 
 
-def check_aspect(shape: tuple[int, int], image_size: tuple[int, int]) -> None:
-    """Raises RegionError unless `shape` is `image_size` scaled, with one side rounded to whole pixels."""
+def check_aspect(shape: tuple[int, ...], image_size: tuple[int, int]) -> None:
+    """Raises RegionError unless `shape = (h, w)` is `image_size = (H, W)` scaled, one side rounded to whole pixels."""
     (h, w), (height, width) = shape, image_size
     if 2 * abs(h * width - w * height) > max(height, width):
         raise RegionError(f'the mask or label map is {w} x {h} (width x height), the picture {width} x {height}: the '
                           'aspect ratios differ; crop or pad it to the shape of the picture')
 
 
-def majority(mask: np.ndarray, h: int, w: int) -> np.ndarray:
-    """Resamples booleans `[H, W]` to `[h, w]`: true where at least half of the area is true, in integer arithmetic."""
-    covered = _overlap_sums(_overlap_sums(mask, h).T, w).T  # [h, w], in units of 1 / (h w) source pixels
-    return 2 * covered >= mask.shape[0] * mask.shape[1]
+def majority(mask: NDArray[np.bool_], h: int, w: int) -> NDArray[np.bool_]:
+    """Resamples booleans `[H, W]` to `[h, w]`: true where at least half of the area of a pixel is true.
+
+    In whole numbers, so that a half is exactly a half.
+    """
+    covered = _overlap_sums(_overlap_sums(mask, h).T, w).T  # [h, w], the true area, times h w
+    return np.asarray(2 * covered >= mask.shape[0] * mask.shape[1])
 
 
-def _overlap_sums(values: np.ndarray, size: int) -> np.ndarray:
-    """Integrals of `values [n, m]` over `size` equal parts of the first axis, times `size`: int64 `[size, m]`."""
+def _overlap_sums(values: NDArray[Any], size: int) -> NDArray[np.int64]:
+    """Sums of `values [n, m]` over `size` equal parts of the first axis, times `size`: int64 `[size, m]`.
+
+    A row that two parts share counts in each by the length of the row in it. All lengths are in units of 1 / `size`.
+    """
     n = len(values)
     sums = np.empty((size, values.shape[1]), dtype=np.int64)
     for i in range(size):
@@ -113,8 +128,8 @@ def _overlap_sums(values: np.ndarray, size: int) -> np.ndarray:
     return sums
 
 
-def _threshold(values: np.ndarray, what: str) -> np.ndarray:
-    """Values at least half of white; an integer array of 0 and 1 is black and white already."""
+def _threshold(values: NDArray[Any], what: str) -> NDArray[np.bool_]:
+    """Where values are at least half of white; whole numbers that are all 0 or 1 are black and white already."""
     if values.ndim != 2 or 0 in values.shape:
         raise RegionError(f'{what} must be [h, w], got {list(values.shape)}')
     if values.dtype.kind in 'biu' and values.max() <= 1 and values.min() >= 0:
@@ -131,10 +146,10 @@ def _threshold(values: np.ndarray, what: str) -> np.ndarray:
     return mask
 
 
-def _load_npy(path: str | os.PathLike) -> np.ndarray:
+def _load_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     _check_file(path)
     try:
-        # mapped, so that a header cannot ask for more memory than the file has bytes
+        # Mapped, not read: a header cannot then ask for more memory than the file has bytes.
         labels = np.load(path, mmap_mode='r', allow_pickle=False)
     except (ValueError, OSError, EOFError, SyntaxError) as error:
         raise RegionError(f"'{path}' is not a .npy file of numbers ({error}); files with Python objects are never "
@@ -144,22 +159,23 @@ def _load_npy(path: str | os.PathLike) -> np.ndarray:
     return labels
 
 
-def _load_image(path: str | os.PathLike) -> Image.Image:
-    """The decoded first frame of an image file; everything that decoding can raise becomes a RegionError."""
+def _load_image(path: str | os.PathLike[str]) -> Image.Image:
+    """The first frame of an image file, decoded; whatever decoding raises becomes a RegionError."""
     _check_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error', Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            image = Image.open(path)
+            with image:
                 image.load()  # the pixels stay when the file is closed
-                return image
+            return image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RegionError(f"'{path}' has too many pixels for a mask ({error}): resize it to fit the picture") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise RegionError(f"'{path}' is not an image that can be read ({error}): expected a PNG mask") from error
 
 
-def _check_file(path: str | os.PathLike) -> None:
+def _check_file(path: str | os.PathLike[str]) -> None:
     if os.path.isdir(path):
         raise RegionError(f"'{path}' is a folder, expected an image file")
     if not os.path.isfile(path):

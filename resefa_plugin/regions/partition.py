@@ -1,4 +1,7 @@
-"""Regions of a picture: the partition {x_f, x_b} of the method, from boxes, presets, masks and label maps."""
+"""Regions of a picture: the method's two sets of pixels, x_f and x_b, from boxes, presets, masks and label maps.
+
+`parse_region` reads the texts of a command line; `REGION_HELP` is what a user is told of them.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,10 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resefa_plugin.errors import RegionError
 from resefa_plugin.regions import files as region_files
@@ -58,10 +63,10 @@ class RegionPartition:
     Raises: RegionError if the foreground or the background has no pixel, or the name is not fit for a file.
     """
 
-    mask: np.ndarray
+    mask: NDArray[np.bool_]
     name: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         mask = np.array(self.mask)
         if mask.dtype != bool or mask.ndim != 2:
             raise RegionError(f"the mask of a region must be bool [H, W], got {mask.dtype} {list(mask.shape)}: "
@@ -76,17 +81,19 @@ class RegionPartition:
     @property
     def image_size(self) -> tuple[int, int]:
         """`(H, W)` of the picture."""
-        return self.mask.shape
+        H, W = self.mask.shape
+        return H, W
 
     @property
     def area(self) -> float:
         """The foreground's fraction of the picture, between 0 and 1."""
         return float(self.mask.mean())
 
-    def at(self, h: int, w: int) -> np.ndarray:
-        """The partition of the box-averaged picture: bool `[h, w]`, true where at least half of a pixel is foreground.
+    def at(self, h: int, w: int) -> NDArray[np.bool_]:
+        """The mask for a smaller picture: bool `[h, w]`, true where at least half of a pixel is foreground.
 
-        Raises: RegionError if `h` or `w` is not between 1 and the picture's, or if no pixel of one side is left.
+        Raises: RegionError if `h` or `w` is not between 1 and the picture's, or if foreground or background would have
+            no pixel.
         """
         height, width = self.image_size
         if not (1 <= h <= height and 1 <= w <= width):
@@ -163,14 +170,14 @@ class RegionPartition:
 
     @classmethod
     def from_preset(cls, name: str, image_size: tuple[int, int]) -> RegionPartition:
-        """A region of `region_presets.PRESETS`, scaled to the picture.
+        """A region of `presets.PRESETS`, scaled to the picture.
 
         Raises: RegionError for a name that is not there, or if the region is smaller than a pixel.
         """
         H, W = _check_size(image_size)
         if name not in PRESETS:
             raise RegionError(f"no preset region '{name}'{_near(name, PRESETS)}; presets: {', '.join(PRESETS)}")
-        edges = zip(PRESETS[name].edges, (H, W, H, W))
+        edges = zip(PRESETS[name].edges, (H, W, H, W), strict=True)
         top, left, bottom, right = ((2 * edge * size + GRID) // (2 * GRID) for edge, size in edges)
         if bottom == top or right == left:
             raise RegionError(f"preset region '{name}' is smaller than a pixel of the picture, which is {W} wide and "
@@ -178,17 +185,17 @@ class RegionPartition:
         return cls(cls.from_box(left, top, right - left, bottom - top, image_size).mask, name)
 
     @classmethod
-    def from_mask(cls, source: str | os.PathLike | np.ndarray, image_size: tuple[int, int]) -> RegionPartition:
-        """A mask of the picture's aspect ratio and any size; white is foreground (see `region_files.read_mask`)."""
+    def from_mask(cls, source: str | os.PathLike[str] | NDArray[Any], image_size: tuple[int, int]) -> RegionPartition:
+        """A mask of the picture's aspect ratio and any size; white is foreground (see `files.read_mask`)."""
         _check_size(image_size)
         return cls(region_files.fit_mask(region_files.read_mask(source), image_size), _source_name(source, 'mask'))
 
     @classmethod
-    def from_labels(cls, source: str | os.PathLike | np.ndarray, labels: Sequence[int],
+    def from_labels(cls, source: str | os.PathLike[str] | NDArray[Any], labels: Sequence[int],
                     image_size: tuple[int, int]) -> RegionPartition:
-        """The pixels of some labels of an integer label map (see `region_files.read_labels`).
+        """The pixels of some labels of an integer label map (see `files.read_labels`).
 
-        Labels that are not in the map are passed over as long as one is: maps of one data set differ in what they show.
+        Some of the labels may be missing, not all: the maps of one data set differ in what they show.
 
         Raises: RegionError if the map has none of the labels.
         """
@@ -224,7 +231,8 @@ def parse_region(spec: str, image_size: tuple[int, int]) -> RegionPartition:
 
 def _parse_union(text: str, image_size: tuple[int, int]) -> RegionPartition:
     """Operands joined by + and &; & binds more tightly, ~ most tightly."""
-    union = product = None
+    union: RegionPartition | None = None
+    product: RegionPartition | None = None  # of the operands since the last +
     while True:
         text, inverted = text.lstrip(), False
         while text.startswith('~') and not text.startswith(('~/', '~\\')) and not _operand_end(text)[1]:
@@ -235,13 +243,13 @@ def _parse_union(text: str, image_size: tuple[int, int]) -> RegionPartition:
         product = operand if product is None else product & operand
         if text[end:end + 1] != '&':
             union, product = product if union is None else union | product, None
-        if end == len(text):
-            return union
+            if end == len(text):
+                return union
         text = text[end + 1:]
 
 
 def _operand_end(text: str) -> tuple[int, bool]:
-    """Where the first operand ends: at the longest existing file, else at the first operator; whether it is a file."""
+    """Where the first operand ends, and whether it is an existing file: such a file may have operators in its path."""
     ends = [match.start() for match in re.finditer(r'[+&]', text)] + [len(text)]
     for end in reversed(ends):
         form, _, rest = text[:end].strip().partition(':')
@@ -272,12 +280,14 @@ def _parse_operand(text: str, image_size: tuple[int, int]) -> RegionPartition:
 
 
 def _parse_box(numbers: Sequence[str], image_size: tuple[int, int]) -> RegionPartition:
-    """`x, y, width, height`: pixels if all are whole numbers, fractions otherwise."""
+    """The box of `x, y, width, height`: pixels if all are whole numbers, else fractions of the picture."""
     if len(numbers) != 4:
         raise RegionError(f'a box has four numbers x,y,width,height (from the left, from the top), got {len(numbers)}')
     if all(re.fullmatch(r'\s*-?\d{1,18}\s*', number) for number in numbers):
-        return RegionPartition.from_box(*(int(number) for number in numbers), image_size)
-    return RegionPartition.from_fractions(*(_number(number) for number in numbers), image_size)
+        left, top, columns, rows = (int(number) for number in numbers)
+        return RegionPartition.from_box(left, top, columns, rows, image_size)
+    x, y, width, height = (_number(number) for number in numbers)
+    return RegionPartition.from_fractions(x, y, width, height, image_size)
 
 
 def _parse_box_form(text: str, image_size: tuple[int, int]) -> RegionPartition:
@@ -311,7 +321,7 @@ _FORMS = {
 }
 
 
-def _check_sides(mask: np.ndarray, name: str, if_empty: str, if_full: str) -> None:
+def _check_sides(mask: NDArray[np.bool_], name: str, if_empty: str, if_full: str) -> None:
     size = ' x '.join(str(side) for side in reversed(mask.shape))
     if not mask.any():
         raise RegionError(f"region '{name}' is empty: it has no pixel at {size} (width x height); {if_empty}")
@@ -327,7 +337,7 @@ def _check_size(image_size: tuple[int, int]) -> tuple[int, int]:
     return H, W
 
 
-def _source_name(source: str | os.PathLike | np.ndarray, otherwise: str) -> str:
+def _source_name(source: str | os.PathLike[str] | NDArray[Any], otherwise: str) -> str:
     return otherwise if isinstance(source, np.ndarray) else _file_safe(Path(source).stem) or otherwise
 
 

@@ -1,18 +1,18 @@
 """Regions by name: boxes on aligned faces and on BigGAN's ImageNet pictures.
 
-Rows, columns and sizes are on a 256 x 256 grid over the picture and scale with it, each axis by itself. Left and right
-are sides of the picture: `left_eye` is the eye at the left of the picture, which is the person's right eye.
+Rows, columns and sizes are on a grid of 256 x 256 over the picture and grow with it, each axis by itself. Left and
+right are sides of the picture: `left_eye` is the eye at the left of the picture, which is the person's right eye.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-GRID = 256  # the presets' own picture size
+GRID = 256  # side of the picture that the presets are written for
 
 
 class PresetBox(NamedTuple):
-    """A box by its centre pixel, as the ReSeFa authors print theirs; an odd size extends equally to both sides."""
+    """A box by its centre pixel, as the ReSeFa authors print theirs. An odd size extends equally to both sides."""
 
     row: int
     col: int
@@ -26,9 +26,9 @@ class PresetBox(NamedTuple):
         return top, left, top + self.height, left + self.width
 
 
-# Faces aligned as in FFHQ. The first seven are published with the method; in `eyebrows` row and column are exchanged
-# with respect to the print, which would put the box below the brows, across the eyes and off centre. The others are
-# ours, drawn on FFHQ samples; `hair` is the top of the head, where nearly every aligned face has it.
+# Faces aligned as in FFHQ. The first seven are published with the method. In `eyebrows`, row and column are exchanged:
+# as printed, the box would lie off centre across the eyes. The others are ours, drawn on FFHQ samples; `hair` is the
+# top of the head, where nearly every aligned face has hair.
 FACE_PRESETS = {
     'left_eye': PresetBox(120, 95, 20, 38),
     'right_eye': PresetBox(120, 159, 20, 38),

@@ -1,7 +1,7 @@
-"""Pictures for people: the region on the sample, strips and sheets of edits, where a change falls, the eigenvalues.
+"""Pictures for people: the region on the sample, strips and sheets of edits, where a change falls.
 
-Everything is drawn with pillow and its built-in typeface, so the files are the same on every machine. All functions
-are pure; only `save_png` and `save_jpeg` touch the disk.
+Everything is drawn with pillow and its built-in typeface, so the files are the same on every machine. Only `save_png`
+and `save_jpeg` touch the disk.
 """
 
 from __future__ import annotations
@@ -12,31 +12,30 @@ import io
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from resefa_plugin.errors import NonFiniteError, RegionError, ResefaError
 from resefa_plugin.machine.files import replacing
+from resefa_plugin.report.colour_scale import colours
 
 GREY_LEVELS = 127.5  # one unit of the [-1, 1] scale, in grey levels of 255
 
+# Background; texts; texts and lines of less weight; faint lines; what stands out. sRGB, 0 to 255.
 PAPER, INK, MUTED, FAINT, ACCENT = (255, 255, 255), (29, 33, 38), (96, 103, 112), (222, 221, 217), (0, 98, 155)
-_TINT, _DIM = 0.14, 0.76           # share of the accent inside the region, brightness outside it
-_TICKS = (0, 0.25, 0.5, 0.75, 1)   # of a colour bar
-_GROUND = 0.3                      # brightness of the picture under a heat map
-_DECADES = 8                       # of an eigenvalue axis at most: what lies lower is rounding
-# Dark violet to pale yellow: lightness rises throughout, and no two colours differ by red against green alone.
-_ANCHORS = np.array([(0, 0, 0), (38, 17, 88), (98, 26, 118), (158, 42, 105), (212, 72, 66), (242, 122, 32),
-                     (252, 182, 52), (255, 244, 180)], float)
+_TINT, _DIM = 0.14, 0.76          # share of the accent inside the region, brightness outside of it
+_TICKS = (0, 0.25, 0.5, 0.75, 1)  # of a colour bar, as shares of its length
+_GROUND = 0.3                     # brightness of the picture under a heat map
 # The built-in typeface has no dashes and no multiplication sign.
 _PLAIN = str.maketrans({'\u2212': '-', '\u2013': '-', '\u2014': '-', '\u00d7': 'x'})
 
 
-def to_uint8(images: Tensor) -> np.ndarray:
+def to_uint8(images: Tensor) -> NDArray[np.uint8]:
     """Pictures as the host saves them: `(img * 127.5 + 128).clamp(0, 255)`, truncated.
 
     Args:
@@ -75,7 +74,7 @@ def strength_captions(strengths: Sequence[float]) -> list[str]:
 def region_overlay(image: Image.Image, mask: ArrayLike) -> Image.Image:
     """The region tinted and outlined, the rest dimmed.
 
-    The outline is a light line inside a dark one: one of them stands out on any picture.
+    The outline is a light line with a dark one around it: one of them stands out on any picture.
 
     Args:
         image: the picture.
@@ -122,7 +121,7 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image]], row_labels: Sequence[st
     return _grid(rows, row_labels, column_labels, title, tile, captions_below=False)
 
 
-def heat_map(change: Tensor | np.ndarray, mask: ArrayLike, image: Image.Image, top: float | None = None,
+def heat_map(change: Tensor | NDArray[Any], mask: ArrayLike, image: Image.Image, top: float | None = None,
              size: int = 640) -> Image.Image:
     """|change|, averaged over channels, as light on the darkened grey picture; with the region and a colour bar.
 
@@ -138,85 +137,35 @@ def heat_map(change: Tensor | np.ndarray, mask: ArrayLike, image: Image.Image, t
         ResefaError: change, mask and picture differ in size, or top is not positive.
         NonFiniteError: change contains NaN or infinity.
     """
-    change = np.asarray(torch.as_tensor(change).detach().cpu(), float)
+    difference = np.asarray(torch.as_tensor(change).detach().cpu(), float)
     inside = _region(mask, image)
-    if change.ndim != 3 or change.shape[1:] != inside.shape:
-        raise ResefaError(f'change has shape {list(change.shape)}; expected [C, {inside.shape[0]}, {inside.shape[1]}]')
-    if not np.isfinite(change).all():
+    if difference.ndim != 3 or difference.shape[1:] != inside.shape:
+        raise ResefaError(f'change has shape {list(difference.shape)}; expected [C, {inside.shape[0]}, '
+                          f'{inside.shape[1]}]')
+    if not np.isfinite(difference).all():
         raise NonFiniteError('change contains NaN or infinity: the edit left the network\'s range; lower the strength')
     if top is not None and not 0 < top < math.inf:
         raise ResefaError(f'top is {top}; expected a positive number of grey levels')
-    levels = np.abs(change).mean(0) * GREY_LEVELS
+    levels = np.abs(difference).mean(0) * GREY_LEVELS
     top = _round_up(float(np.quantile(levels, 0.999))) if top is None else top
     t = np.minimum(levels / top, 1)[..., None]
     ground = np.asarray(image.convert('L'), float)[..., None] * _GROUND
-    lit = (ground * (1 - t) + _colours(t[..., 0])).clip(0, 255)
+    lit = (ground * (1 - t) + colours(t[..., 0])).clip(0, 255)
     picture = thumbnail(Image.fromarray(_outlined(lit.round().astype(np.uint8), inside)), size)
     return _beside_colour_bar(picture, top, size)
 
 
-def eigenvalue_plot(eigenvalues: ArrayLike, highlighted: int) -> Image.Image:
-    """Eigenvalues over their rank on a log axis, 1280 x 800.
-
-    What the axis cannot show (zero, below zero, more than eight decades under the largest) is a hollow dot at its foot.
-
-    Args:
-        eigenvalues: `[k]`, in descending order.
-        highlighted: so many of the first ones are drawn in colour, with their values.
-
-    Raises:
-        ResefaError: no eigenvalues, or some of them NaN or infinite.
-    """
-    values = np.asarray(eigenvalues, float).reshape(-1)
-    if not values.size or not np.isfinite(values).all():
-        raise ResefaError('eigenvalues must be one or more finite numbers; look at the solver\'s residuals')
-    scale = 2
-    width, height, left, right, up, down = (scale * x for x in (1280, 800, 150, 40, 130, 130))
-    canvas = Image.new('RGB', (width, height), PAPER)
-    draw, font, label = ImageDraw.Draw(canvas), _font(scale * 36), _font(scale * 38)
-    positive = values[values > 0]
-    high = math.floor(math.log10(positive.max())) + 1 if positive.size else 0
-    low = max(math.ceil(math.log10(positive.min())) - 1, high - _DECADES) if positive.size else -1
-    foot, head = height - down, up
-
-    def y(value: float) -> float:
-        return foot - (math.log10(value) - low) / (high - low) * (foot - head)
-
-    for decade in range(low, high + 1):
-        line = y(10.0 ** decade)
-        draw.line([(left, line), (width - right, line)], FAINT if decade > low else MUTED, scale * 2)
-        if (decade - low) % math.ceil((high - low) / 5) == 0:
-            draw.text((left - scale * 16, line), significant(10.0 ** decade), MUTED, font, 'rm')
-    draw.text((scale * 28, scale * 54), 'Eigenvalue: squared change inside / outside, log scale', INK, label, 'ls')
-    pitch = (width - right - left) / len(values)
-    draw.text(((left + width - right) / 2, height - scale * 26), 'Direction', INK, label, 'ms')
-    radius = scale * min(max(0.2 * pitch / scale, 2), 9)
-    every = max(1, _round_up(len(values) / 16, whole=True))
-    roomy = pitch >= scale * 90
-    for rank, value in enumerate(values, 1):
-        x, shown = left + (rank - 0.5) * pitch, value > 10.0 ** low
-        colour = ACCENT if rank <= highlighted else MUTED
-        level = y(value) if shown else foot
-        if shown and pitch >= scale * 6:
-            draw.line([(x, foot - scale), (x, level)], colour, max(scale, round(radius * 0.5)))
-        draw.ellipse([x - radius, level - radius, x + radius, level + radius],
-                     colour if shown else PAPER, colour, scale * 2)
-        if rank <= highlighted and roomy:
-            draw.text((x, level - radius - scale * 10), significant(value), INK, font, 'ms',
-                      stroke_width=scale * 5, stroke_fill=PAPER)
-        if rank == 1 or rank % every == 0:
-            draw.text((x, foot + scale * 48), str(rank), MUTED, font, 'ms')
-    return canvas.resize((width // scale, height // scale), Image.Resampling.BOX)
-
-
 def thumbnail(image: Image.Image, tile: int) -> Image.Image:
-    """The picture with its longer side at most `tile`: Lanczos if it shrinks, whole pixels if it grows."""
+    """The picture in RGB, its longer side at most `tile` pixels.
+
+    A larger one is resampled (Lanczos); a smaller one grows by a whole factor, each pixel repeated.
+    """
     longer = max(image.size)
     if longer > tile:
-        size = tuple(max(1, round(side * tile / longer)) for side in image.size)
-        return image.convert('RGB').resize(size, Image.Resampling.LANCZOS)
+        width, height = (max(1, round(side * tile / longer)) for side in image.size)
+        return image.convert('RGB').resize((width, height), Image.Resampling.LANCZOS)
     factor = tile // longer
-    return image.convert('RGB').resize([side * factor for side in image.size], Image.Resampling.NEAREST)
+    return image.convert('RGB').resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
 def jpeg_bytes(image: Image.Image, quality: int = 88) -> bytes:
@@ -227,65 +176,55 @@ def jpeg_bytes(image: Image.Image, quality: int = 88) -> bytes:
     return buffer.getvalue()
 
 
-def save_jpeg(image: Image.Image, path: str | os.PathLike, quality: int = 88) -> None:
+def save_jpeg(image: Image.Image, path: str | os.PathLike[str], quality: int = 88) -> None:
     """Writes a JPEG; the file is complete or not there."""
     with replacing(path) as part:
         part.write_bytes(jpeg_bytes(image, quality))
 
 
-def save_png(image: Image.Image, path: str | os.PathLike) -> None:
+def save_png(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Writes a PNG; the file is complete or not there."""
     with replacing(path) as part:
         image.save(part, 'PNG')
 
 
-def _region(mask: ArrayLike, image: Image.Image) -> np.ndarray:
+def _region(mask: ArrayLike, image: Image.Image) -> NDArray[np.bool_]:
+    """Where the mask is nonzero, bool `[H, W]`."""
     inside = np.asarray(mask) != 0
     if inside.shape != image.size[::-1]:
         raise RegionError(f'mask has shape {list(inside.shape)}; expected [H, W] = {list(image.size[::-1])},'
                           ' the size of the picture')
-    return inside
+    return np.asarray(inside)
 
 
-def _dilated(inside: np.ndarray, radius: int, border: bool) -> np.ndarray:
+def _dilated(inside: NDArray[np.bool_], radius: int, border: bool) -> NDArray[np.bool_]:
+    """True where a pixel at most `radius` rows and columns away is true; `border` is what lies around the picture."""
     for axis in (0, 1):
         padding = [(radius, radius) if axis == i else (0, 0) for i in (0, 1)]
         padded = np.pad(inside, padding, constant_values=border)
-        inside = np.lib.stride_tricks.sliding_window_view(padded, 2 * radius + 1, axis).any(-1)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * radius + 1, axis)  # a last axis of neighbours
+        inside = np.asarray(windows.any(-1))
     return inside
 
 
-def _outlined(rgb: np.ndarray, inside: np.ndarray) -> np.ndarray:
+def _outlined(rgb: NDArray[np.uint8], inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The picture `[H, W, 3]` with a light line just inside the region and a dark one just outside."""
     radius = max(1, round(max(inside.shape) / 360))
     light = inside & _dilated(~inside, radius, border=True)
     dark = ~inside & _dilated(inside, radius, border=False)
     return np.where(light[..., None], PAPER, np.where(dark[..., None], INK, rgb)).astype(np.uint8)
 
 
-def _lightness(rgb: np.ndarray) -> np.ndarray:
-    """CIE L* (0 to 100) of sRGB colours `[..., 3]` in 0 to 255."""
-    s = rgb / 255
-    linear = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
-    luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
-    return np.where(luminance > 216 / 24389, 116 * np.cbrt(luminance) - 16, luminance * 24389 / 27)
-
-
-def _colours(t: np.ndarray) -> np.ndarray:
-    """Colours `[..., 3]` of values in [0, 1]. Each anchor stands where its lightness says: equal steps look equal."""
-    position = _lightness(_ANCHORS)
-    return np.stack([np.interp(t, position / position[-1], channel) for channel in _ANCHORS.T], -1)
-
-
-def _round_up(value: float, whole: bool = False) -> float | int:
-    """The next of ... 0.1, 0.2, 0.5, 1, 2, 5, 10 ...; 1 for zero. `whole`: not below 1."""
-    if value <= 0 or (whole and value <= 1):
+def _round_up(value: float) -> float:
+    """The next of ... 0.1, 0.2, 0.5, 1, 2, 5, 10 ... that is at least `value`; 1 for zero."""
+    if value <= 0:
         return 1
-    decade = math.floor(math.log10(value))
-    rounded = next(step * 10.0 ** decade for step in (1, 2, 5, 10) if value <= step * 10.0 ** decade * (1 + 1e-9))
-    return round(rounded) if whole else rounded
+    decade = 10.0 ** math.floor(math.log10(value))
+    return next(step * decade for step in (1, 2, 5, 10) if value <= step * decade * (1 + 1e-9))
 
 
 def _beside_colour_bar(picture: Image.Image, top: float, size: int) -> Image.Image:
+    """The picture with a colour bar from 0 to `top` grey levels on its right; letters and gaps grow with `size`."""
     font, margin, thickness = _font(size // 22), size // 24, size // 32
     label = 'grey levels'
     ticks = thickness + margin // 2 + max(font.getlength(significant(share * top)) for share in _TICKS)
@@ -294,7 +233,7 @@ def _beside_colour_bar(picture: Image.Image, top: float, size: int) -> Image.Ima
     canvas.paste(picture)
     draw, left, head, foot = ImageDraw.Draw(canvas), picture.width + margin, size // 8, picture.height - margin
     draw.text((left, head - margin), label, MUTED, font, 'ls')
-    ramp = _colours(np.linspace(1, 0, foot - head))[:, None].round().astype(np.uint8)
+    ramp = colours(np.linspace(1, 0, foot - head))[:, None].round().astype(np.uint8)
     canvas.paste(Image.fromarray(ramp.repeat(thickness, 1)), (left, head))
     for share in _TICKS:
         line = foot + share * (head - foot)
@@ -305,7 +244,9 @@ def _beside_colour_bar(picture: Image.Image, top: float, size: int) -> Image.Ima
 
 @functools.cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size)
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # the other typeface is for Pillow without FreeType
+    return font
 
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
@@ -319,6 +260,7 @@ def _fitted(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
 
 def _grid(rows: Sequence[Sequence[Image.Image]], row_labels: Sequence[str], column_labels: Sequence[str], title: str,
           tile: int, captions_below: bool) -> Image.Image:
+    """Rows of pictures of one size, with a title, labels on the left, and captions above or below."""
     columns = len(column_labels)
     if not rows or not columns or len(rows) != len(row_labels) or any(len(row) != columns for row in rows):
         raise ResefaError(f'pictures per row are {[len(row) for row in rows]}; expected {len(row_labels)} rows of'
@@ -327,11 +269,12 @@ def _grid(rows: Sequence[Sequence[Image.Image]], row_labels: Sequence[str], colu
     if len(sizes) > 1:
         raise ResefaError(f'pictures have the sizes {sorted(sizes)}; expected one size')
     large, small = _font(max(12, tile // 9)), _font(max(11, tile // 12))
+    fonts = (large, small, small)  # of the lines of a label
     gap, margin, frame = max(4, tile // 32), tile // 8, max(2, tile // 96)
     tile_width, tile_height = thumbnail(rows[0][0], tile).size
-    labels = [[_fitted(line, font, 1.4 * tile) for line, font in zip(label.split('\n'), (large, small, small))]
+    labels = [[_fitted(line, font, 1.4 * tile) for line, font in zip(label.split('\n'), fonts, strict=False)]
               for label in row_labels]
-    label_width = max(font.getlength(line) for lines in labels for line, font in zip(lines, (large, small, small)))
+    label_width = max(font.getlength(line) for lines in labels for line, font in zip(lines, fonts, strict=False))
     left = margin + math.ceil(label_width + margin if label_width else 0)
     title_height = round(large.size * 1.9) if title else 0
     caption_height = round(small.size * 1.9)
@@ -349,11 +292,11 @@ def _grid(rows: Sequence[Sequence[Image.Image]], row_labels: Sequence[str], colu
         if caption == '0':
             draw.rectangle([x - frame, head - frame, x + tile_width + frame - 1, bottom + frame - 1], outline=INK,
                            width=frame)
-    for i, (row, lines) in enumerate(zip(rows, labels)):
+    for i, (row, lines) in enumerate(zip(rows, labels, strict=True)):
         y = head + i * (tile_height + gap)
         base = y + tile_height / 2 + large.size * 0.35 - (len(lines) - 1) * small.size * 0.7
-        for line, font, colour in zip(lines, (large, small, small), (INK, MUTED, MUTED)):
-            draw.text((margin, base), line, colour, font, 'ls')
+        for text, font, colour in zip(lines, fonts, (INK, MUTED, MUTED), strict=False):
+            draw.text((margin, base), text, colour, font, 'ls')
             base += small.size * 1.4
         for j, image in enumerate(row):
             canvas.paste(thumbnail(image, tile), (left + j * (tile_width + gap), y))

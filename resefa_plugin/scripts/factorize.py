@@ -13,7 +13,7 @@ from resefa_plugin.callbacks.directions_writer import DirectionsWriter
 from resefa_plugin.callbacks.face_labels import FaceLabels
 from resefa_plugin.callbacks.picture_writer import PictureWriter
 from resefa_plugin.callbacks.progress import ProgressBar
-from resefa_plugin.directions.direction_set import load_orthogonal
+from resefa_plugin.directions.orthogonal import load_orthogonal
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.factorizer.constraints import NORMS, Constraints
 from resefa_plugin.factorizer.protection import PROTECT_HELP, parse_protection

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from resefa_plugin.directions.direction_set import DirectionMetadata, DirectionSet
+from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.directions.exports import EXPORTS, save_projected_w
+from resefa_plugin.directions.metadata import DirectionMetadata
 from resefa_plugin.errors import DirectionsError, ResefaError
 
 K, W_DIM, NUM_WS = 3, 512, 18
@@ -209,7 +210,8 @@ def test_projected_w_errors(tmp_path, ws, match):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize('space, layers, rows', [('w', None, range(NUM_WS)), ('w', (4, 7), (4, 7)), ('w+', (2, 3), (2, 3))])
+@pytest.mark.parametrize('space, layers, rows', [
+    ('w', None, range(NUM_WS)), ('w', (4, 7), (4, 7)), ('w+', (2, 3), (2, 3))])
 def test_export_projected_w(tmp_path, space, layers, rows):
     directions = make_set(space, layers, W_DIM * (len(rows) if space == 'w+' else 1))
     EXPORTS['projected-w'](directions, tmp_path / 'a.npz', 1, strength=-2)

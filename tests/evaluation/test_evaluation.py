@@ -9,17 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy import stats
 
 from resefa_plugin import evaluation
 from resefa_plugin.errors import MetricError, NonFiniteError, RegionError, ResefaError
 from resefa_plugin.evaluation.comparison import Comparison
 from resefa_plugin.evaluation.matching import Edit, match_change
 from resefa_plugin.evaluation.measures import Measures
-from resefa_plugin.evaluation.presentation.intervals import bootstrap
-from resefa_plugin.evaluation.presentation.plots import curve_points, curves_plot, shortened
-from resefa_plugin.evaluation.presentation.summary import summarize
-from resefa_plugin.evaluation.presentation.tables import comparison_table, robustness_table, speed_table
 from resefa_plugin.evaluation.robustness import compare_subspaces, leakage, robustness, variants
 from resefa_plugin.evaluation.rows import Row, parse_row
 from resefa_plugin.evaluation.selection import renderer
@@ -83,21 +78,6 @@ def test_pictures_that_are_not_finite_are_too_strong():
     assert match_change(render, 0.01, 30.0).reached
     with pytest.raises(NonFiniteError, match='NaN or infinity, at steps down to'):
         match_change(curve(lambda alpha: math.nan)[0], 0.01, 1.0)
-
-
-def test_the_bootstrap_interval_agrees_with_students_and_covers():
-    random = np.random.RandomState(0)
-    values = random.randn(200) * 3 + 5
-    interval = bootstrap(values)
-    low, high = stats.t.interval(0.95, 199, values.mean(), stats.sem(values))
-    assert interval.mean == pytest.approx(values.mean()) and interval.count == 200
-    assert abs(interval.low - low) < 0.05 and abs(interval.high - high) < 0.05
-    covered = np.mean([low <= 5 <= high for _, low, high, _ in (bootstrap(random.randn(32) + 5) for _ in range(200))])
-    assert 0.88 < covered < 0.99  # nominal 0.95, with 200 trials; percentile intervals of 32 values are a little short
-
-
-def test_intervals_of_too_few_values():
-    assert np.isnan(bootstrap([]).mean) and np.isnan(bootstrap([1.0]).low) and bootstrap([1.0, math.nan]).mean == 1
 
 
 def test_rows_are_parsed_and_an_unknown_attribute_lists_the_known():
@@ -346,49 +326,3 @@ def test_robustness_of_a_region_that_does_not_matter_and_of_one_that_does():
     # A linear generator has one Jacobian: other samples give the same directions.
     pair = [entry for entry in robustness(jacobians, [region], 2) if entry['variant'] == 'sample seed0001']
     assert len(pair) == 1 and pair[0]['largest_angle'] < 0.1 and pair[0]['leakage_ratio'] == pytest.approx(1, abs=1e-3)
-
-
-def edit(sample, outside, reached=True, sign=1):
-    return {'sample': sample, 'sign': sign, 'alpha': 1.0, 'inside': 0.01, 'outside': outside, 'reached': reached,
-            'evaluations': 2}
-
-
-def cell(method, edits, **changes):
-    return {'row': 'top', 'method': method, 'sample': 'seed0000', 'attribute': '', 'attribute_sign': 0, 'space': 'w',
-            'layers': None, 'index': 1,
-            'signs': [1, -1], 'seconds': {'jacobian': 10.0, 'solve': 0.5}, 'extrapolated': ['jacobian'], 'note': '',
-            'edits': edits, 'sets': {},
-            'curve': []} | changes
-
-
-def test_the_mean_is_over_samples_that_reached_the_target_signs_averaged_first():
-    line, = summarize([cell('a', [edit('s1', 1.0), edit('s1', 3.0, sign=-1), edit('s2', 6.0),
-                                  edit('s2', 99.0, False, -1)])])
-    assert line['figures']['outside']['mean'] == 4.0 and line['figures']['outside']['count'] == 2
-    assert (line['reached'], line['edits']) == (3, 4)
-    assert '| top | a | w 1 | 3/4 |' in comparison_table([line])
-
-
-def test_the_tables_say_what_is_extrapolated_and_group_the_shifts():
-    lines = summarize([cell('a', [edit('s1', 1.0)]), cell('b', [], omitted='no')])
-    assert '| a | ~10 s jacobian | 0.5 s |' in speed_table(lines) and '| b |' not in speed_table(lines)
-    entries = [{'region': 'top', 'variant': name, 'first_angle': angle, 'mean_angle': 1.0, 'largest_angle': 2.0,
-                'leakage_ratio': 1.5}
-               for name, angle in (('up 10%', 10.0), ('left 10%', 20.0), ('sample seed0001', 40.0))]
-    assert '| top | shifted 10% | 15 | 1 | 2 | 1.5 |' in robustness_table(entries)
-    assert '| top | another sample | 40 |' in robustness_table(entries)
-
-
-def test_long_names_keep_their_ends():
-    assert shortened('resefa-quick') == 'resefa-quick'
-    assert shortened('folder/of/files/smile.npy:4-7') == '\u2026les/smile.npy:4-7'
-
-
-def test_the_curve_is_the_mean_of_each_multiple():
-    points = [{'sample': s, 'sign': 1, 'multiple': m, 'inside': m ** 2 * a, 'outside': m * a} for s,
-              a in (('s1', 0.01), ('s2', 0.03)) for m in (1.0, 2.0)]
-    cells = [cell('a', [], curve=points), cell('b', [], omitted='no')]
-    assert np.allclose(curve_points(cells, 'top', 'a'), [(0.02, 0.02), (0.08, 0.04)])
-    assert curves_plot(cells).size[0] == 620
-    with pytest.raises(ResefaError, match='nothing to plot: lower the target'):
-        curves_plot(cells[1:])

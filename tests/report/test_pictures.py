@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from resefa_plugin.errors import NonFiniteError, RegionError, ResefaError
-from resefa_plugin.report import pictures
+from resefa_plugin.report import colour_scale, pictures
 
 COLOURS = [(250, 20, 20), (20, 250, 20), (20, 20, 250), (240, 230, 10), (10, 240, 230), (230, 10, 240), (120, 60, 0)]
 # The colour map is set at 8 anchors; between them lightness is interpolated in sRGB. Inferno itself bends as much.
@@ -136,7 +136,7 @@ def test_strip_geometry():
 def test_strip_frames_only_the_unedited_picture():
     captions = ['-1', '0', '+1']
     array = np.asarray(pictures.strip([plain(c) for c in COLOURS[:3]], captions, tile=96))
-    for colour, caption in zip(COLOURS, captions):
+    for colour, caption in zip(COLOURS[:3], captions, strict=True):
         rows, columns = where(array, colour)
         framed = (array[rows.min() - 1, columns.min():columns.max()] == pictures.INK).all()
         assert framed == (caption == '0')
@@ -161,7 +161,7 @@ def test_contact_sheet_geometry():
                                    'a title that is far too long for this sheet ' * 9, tile=64)
     corner = {c: [x.min() for x in where(sheet, c)] for c in COLOURS[:6]}
     assert all(len(where(sheet, c)[0]) == 64 * 32 for c in COLOURS[:6])
-    for above, under in zip(COLOURS[:3], COLOURS[3:6]):
+    for above, under in zip(COLOURS[:3], COLOURS[3:6], strict=True):
         assert corner[above][1] == corner[under][1] and corner[under][0] > corner[above][0] + 32
     array = np.asarray(sheet)
     left = corner[COLOURS[0]][1]
@@ -188,7 +188,7 @@ def test_sheet_refuses_ragged_rows_and_sizes():
 
 def test_colours_rise_evenly_in_lightness():
     t = np.linspace(0, 1, 101)
-    lum = luminance(pictures._colours(t))
+    lum = luminance(colour_scale.colours(t))
     lightness = np.where(lum > 216 / 24389, 116 * np.cbrt(lum) - 16, lum * 24389 / 27)
     assert (np.diff(lightness) > 0).all()
     np.testing.assert_allclose(lightness, t * lightness[-1], atol=LIGHTNESS_TOLERANCE)
@@ -216,7 +216,7 @@ def test_heat_map_averages_magnitudes_over_channels():
 def test_heat_map_scale_is_in_grey_levels():
     change = np.full((1, 96, 80), 20 / 127.5)
     full = np.asarray(pictures.heat_map(change, box(), noise(), top=20, size=96))[5, 5]
-    np.testing.assert_array_equal(full, pictures._ANCHORS[-1])
+    np.testing.assert_array_equal(full, colour_scale.ANCHORS[-1])
     automatic = pictures.heat_map(change, box(), noise(), size=96)
     np.testing.assert_array_equal(np.asarray(automatic)[5, 5], full)
 
@@ -236,37 +236,6 @@ def test_heat_map_refuses():
         pictures.heat_map(np.zeros((3, 96, 80)), box(), noise(), top=0)
     with pytest.raises(RegionError, match='the size of the picture'):
         pictures.heat_map(np.zeros((3, 96, 80)), box(9, 9), noise())
-
-
-@pytest.mark.parametrize('values', [[8.7], [1.0], [0.0], [0, 0, 0], [2, 2, 2], list(np.geomspace(9, 0.01, 20)),
-                                    [3, 1e-30, 0, -1e-9], list(np.geomspace(1, 1e-9, 300)), [1e300, 1e-300]])
-def test_eigenvalue_plot_draws_every_value(values):
-    # One highlighted dot and no other: its colour marks the first value only.
-    one, none = (np.asarray(pictures.eigenvalue_plot(values, n)).astype(int) for n in (1, 0))
-    assert one.shape == (800, 1280, 3)
-    assert len(where(one, pictures.ACCENT)[0]) > 0 and len(where(none, pictures.ACCENT)[0]) == 0
-    assert len(where(none, pictures.MUTED)[0]) > 0
-
-
-def test_eigenvalue_plot_height_follows_the_value():
-    tops = []
-    for first in (90.0, 30.0, 11.0):
-        rows, columns = where(pictures.eigenvalue_plot([first, 1.0], 1), pictures.ACCENT)
-        tops.append(rows.min())
-    assert tops == sorted(tops) and len(set(tops)) == 3
-
-
-def test_eigenvalue_plot_equal_values_are_level():
-    array = np.asarray(pictures.eigenvalue_plot([2.0, 2.0], 2))
-    rows, columns = where(array, pictures.ACCENT)
-    left, right = rows[columns < 700], rows[columns > 750]
-    assert left.min() == right.min() and left.max() == right.max()
-
-
-@pytest.mark.parametrize('values', [[], [1.0, float('nan')], [float('inf')]])
-def test_eigenvalue_plot_refuses(values):
-    with pytest.raises(ResefaError, match='one or more finite numbers'):
-        pictures.eigenvalue_plot(values, 1)
 
 
 @pytest.mark.parametrize('text', ['', 'a\nb', '\u2212\u00d7\u4e2d', '<b>', '\udcff', '\x00', 'x' * 2000],

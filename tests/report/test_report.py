@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import math
 import re
 from html.parser import HTMLParser
@@ -78,7 +79,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if 'style' not in self.open:
-            self.text += data
+            self.text = re.sub(r'\s+', ' ', self.text + data)  # as a browser shows it
 
     def attributes(self, name):
         return [attrs[name] for _, attrs in self.elements if name in attrs]
@@ -103,7 +104,7 @@ def test_conversions():
 def test_outline_and_anchors(tmp_path):
     _, parsed = page(tmp_path, report())
     assert parsed.headings[0] == 1 and parsed.headings.count(1) == 1
-    assert all(b <= a + 1 for a, b in zip(parsed.headings, parsed.headings[1:]))
+    assert all(b <= a + 1 for a, b in itertools.pairwise(parsed.headings))
     ids = parsed.attributes('id')
     assert len(set(ids)) == len(ids)
     links = parsed.attributes('href')
@@ -205,7 +206,8 @@ def test_labels_are_shown(tmp_path):
 def test_figures_that_are_no_numbers_do_not_break_the_page(tmp_path, value):
     names = ('eigenvalue', 'residual', 'step', 'predicted_inside', 'predicted_outside', 'measured_inside',
              'measured_outside')
-    html, parsed = page(tmp_path, report(samples=[sample([region(directions=[row(1, **dict.fromkeys(names, value))])])]))
+    section = region(directions=[row(1, **dict.fromkeys(names, value))])
+    html, parsed = page(tmp_path, report(samples=[sample([section])]))
     assert 'nan' not in parsed.text and 'undefined' in parsed.text
     widths = re.findall(r'(?:width|left):([^"%]*)%"', html)
     assert len(widths) == 5 and set(widths) == {'0'}

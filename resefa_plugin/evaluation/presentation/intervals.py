@@ -7,29 +7,33 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-LEVEL, RESAMPLES = 0.95, 10_000
+LEVEL, RESAMPLES = 0.95, 10_000  # of the confidence intervals
 
 
 class Interval(NamedTuple):
-    """A mean, the ends of its confidence interval, and how many values it is of; NaN where there are too few."""
+    """A mean, the ends of its confidence interval, and of how many values; NaN where there are too few."""
 
     mean: float
     low: float
     high: float
-    count: int
+    count: int  # type: ignore[assignment]  # also the name of a method of tuples, which nobody calls here
 
 
 def bootstrap(values: ArrayLike, level: float = LEVEL) -> Interval:
     """The mean of independent values with its percentile bootstrap interval, which assumes no distribution.
 
-    Values that are NaN (a measure without an answer there) are left out. The resamples are the same on every call.
+    Args:
+        values: NaN, where a measure has no answer, is left out.
+        level: the share of such intervals that hold the true mean.
+
+    The same values give the same interval.
     """
-    values = np.asarray(values, np.float64).reshape(-1)
-    values = values[~np.isnan(values)]
-    if not values.size:
+    array = np.asarray(values, np.float64).reshape(-1)
+    array = array[~np.isnan(array)]
+    if not array.size:
         return Interval(np.nan, np.nan, np.nan, 0)
-    if values.size == 1:
-        return Interval(float(values[0]), np.nan, np.nan, 1)
-    drawn = np.random.RandomState(0).randint(values.size, size=(RESAMPLES, values.size))
-    low, high = np.quantile(values[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(values.mean()), float(low), float(high), values.size)
+    if array.size == 1:
+        return Interval(float(array[0]), np.nan, np.nan, 1)
+    drawn = np.random.RandomState(0).randint(array.size, size=(RESAMPLES, array.size))
+    low, high = np.quantile(array[drawn].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(array.mean()), float(low), float(high), array.size)

@@ -1,38 +1,46 @@
-"""Change outside against change inside as the strength grows (the paper's Figure 5), drawn with pillow."""
+"""Change outside against change inside as the strength grows (the paper's Figure 5)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.report.pictures import FAINT, INK, MUTED, PAPER, significant
+from resefa_plugin.report.plots import decades, drawn
 
-# Distinct in lightness as well as in hue; the first is the accent of the other pictures.
-COLOURS = [(0, 98, 155), (204, 85, 0), (34, 139, 87), (150, 60, 150), (190, 150, 20), (110, 90, 70), (150, 155, 160),
-           (200, 60, 90), (60, 170, 190), (30, 30, 30)]
-PANEL, SCALE, COLUMNS = (620, 500), 2, 2
-LEGEND = 240  # width of an entry
-DECADES = 7  # of an axis at most: what lies lower, such as no change at all, is drawn at its foot
-LEFT, RIGHT, UP, DOWN = 110, 30, 84, 80  # margins of a panel
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which people with colour blindness tell apart, without the yellow, which is too pale for
+# lines. Markers tell the lines apart in print without colour; dashes, those that have the same colour.
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#000000', '#e69f00', '#56b4e9')
+MARKERS, DASHES = 'osD^v', ('-', '--', ':')
+COLUMNS, PANEL = 2, (620, 500)  # panels side by side at most; their width and height, pixels
+LEGEND = (240, 34)              # width and height of an entry of the legend, pixels
+DECADES = 7                     # of an axis at most
 
 
-def curve_points(cells: Sequence[dict], row: str, method: str) -> list[tuple[float, float]]:
+def curve_points(cells: Sequence[dict[str, Any]], row: str, method: str) -> list[tuple[float, float]]:
     """Mean change inside and outside at each multiple of the matched step, over the edits of a row and a method."""
     curve = [point for cell in cells if (cell['row'], cell['method']) == (row, method)
              for point in cell.get('curve', ())]
-    return [tuple(float(np.mean([point[side] for point in curve if point['multiple'] == multiple]))
-                  for side in ('inside', 'outside'))
-            for multiple in sorted({point['multiple'] for point in curve})]
+    means = []
+    for multiple in sorted({point['multiple'] for point in curve}):
+        points = [point for point in curve if point['multiple'] == multiple]
+        means.append((float(np.mean([point['inside'] for point in points])),
+                      float(np.mean([point['outside'] for point in points]))))
+    return means
 
 
-def curves_plot(cells: Sequence[dict]) -> Image.Image:
+def curves_plot(cells: Sequence[dict[str, Any]]) -> Image.Image:
     """A panel for each row, a line for each method, both axes logarithmic and the same in all panels.
 
-    What is more than seven decades under the largest, or zero, stands at the foot of its axis.
+    A change that is zero, or more than seven decades below the largest, is drawn at the foot of its axis.
 
     Raises ResefaError if no cell has a curve.
     """
@@ -43,58 +51,48 @@ def curves_plot(cells: Sequence[dict]) -> Image.Image:
     if not positive.size:
         raise ResefaError('no method reached the target on the samples of the curves, so that there is nothing to '
                           'plot: lower the target')
-    decades = np.log10(positive)
-    axes = [(max(math.floor(low), math.ceil(high) - DECADES), math.ceil(high + 1e-9))
-            for low, high in zip(decades.min(axis=0), decades.max(axis=0))]
+    logs = np.log10(positive)
+    ends = [(max(math.floor(low), math.ceil(high) - DECADES), math.ceil(high + 1e-9))
+            for low, high in zip(logs.min(axis=0), logs.max(axis=0), strict=True)]
     columns = min(COLUMNS, len(rows))
-    width = columns * PANEL[0]
-    per_line = width // LEGEND
-    legend = 40 * math.ceil(len(methods) / per_line) + 20
-    height = math.ceil(len(rows) / columns) * PANEL[1] + legend
-    canvas = Image.new('RGB', (SCALE * width, SCALE * height), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    for number, row in enumerate(rows):
-        x, y = number % columns * PANEL[0], number // columns * PANEL[1]
-        _panel(draw, x, y, row, {method: lines[row, method] for method in methods if (row, method) in lines}, methods,
-               axes)
-    small = ImageFont.load_default(SCALE * 20)
-    for number, method in enumerate(methods):
-        x, y = 40 + number % per_line * LEGEND, height - legend + 40 * (number // per_line) + 20
-        colour = COLOURS[number % len(COLOURS)]
-        draw.line([SCALE * x, SCALE * y, SCALE * (x + 34), SCALE * y], colour, SCALE * 4)
-        draw.text((SCALE * (x + 44), SCALE * y), shortened(method), INK, small, 'lm')
-    return canvas.resize((width, height), Image.Resampling.BOX)
+    height, width = math.ceil(len(rows) / columns), columns * PANEL[0]
+    per_line = width // LEGEND[0]
+
+    def draw(figure: Figure) -> None:
+        from matplotlib.lines import Line2D
+
+        panels = iter(figure.subplots(height, columns, squeeze=False).flat)
+        for row, axes in zip(rows, panels, strict=False):
+            _panel(axes, row, ends)
+            for number, method in reversed(list(enumerate(methods))):  # the first one on top
+                if (row, method) in lines:
+                    points = np.maximum(lines[row, method], [10.0 ** low for low, _ in ends])
+                    axes.plot(*points.T, **_look(number))
+        for axes in panels:  # of the last line, where the rows have run out
+            axes.set_visible(False)
+        marks = [Line2D([], [], **_look(number)) for number in range(len(methods))]
+        figure.legend(marks, [shortened(method) for method in methods], loc='outside lower left', ncols=per_line)
+
+    return drawn(width, height * PANEL[1] + math.ceil(len(methods) / per_line) * LEGEND[1] + 20, 20, draw)
 
 
-def _panel(draw: ImageDraw.ImageDraw, x: int, y: int, title: str, lines: dict[str, list[tuple[float, float]]],
-           methods: list[str], axes: list[tuple[int, int]]) -> None:
-    left, right, top, bottom = x + LEFT, x + PANEL[0] - RIGHT, y + UP, y + PANEL[1] - DOWN
-    small, large = ImageFont.load_default(SCALE * 18), ImageFont.load_default(SCALE * 24)
+def _panel(axes: Axes, title: str, ends: Sequence[tuple[int, int]]) -> None:
+    (left, right), (low, high) = ends
+    axes.set(xscale='log', yscale='log', xlim=(10.0 ** left, 10.0 ** right), ylim=(10.0 ** low, 10.0 ** high),
+             title=shortened(title, 36), xlabel='MSE inside', ylabel='MSE outside')
+    axes.set_xticks(*decades(left, right))
+    axes.set_yticks(*decades(low, high, most=8))
+    axes.minorticks_off()
 
-    def place(point: tuple[float, float]) -> tuple[float, float]:
-        shares = [max((math.log10(value) - low) / (high - low), 0) if value > 0 else 0
-                  for value, (low, high) in zip(point, axes)]
-        return SCALE * (left + shares[0] * (right - left)), SCALE * (bottom - shares[1] * (bottom - top))
 
-    draw.text((SCALE * left, SCALE * (y + 40)), title, INK, large, 'ls')
-    for decade in range(axes[0][0], axes[0][1] + 1):
-        column, _ = place((10.0 ** decade, 10.0 ** axes[1][0]))
-        draw.line([column, SCALE * top, column, SCALE * bottom], FAINT, SCALE)
-        draw.text((column, SCALE * (bottom + 24)), significant(10.0 ** decade), MUTED, small, 'ms')
-    for decade in range(axes[1][0], axes[1][1] + 1):
-        _, line = place((10.0 ** axes[0][0], 10.0 ** decade))
-        draw.line([SCALE * left, line, SCALE * right, line], FAINT, SCALE)
-        draw.text((SCALE * (left - 10), line), significant(10.0 ** decade), MUTED, small, 'rm')
-    draw.text((SCALE * (left + right) / 2, SCALE * (bottom + 56)), 'MSE inside', MUTED, small, 'ms')
-    draw.text((SCALE * left, SCALE * (top - 6)), 'MSE outside', MUTED, small, 'ls')
-    for method, points in reversed(lines.items()):  # the first method on top
-        colour = COLOURS[methods.index(method) % len(COLOURS)]
-        places = [place(point) for point in points]
-        draw.line(places, colour, SCALE * 3, joint='curve')
-        for column, line in places:
-            draw.ellipse([column - SCALE * 4, line - SCALE * 4, column + SCALE * 4, line + SCALE * 4], colour)
+def _look(number: int) -> dict[str, Any]:
+    """How matplotlib draws the line of method `number`."""
+    return {'color': COLOURS[number % len(COLOURS)], 'marker': MARKERS[number % len(MARKERS)],
+            'linestyle': DASHES[number // len(COLOURS) % len(DASHES)], 'linewidth': 2, 'markersize': 6,
+            'clip_on': False}
 
 
 def shortened(name: str, length: int = 18) -> str:
-    """A name that fits the legend: the end of a longer one, where the names of files differ."""
+    """A name of at most so many letters: of a longer one its end, where the names of files differ."""
+    name = name.encode(errors='replace').decode()  # names of files may hold bytes that are no text
     return name if len(name) <= length else '\u2026' + name[1 - length:]

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from resefa_plugin.evaluation.presentation.intervals import bootstrap
 
-NOT_FIGURES = {'sample', 'sign', 'reached', 'evaluations'}
+NOT_FIGURES = {'sample', 'sign', 'reached', 'evaluations'}  # of an edit
 
 
-def summarize(cells: Sequence[dict]) -> list[dict]:
+def summarize(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry per row and method, in the order of the cells.
 
-    Figures are means over the edits that reached the target; those that did not are counted in `reached` and `edits`.
-    The independent unit of the confidence intervals is the held-out sample: signs, and factorized samples, are averaged
-    first.
+    Figures are means over the edits that reached the target: `reached` of `edits`. The edits of one held-out sample,
+    both signs and the directions of every factorized sample, are averaged first, because a confidence interval needs
+    independent values.
     """
-    groups: dict[tuple[str, str], list[dict]] = {}
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in cells:
         groups.setdefault((cell['row'], cell['method']), []).append(cell)
     return [_line(row, method, group) for (row, method), group in groups.items()]
 
 
-def _line(row: str, method: str, group: list[dict]) -> dict:
+def _line(row: str, method: str, group: list[dict[str, Any]]) -> dict[str, Any]:
     done = [cell for cell in group if 'omitted' not in cell]
     line = {'row': row, 'method': method, 'attribute': group[0]['attribute'],
             'attribute_sign': group[0]['attribute_sign']}

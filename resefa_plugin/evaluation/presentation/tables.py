@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from resefa_plugin.report.pictures import significant
 
-# figure -> heading; others appear under their own name
+# Headings of figures; others appear under their own names.
 HEADINGS = {'inside': 'MSE inside', 'outside': 'MSE outside', 'attribute': 'attribute moved',
             'lpips_in': 'LPIPS inside', 'lpips_out': 'LPIPS outside', 'fid': 'FID', 'kid': 'KID'}
-HIDDEN = {'alpha', 'mse_in', 'mse_out'}  # the last two are inside and outside again
+HIDDEN = {'alpha', 'mse_in', 'mse_out'}  # the last two repeat `inside` and `outside`
 
 
-def markdown(results: dict) -> str:
+def markdown(results: dict[str, Any]) -> str:
     """The comparison, the speed of the methods, and the robustness of the region."""
     settings, lines = results['settings'], results['table']
     head = (f"{results['network']}; directions found at {', '.join(results['samples'])}, measured on "
@@ -35,10 +36,8 @@ def markdown(results: dict) -> str:
     return '\n'.join([*parts, '', *omitted, *notes]).rstrip() + '\n'
 
 
-def comparison_table(lines: Sequence[dict]) -> str:
-    """A line per row and method. Methods that miss the target on some edits say so under `reached`; their means are of
-    the others.
-    """
+def comparison_table(lines: Sequence[dict[str, Any]]) -> str:
+    """A line per row and method. Means are of the edits that reached the target; `reached` says how many did."""
     done = [line for line in lines if 'omitted' not in line]
     figures = [key for key in dict.fromkeys(key for line in done for key in line['figures']) if key not in HIDDEN]
     sets = list(dict.fromkeys(key for line in done for key in line['sets']))
@@ -58,8 +57,8 @@ def comparison_table(lines: Sequence[dict]) -> str:
                   rows)
 
 
-def speed_table(lines: Sequence[dict]) -> str:
-    """Seconds by method, means over the rows; `~` marks what is extrapolated from a part that was timed."""
+def speed_table(lines: Sequence[dict[str, Any]]) -> str:
+    """Seconds of each method, means over the rows; `~` marks what is extrapolated from a part that was timed."""
     rows = []
     for method in dict.fromkeys(line['method'] for line in lines):
         group = [line for line in lines if line['method'] == method and line.get('seconds')]
@@ -73,9 +72,9 @@ def speed_table(lines: Sequence[dict]) -> str:
     return _table(['method', 'derivatives', 'solve'], rows)
 
 
-def robustness_table(entries: Sequence[dict]) -> str:
-    """A line per region and variant, the four shifts of one size together: medians over samples and shifts."""
-    groups: dict[tuple[str, str], list[dict]] = {}
+def robustness_table(entries: Sequence[dict[str, Any]]) -> str:
+    """A line per region and variant of it: medians over samples; the four shifts by one size are one variant."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for entry in entries:
         variant = re.sub('^(down|up|left|right) ', 'shifted ', re.sub('^sample .*', 'another sample', entry['variant']))
         groups.setdefault((entry['region'], variant), []).append(entry)
@@ -87,13 +86,13 @@ def robustness_table(entries: Sequence[dict]) -> str:
                    'leakage, times the original\'s'], rows)
 
 
-def _space(line: dict) -> str:
+def _space(line: dict[str, Any]) -> str:
     """`w`, or `w:4-7` where an edit acts on some layers."""
     layers = line['layers']
     return line['space'] if layers is None else f"{line['space']}:{layers[0]}-{layers[-1]}"
 
 
-def _interval(figure: dict | None) -> str:
+def _interval(figure: dict[str, Any] | None) -> str:
     if figure is None or figure['mean'] is None:
         return '-'
     ends = '' if figure['low'] is None else f" [{significant(figure['low'])}, {significant(figure['high'])}]"

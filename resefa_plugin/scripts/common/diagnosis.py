@@ -17,7 +17,7 @@ import torch
 import torch.utils.cpp_extension
 from torch.torch_version import TorchVersion
 
-from resefa_plugin.directions.direction_set import package_versions
+from resefa_plugin.directions.metadata import package_versions
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.machine.files import cache_dir

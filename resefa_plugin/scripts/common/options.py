@@ -14,7 +14,7 @@ import warnings
 import click
 import torch
 
-from resefa_plugin.directions.direction_set import package_versions
+from resefa_plugin.directions.metadata import package_versions
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.foreign import open_function
