@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from resefa_plugin.checkpoints import families
+from resefa_plugin.checkpoints.families import GeneratorFamily
 from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
 from resefa_plugin.checkpoints.pickles.nvlabs_pickle import PersistentObject, read_network_pickle
 from resefa_plugin.errors import CheckpointError
@@ -15,9 +17,6 @@ from resefa_plugin.errors import CheckpointError
 _GENERATOR_ENTRIES = ('G_ema', 'G')
 _NETWORK_ENTRIES = ('G', 'D', 'G_ema', 'augment_pipe')
 
-# Each family has one tensor that the other cannot have.
-_FAMILY_MARKS = {'stylegan2': 'synthesis.b4.conv1.weight', 'stylegan3': 'synthesis.input.freqs'}
-
 
 @dataclass(frozen=True)
 class GeneratorFile:
@@ -25,7 +24,7 @@ class GeneratorFile:
 
     Attributes:
         class_name: as saved; `Generator` in official files.
-        family: `stylegan2` or `stylegan3`, told by the state.
+        family: the architecture, told by the state.
         init_args: arguments of the constructor.
         init_kwargs: likewise; for StyleGAN2 nested (`synthesis_kwargs={...}`) or flat: the two repositories differ.
         state_dict: float tensors on the CPU, in the order of the network's own `state_dict()`.
@@ -37,7 +36,7 @@ class GeneratorFile:
     """
 
     class_name: str
-    family: str
+    family: GeneratorFamily
     init_args: tuple
     init_kwargs: dict
     state_dict: dict[str, torch.Tensor]
@@ -46,6 +45,17 @@ class GeneratorFile:
     entry: str
     source_sha256: str
     extras: dict[str, object]
+
+    @property
+    def known_source(self) -> str:
+        """Which official version the Python source in the file is; empty for any other, and for none."""
+        return self.family.known_sources.get(self.source_sha256, '')
+
+    @property
+    def has_class_means(self) -> bool:
+        """Whether it has a mean of W for each class, `[c_dim, w_dim]`, as StyleGAN-XL has."""
+        w_avg = self.state_dict.get('mapping.w_avg')
+        return w_avg is not None and w_avg.ndim == 2
 
 
 def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike | None = None) -> GeneratorFile:
@@ -64,14 +74,15 @@ def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike
     network = file.entries[entry]
     if not isinstance(network, PersistentObject):
         raise CheckpointError(f'{file.name}: the entry {entry} is {shorten(network)}; expected a network')
-    families = [family for family, mark in _FAMILY_MARKS.items() if mark in network.state_dict]
-    if len(families) != 1:
-        raise CheckpointError(f'{file.name}: the state of its {network.class_name!r} is not that of a StyleGAN2 or '
-                              'StyleGAN3 generator; a fork can only be loaded by its own code: --repo of its checkout '
-                              'and --trust-pickle, if you trust the file')
+    family = families.family_of(network.state_dict)
+    if family is None:
+        known = ' or '.join(family.title for family in families.FAMILIES)
+        raise CheckpointError(f'{file.name}: the state of its {network.class_name!r} is not that of a {known} generator; '
+                              'a fork can only be loaded by its own code: --repo of its checkout and --trust-pickle, '
+                              'if you trust the file')
     return GeneratorFile(
         class_name=network.class_name,
-        family=families[0],
+        family=family,
         init_args=network.init_args,
         init_kwargs=network.init_kwargs,
         state_dict=network.state_dict,

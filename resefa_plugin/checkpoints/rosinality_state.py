@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resefa_plugin.checkpoints.families import STYLEGAN2
 from resefa_plugin.checkpoints.generator_file import GeneratorFile
 from resefa_plugin.checkpoints.network_source import read_source
 from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
@@ -58,7 +59,7 @@ def read_rosinality(path: str | os.PathLike, cache_dir: str | os.PathLike | None
     channels = converter.channels
     resolution = max(channels)
     return GeneratorFile(
-        class_name='Generator', family='stylegan2', init_args=(), state_dict=converter.state,
+        class_name='Generator', family=STYLEGAN2, init_args=(), state_dict=converter.state,
         init_kwargs=dict(z_dim=w_dim, c_dim=0, w_dim=w_dim, img_resolution=resolution,
                          img_channels=converter.img_channels, mapping_kwargs=dict(num_layers=num_layers),
                          synthesis_kwargs=dict(channel_base=channels[resolution] * resolution,

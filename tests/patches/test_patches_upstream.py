@@ -46,7 +46,7 @@ def run(script: str, checkout: str, *arguments: str) -> dict:
 @pytest.mark.parametrize('checkout, case, patches', CASES)
 def test_official_network(checkout, case, patches):
     found = run('upstream_checks.py', checkout)[case]
-    assert found['upstream'] == checkout and found['applied'] == patches
+    assert found['applied'] == patches
     # Patched against not patched: modulation of activations against modulation of weights, among others.
     assert found['patched'] < ROUNDING32 and found['patched64'] < ROUNDING64
     assert found['adjoint'] < ROUNDING32                                       # <u, J t> = <J^T u, t>

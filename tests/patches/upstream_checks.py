@@ -220,7 +220,7 @@ def main(checkout):
         module, = import_official(checkout, f'training.{home}')
         G = build(module, options)
         c = torch.eye(3)[:1] if options['c_dim'] else None
-        results[case] = {'upstream': find_upstream(G).name, **measure(G, module, c), 'emulated': measure_emulated(G, c),
+        results[case] = {**measure(G, module, c), 'emulated': measure_emulated(G, c),
                          'pickled': measure_pickled(G, c)}
     print(json.dumps(results))
 
