@@ -19,7 +19,7 @@ from resefa_plugin.errors import CheckpointError
 
 # A StyleGAN2 snapshot at 1024 pixels (three networks and an augmentation pipe) has 67,000 opcodes and 1,200 values.
 MAX_OPCODES = 500_000
-MAX_NODES = 200_000
+MAX_VALUES = 200_000
 FREE_WORK_BYTES = 64 << 20
 
 # Long equal keys are compared in time proportional to their length, however often a file repeats them for two bytes.
@@ -38,7 +38,7 @@ class Budget:
 
     def __init__(self, file_bytes: int):
         self.opcodes = MAX_OPCODES
-        self.nodes = MAX_NODES
+        self.values = MAX_VALUES
         self.work_bytes = 4 * file_bytes + FREE_WORK_BYTES
 
     def spend_opcode(self) -> None:
@@ -46,10 +46,10 @@ class Budget:
         if self.opcodes < 0:
             raise CheckpointError(f'more than {MAX_OPCODES} pickle opcodes; the largest official files have 67000')
 
-    def spend_node(self) -> None:
-        self.nodes -= 1
-        if self.nodes < 0:
-            raise CheckpointError(f'it unfolds to more than {MAX_NODES} values; the largest official files have 1200')
+    def spend_value(self) -> None:
+        self.values -= 1
+        if self.values < 0:
+            raise CheckpointError(f'it unfolds to more than {MAX_VALUES} values; the largest official files have 1200')
 
     def spend_bytes(self, count: int) -> None:
         self.work_bytes -= count

@@ -53,7 +53,7 @@ class Decoder:
             return kind([self.plain(item, depth + 1) for item in value])
         if kind is set:
             for _ in value:
-                self.budget.spend_node()
+                self.budget.spend_value()
             return set(value)
         if kind is Call and value.func.name in self.handlers:
             return self.handlers[value.func.name](self, value, depth)
@@ -61,7 +61,7 @@ class Decoder:
 
     def enter(self, depth: int) -> None:
         """Accounts for one value at a depth, before its parts are looked at."""
-        self.budget.spend_node()
+        self.budget.spend_value()
         if depth > MAX_DEPTH:
             raise CheckpointError(f'values nested more than {MAX_DEPTH} deep')
 
