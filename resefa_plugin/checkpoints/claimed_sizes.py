@@ -76,8 +76,9 @@ def check_stylegan3_sizes(file: str, state: Collection[str], resolution: int, sy
 
 def _number(claimed: object) -> float:
     """A moderate number as it is. Anything else becomes NaN, which no comparison accepts."""
-    is_number = isinstance(claimed, (int, float)) and not isinstance(claimed, bool)
-    return claimed if is_number and abs(claimed) < MAX_FREQUENCY else math.nan
+    if isinstance(claimed, bool) or not isinstance(claimed, (int, float)) or not abs(claimed) < MAX_FREQUENCY:
+        return math.nan
+    return claimed
 
 
 def _expect(file: str, name: str, claimed: object, expected: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,11 +57,14 @@ def generator_arguments(file: GeneratorFile) -> GeneratorArguments:
         others = ', '.join(map(shorten, file.init_kwargs))
         raise CheckpointError(f'{file.name}: {len(file.init_args)} positional arguments next to {others} are none that '
                               f'a generator takes. {FORK_HINT}')
-    named = {name: _plain(value) for name, value in [*zip(names, file.init_args), *file.init_kwargs.items()]}
-    sizes = {name: named.pop(name, None) for name in SIZES}
-    for name, size in sizes.items():
+    named = {**dict(zip(names, file.init_args, strict=False)), **file.init_kwargs}
+    named = {name: _plain(value) for name, value in named.items()}
+    sizes: dict[str, int] = {}
+    for name in SIZES:
+        size = named.pop(name, None)
         if type(size) is not int or size < 0:
             raise CheckpointError(f'{file.name}: {name} is {shorten(size)}; expected a number')
+        sizes[name] = size
     mapping = named.pop('mapping_kwargs', {})
     nested = named.pop('synthesis_kwargs', None)
     flat = named
@@ -87,11 +91,13 @@ def _home(file: GeneratorFile, is_nested: bool, flat: Collection[str]) -> Home:
 def build_generator(file: GeneratorFile, make: Callable[[], torch.nn.Module], what: str) -> torch.nn.Module:
     """Builds a generator and gives it the file's state: float32, on the CPU, in eval mode without gradients.
 
-    It is made without memory first: until its shapes have been compared, the arguments are just what a file claims.
+    It is built without memory for its tensors first: until the shapes have been compared with the state, the arguments
+    are only what a file claims.
 
     Args:
+        file: the file that is opened.
         make: calls the constructor.
-        what: the implementation, for the errors.
+        what: names the implementation in errors.
 
     Raises:
         CheckpointError: the constructor refuses the arguments, or names or shapes of the state are not the file's.
@@ -117,9 +123,10 @@ def build_generator(file: GeneratorFile, make: Callable[[], torch.nn.Module], wh
 
 
 class _StayMeta(TorchFunctionMode):
-    """Ignores moves of tensors that have no memory: the official constructors move filters to the CPU."""
+    """Keeps tensors that have no memory from being moved: the official constructors move filters to the CPU."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Callable[..., Any], types: Collection[type], args: tuple = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = dict(kwargs or {})
         if func is torch.Tensor.to and args[0].is_meta:
             kwargs.pop('device', None)
@@ -127,6 +134,7 @@ class _StayMeta(TorchFunctionMode):
 
 
 def _plain(value: object) -> object:
+    """Without numpy's scalars, which compare and print differently from Python's."""
     if isinstance(value, np.generic):
         return value.item()
     return {str(key): _plain(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -13,7 +13,8 @@ from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
 from resefa_plugin.checkpoints.pickles.nvlabs_pickle import PersistentObject, read_network_pickle
 from resefa_plugin.errors import CheckpointError
 
-# The moving average makes the better pictures; it is what the official scripts take.
+# The first of these that a file has is taken: the moving average G_ema makes the better pictures, and the official
+# scripts take it, too.
 _GENERATOR_ENTRIES = ('G_ema', 'G')
 _NETWORK_ENTRIES = ('G', 'D', 'G_ema', 'augment_pipe')
 
@@ -25,14 +26,14 @@ class GeneratorFile:
     Attributes:
         class_name: as saved; `Generator` in official files.
         family: the architecture, told by the state.
-        init_args: arguments of the constructor.
-        init_kwargs: likewise; for StyleGAN2 nested (`synthesis_kwargs={...}`) or flat: the two repositories differ.
+        init_args: positional arguments of its constructor.
+        init_kwargs: keyword arguments of its constructor, spelled as the repository that wrote the file does.
         state_dict: float tensors on the CPU, in the order of the network's own `state_dict()`.
-        sha256: of the file.
+        sha256: SHA-256 of the file.
         name: path or URL as the user gave it.
-        entry: which entry was taken: `G_ema`, or `G` if there is no average.
-        source_sha256: of the Python source that the file carries for it; empty for TensorFlow files.
-        extras: entries of the file that are no networks, e.g. `training_set_kwargs`.
+        entry: name of the entry that was taken: `G_ema`, or `G` in a file without a moving average.
+        source_sha256: SHA-256 of the Python source that the file carries for its class; empty if it carries none.
+        extras: entries of the file that are not networks, e.g. `training_set_kwargs`.
     """
 
     class_name: str
@@ -64,7 +65,7 @@ def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike
     Args:
         path: path or `http(s)://` URL of a file of stylegan2 (TensorFlow), stylegan2-ada-pytorch or stylegan3; or its
             bytes.
-        cache_dir: folder for fetched files; default `RESEFA_CACHE`, else the user's cache.
+        cache_dir: folder for fetched files; None to use `files.cache_dir()`.
 
     Raises:
         CheckpointError: for a file that cannot be read as data, has no generator, or one of another family.
@@ -77,9 +78,9 @@ def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike
     family = families.family_of(network.state_dict)
     if family is None:
         known = ' or '.join(family.title for family in families.FAMILIES)
-        raise CheckpointError(f'{file.name}: the state of its {network.class_name!r} is not that of a {known} generator; '
-                              'a fork can only be loaded by its own code: --repo of its checkout and --trust-pickle, '
-                              'if you trust the file')
+        raise CheckpointError(f'{file.name}: the state of its {network.class_name!r} is not that of a {known} '
+                              'generator; a fork can only be loaded by its own code: --repo of its checkout and '
+                              '--trust-pickle, if you trust the file')
     return GeneratorFile(
         class_name=network.class_name,
         family=family,
