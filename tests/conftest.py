@@ -30,4 +30,4 @@ def global_state():
 @pytest.fixture
 def tiny(monkeypatch):
     """`--network=tiny`, a style-based generator of 32 x 32 pixels."""
-    monkeypatch.setitem(opening.FAMILIES, 'tiny', lambda rest, device: TinyHook())
+    monkeypatch.setitem(opening.NAMED_NETWORKS, 'tiny', lambda rest, device: TinyHook())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from resefa_plugin.checkpoints.graphs.openvino_ir import Graph
+from resefa_plugin.checkpoints.graphs.openvino_ir import OpenVINOGraph
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.mobile_stylegan import SLOPE, Generator
 from resefa_plugin.third_party.assets import Asset
@@ -40,7 +40,7 @@ def load(device: torch.device | str = 'cpu') -> Generator:
     Raises CheckpointError if the files cannot be had or do not fit.
     """
     files = ASSET.fetch()
-    graphs = {part: Graph(files[f'random_face/data/{part}.xml'], files[f'random_face/data/{part}.bin'])
+    graphs = {part: OpenVINOGraph(files[f'random_face/data/{part}.xml'], files[f'random_face/data/{part}.bin'])
               for part in ('MappingNetwork', 'SynthesisNetwork')}
     G = Generator().eval().requires_grad_(False)
     G.load_state_dict(_mapping_state(graphs['MappingNetwork']) | _synthesis_state(graphs['SynthesisNetwork'])
@@ -55,7 +55,7 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array.astype(np.float32))
 
 
-def _mapping_state(graph: Graph) -> dict[str, torch.Tensor]:
+def _mapping_state(graph: OpenVINOGraph) -> dict[str, torch.Tensor]:
     """Fully connected layers in the order of the graph. Gains of the layers are folded into the weights there already."""
     state = {}
     products = [node for node in graph.nodes.values() if node.type == 'MatMul']
@@ -67,7 +67,7 @@ def _mapping_state(graph: Graph) -> dict[str, torch.Tensor]:
     return state
 
 
-def _synthesis_state(graph: Graph) -> dict[str, torch.Tensor]:
+def _synthesis_state(graph: OpenVINOGraph) -> dict[str, torch.Tensor]:
     """The IR keeps the original module names for some constants; the others are found by what they are connected to."""
     state = {'synthesis.input': _tensor(graph.constant(graph.node('m.input.input')))}
     for name in ['conv1'] + [f'layers.{i}.{part}' for i in range(7) for part in ('conv1', 'conv2')]:
@@ -94,7 +94,7 @@ def _planar(channels: int) -> list[int]:
     return [*range(c), *(c + 3 * i + detail for detail in range(3) for i in range(c))]
 
 
-def _affine_state(graph: Graph, source: str, target: str) -> dict[str, torch.Tensor]:
+def _affine_state(graph: OpenVINOGraph, source: str, target: str) -> dict[str, torch.Tensor]:
     """The affine layer of a modulation, times the constant that its output is multiplied with (not in `up`)."""
     weight = graph.constant(graph.node(f'{source}.modulation.weight'))
     bias = graph.node(f'{source}.modulation.bias')
@@ -103,7 +103,7 @@ def _affine_state(graph: Graph, source: str, target: str) -> dict[str, torch.Ten
     return {f'{target}.affine.weight': _tensor(weight) * scale, f'{target}.affine.bias': _tensor(graph.constant(bias))[0] * scale}
 
 
-def _conv_state(graph: Graph, name: str) -> dict[str, torch.Tensor]:
+def _conv_state(graph: OpenVINOGraph, name: str) -> dict[str, torch.Tensor]:
     state = _affine_state(graph, f'm.{name}.conv', f'synthesis.{name}')
     bias = graph.node(f'm.{name}.bias')
     add_bias = graph.consumer(bias, 'Add')

@@ -20,6 +20,7 @@ from types import ModuleType
 
 import torch
 
+from resefa_plugin.checkpoints.families import GeneratorFamily, Home, Repository, families_in, repositories
 from resefa_plugin.checkpoints.generator_arguments import GeneratorArguments, build_generator
 from resefa_plugin.checkpoints.generator_file import GeneratorFile
 from resefa_plugin.checkpoints.network_source import NetworkSource
@@ -27,38 +28,10 @@ from resefa_plugin.errors import CheckpointError
 from resefa_plugin.patches.pkg_resources_shim import shim_pkg_resources
 from resefa_plugin.patches.plugin_loader import patch_plugin_loader
 
-LICENCE = ('the code of the checkout is under the NVIDIA Source Code License: non-commercial use only (research or '
-           'evaluation). The network file has a licence of its own')
 GENERIC_NAMES = ('dnnlib', 'legacy', 'torch_utils', 'training')
 _COMMON_FILES = ('dnnlib/util.py', 'torch_utils/persistence.py', 'legacy.py')
 _PACKAGES = {'distutils': 'setuptools'}  # where a module is in a package of another name
 
-
-@dataclass(frozen=True)
-class Repository:
-    """What is known about an official repository.
-
-    Attributes:
-        name: of the repository.
-        commit: the last one, which this package is tested with.
-        homes: the module that has the generator of a family.
-    """
-
-    name: str
-    commit: str
-    homes: dict[str, str]
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Files that tell a checkout of it."""
-        return (*_COMMON_FILES, *(home.replace('.', '/') + '.py' for home in self.homes.values()))
-
-
-REPOSITORIES = (
-    Repository('stylegan2-ada-pytorch', 'd72cc7d', {'stylegan2': 'training.networks'}),
-    Repository('stylegan3', 'c233a91', {'stylegan2': 'training.networks_stylegan2',
-                                        'stylegan3': 'training.networks_stylegan3'}),
-)
 
 _lock = threading.RLock()  # module names belong to the whole process
 
@@ -109,24 +82,28 @@ class Checkout:
                 raise CheckpointError(f'{name} of the {self} cannot be imported: {type(error).__name__}: '
                                       f'{error}') from error
 
+    def home(self, family: GeneratorFamily) -> Home:
+        """Where it has its generator of a family, one of those in `families_in(repository)`."""
+        home = family.home_in(self.repository)
+        assert home is not None, f'{self} has no {family.name}'
+        return home
+
     def build(self, file: GeneratorFile, arguments: GeneratorArguments) -> torch.nn.Module:
         """Its generator with the state of a file.
 
-        The StyleGAN2 generators of the two repositories compute the same: each takes the other's files, with the
-        arguments spelled its own way and the writer's defaults made explicit.
+        Generators of one family compute the same in each repository: each takes the others' files, with the arguments
+        spelled its own way and the writer's defaults made explicit.
 
         Raises:
             CheckpointError: its class does not fit the file, or cannot be imported.
         """
-        home = self.repository.homes[file.family]
-        module = self.import_module(home)
-        synthesis = dict(arguments.synthesis_kwargs)
-        if self.repository.name == 'stylegan2-ada-pytorch':
-            synthesis.pop('fused_modconv_default', None)  # it decides on fusing by itself: same picture
-            synthesis = {'synthesis_kwargs': synthesis}
+        home = self.home(file.family)
+        module = self.import_module(home.module)
+        synthesis = {name: value for name, value in arguments.synthesis_kwargs.items() if name not in home.not_taken}
         with self.active():
             return build_generator(file, lambda: module.Generator(
-                **arguments.sizes, mapping_kwargs=arguments.mapping_kwargs, **synthesis), f'{home} of the {self}')
+                **arguments.sizes, mapping_kwargs=arguments.mapping_kwargs, **self.repository.spelled(synthesis)),
+                f'{home.module} of the {self}')
 
     def load_trusted(self, source: NetworkSource) -> torch.nn.Module:
         """Lets the checkout's own loader read a file, which EXECUTES the code in the file.
@@ -153,11 +130,17 @@ _active: list[Checkout] = []
 _known: dict[pathlib.Path, Checkout] = {}
 
 
+def _files(repository: Repository) -> list[str]:
+    """The files by which a checkout of a repository is known."""
+    homes = (family.home_in(repository) for family in families_in(repository))
+    return [*_COMMON_FILES, *(home.module.replace('.', '/') + '.py' for home in homes if home is not None)]
+
+
 def checkout_at(path: pathlib.Path) -> Checkout | None:
     """The checkout in a folder, None if the folder is none. The same one each time: its modules are imported once."""
     path = path.resolve()
-    for repository in REPOSITORIES:
-        if all((path / file).is_file() for file in repository.files):
+    for repository in repositories():
+        if all((path / file).is_file() for file in _files(repository)):
             with _lock:
                 known = _known.get(path)
                 if known is None or known.repository != repository:
@@ -170,9 +153,10 @@ def require_checkout(path: pathlib.Path, option: str) -> Checkout:
     """The checkout in a folder. Raises CheckpointError, which says what was looked for, if it is none."""
     checkout = checkout_at(path)
     if checkout is None:
-        kinds = ' or '.join(f'{", ".join(repository.files)} ({repository.name})' for repository in REPOSITORIES)
-        raise CheckpointError(f'{option}: {path} is no checkout of stylegan2-ada-pytorch or stylegan3; '
-                              f'expected {kinds}')
+        known = repositories()
+        names = ' or '.join(repository.name for repository in known)
+        kinds = ' or '.join(f'{", ".join(_files(repository))} ({repository.name})' for repository in known)
+        raise CheckpointError(f'{option}: {path} is no checkout of {names}; expected {kinds}')
     return checkout
 
 
@@ -193,7 +177,7 @@ def find_checkouts(repo: str | pathlib.Path | None = None) -> list[Checkout]:
     return [checkout for checkout in map(checkout_at, folders) if checkout is not None]
 
 
-def choose_checkout(checkouts: list[Checkout], family: str, writer: str) -> Checkout | None:
-    """The one whose generator fits a file: of the repository that wrote it, else of the other, if it has the family."""
-    fitting = [checkout for checkout in checkouts if family in checkout.repository.homes]
-    return next((c for c in fitting if c.repository.name == writer), fitting[0] if fitting else None)
+def choose_checkout(checkouts: list[Checkout], family: GeneratorFamily, writer: Repository) -> Checkout | None:
+    """The checkout for a file: one of the repository that wrote it, else one that has its family, None if none has."""
+    fitting = [checkout for checkout in checkouts if family.home_in(checkout.repository) is not None]
+    return next((c for c in fitting if c.repository == writer), fitting[0] if fitting else None)

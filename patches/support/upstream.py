@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
 
 import torch
@@ -14,14 +14,12 @@ class Upstream:
     """The official modules behind a generator; all empty for a generator that is not official.
 
     Attributes:
-        name: `stylegan2-ada-pytorch`, `stylegan3`, or empty.
         ops: modules of `torch_utils.ops` by their last name, e.g. `bias_act`.
         networks: modules that define the classes of the generator and its layers.
     """
 
-    name: str = ''
-    ops: dict[str, ModuleType] = field(default_factory=dict)
-    networks: tuple[ModuleType, ...] = ()
+    ops: dict[str, ModuleType]
+    networks: tuple[ModuleType, ...]
 
 
 def find_upstream(G: torch.nn.Module) -> Upstream:
@@ -41,11 +39,7 @@ def find_upstream(G: torch.nn.Module) -> Upstream:
             if name not in ops:
                 ops[name] = module
                 pending.append(module)
-    if not ops:
-        return Upstream()
-    # stylegan2-ada-pytorch remembers that it tried to build a plugin, stylegan3 does not.
-    ada = hasattr(ops.get('bias_act'), '_inited')
-    return Upstream('stylegan2-ada-pytorch' if ada else 'stylegan3', ops, networks)
+    return Upstream(ops, networks)
 
 
 def _ops_of(module: ModuleType) -> dict[str, ModuleType]:

@@ -1,4 +1,4 @@
-"""What the training of BigGAN-PyTorch recorded beside the weights: the command line in `state_dict.pth`."""
+"""The command line of a training of BigGAN-PyTorch, which it recorded beside the weights in `state_dict.pth`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from resefa_plugin.checkpoints.pickles.torch_storage import ZIP_MAGIC
 from resefa_plugin.errors import CheckpointError
 
 MAX_RECORD_BYTES = 1 << 20  # official ones have a few kilobytes
-LEGACY_HEADERS = 3  # pickles in front of the object
+LEGACY_HEADERS = 3  # pickles before that of the object, in a file of the legacy torch format
 
-# The command line holds activation functions as objects. What they are called is enough: G_nl names them, too.
+# The command line holds activation functions as objects. Only their names are read, and not used: G_nl has them, too.
 MODULES = ('torch.nn.modules.activation.ReLU',)
-# What the state of such an object mentions in old versions of torch.
+# Old versions of torch mention this in the state of such an object.
 MENTIONED = ('torch.nn.backends.thnn._get_thnn_function_backend',)
-
 
 Record = dict[str, bool | int | float | str]
 
@@ -29,8 +28,8 @@ Record = dict[str, bool | int | float | str]
 def read_record(weights: Path) -> tuple[Record | None, list[str]]:
     """The command line that is recorded beside a file of weights: for `G_ema_best0.pth`, in `state_dict_best0.pth`.
 
-    Returns: numbers and texts by name, None where there is no record; and notes for the user: a record that cannot be
-        read is not needed, but its absence is worth knowing.
+    Returns: its numbers and texts by name, None if there is no record or it cannot be read; and notes for the user, who
+        should know if a record cannot be read.
     """
     if not weights.name.startswith('G'):
         return None, []

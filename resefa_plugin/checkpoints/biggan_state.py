@@ -1,8 +1,8 @@
 """Generators of BigGAN-PyTorch from their experiment folders, read as data.
 
-The configuration is inferred from the weights and checked against what the training recorded, if that is there. What
-the official code would silently get wrong is corrected on the way, so that the state that comes out means the same in
-any network: plain weights, batch statistics under one name, soft labels.
+The configuration is inferred from the weights and compared with what the training recorded, if there is a record. The
+state is brought into one form, which does not depend on options of the training: plain weights without spectral norm,
+batch statistics under one name, labels that may be mixtures. Known errors of the official code are corrected.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +25,15 @@ from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.biggan import BOTTOM_WIDTH, BigGANConfig, Generator
 
-# The defaults of the official train.py. TF-Hub conversions of BigGAN-PyTorch have 1e-4 and 1e-4.
+# Defaults of the official train.py. Networks that were converted from TF-Hub need 1e-4 for both.
 DEFAULT_BN_EPS = 1e-5
 DEFAULT_SN_EPS = 1e-8
-MAX_TABLE_CLASSES = 10_000  # of a generator without shared embedding, whose classes become the rows of an identity
-STAGES = range(3, 8)  # doublings: 32 to 512 pixels
+# Without a shared embedding the classes get an identity matrix as embedding, whose size is the square of their number.
+MAX_TABLE_CLASSES = 10_000
+STAGES = range(3, 8)  # how often the resolution doubles from 4 pixels: 32 to 512 pixels
 
 State = dict[str, Tensor]
+Network = TypeVar('Network', bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,8 @@ class BigGANState:
 
     Attributes:
         config: what to build.
-        state: for `networks.biggan.Generator(config)`, or an official class built plain: no spectral norm,
-            neither cross_replica nor mybn.
+        state: parameters and buffers of `networks.biggan.Generator(config)`. They fit the official class, too, if it is
+            built without spectral norm, cross_replica and mybn.
         notes: what was assumed or corrected, one sentence each.
         path: the file of the weights.
         sha256: of that file.
@@ -63,7 +66,8 @@ def read_biggan(source: str | os.PathLike, BN_eps: float | None = None, SN_eps: 
     Args:
         source: an experiment folder, of which `G_ema.pth` is taken, else `G.pth`; or a file of weights, such as
             `G_ema_best0.pth`. The file `state_dict.pth` beside it, with the same suffix, is used if it is there.
-        BN_eps, SN_eps: of the normalizations; None for what the training recorded, else for train.py's defaults.
+        BN_eps: epsilon of the batch normalizations. None: as the training recorded it, or train.py's default.
+        SN_eps: epsilon of the spectral normalizations, likewise.
 
     Raises:
         CheckpointError: there are no such files, they hold no BigGAN generator, or one that cannot be reproduced.
@@ -122,9 +126,9 @@ def _epsilon(name: str, chosen: float | None, record: Record | None, default: fl
 def plain_statistics(state: State, notes: list[str]) -> State:
     """Batch statistics of all styles as `stored_mean` and `stored_var` of the normalization.
 
-    Training with cross_replica stores them as `bn.running_*`, under which the official eval mode adds the gain that it
-    should multiply with (its issue 96). Training with mybn may store sums over `accumulation_counter` batches, and
-    nothing in the file says so but the counter.
+    Training with cross_replica stores them as `bn.running_*`, and there the official code, in eval mode, adds the gain
+    instead of multiplying by it (its issue 96). Training with mybn may store sums over several batches, which only
+    `accumulation_counter`, their number, shows.
     """
     plain: State = {}
     renamed = standing = False
@@ -196,9 +200,9 @@ def infer_config(state: State, BN_eps: float) -> BigGANConfig:
     gain = _dims(state, 'blocks.0.0.bn1.gain.weight', 2)
     n_classes, shared_dim = _dims(state, 'shared.weight', 2) if G_shared else (gain[0], gain[0])
     if not G_shared and n_classes > MAX_TABLE_CLASSES:
-        raise CheckpointError(f'{n_classes} classes in tables of their own: expected at most {MAX_TABLE_CLASSES}; the file is damaged '
-                              'or forged')
-    of_z = gain[1] - shared_dim if G_shared else 0  # what a block sees of z
+        raise CheckpointError(f'{n_classes} classes in tables of their own: expected at most {MAX_TABLE_CLASSES}; the '
+                              'file is damaged or forged')
+    of_z = gain[1] - shared_dim if G_shared else 0  # how many coordinates of z a block takes
     if depth:
         dim_z, first = of_z, shared_dim + of_z
     else:
@@ -213,15 +217,15 @@ def infer_config(state: State, BN_eps: float) -> BigGANConfig:
 
 
 def _infer_blocks(state: State) -> tuple[int, tuple[int, ...]]:
-    """Blocks per resolution of BigGAN-deep (0 for BigGAN), and the channels before, between and behind resolutions."""
+    """Blocks per resolution of BigGAN-deep (0 for BigGAN), and the channels before and after each resolution."""
     blocks = len({key.split('.')[1] for key in state if key.startswith('blocks.')})
     if not blocks:
         raise CheckpointError('no blocks: not a generator of BigGAN-PyTorch')
     deep = 'blocks.0.0.conv4.weight' in state
     ins = [_dims(state, f'blocks.{i}.0.conv1.weight', 4)[1] for i in range(blocks)]
     outs = [_dims(state, f'blocks.{i}.0.{"conv4" if deep else "conv2"}.weight', 4)[0] for i in range(blocks)]
-    # BigGAN-deep has two blocks per resolution. Other depths run in the official code only where all widths are equal,
-    # which is so at 32 pixels, with three resolutions.
+    # BigGAN-deep has two blocks per resolution. The official code can run other depths only if all widths are equal,
+    # which is the case at 32 pixels, where there are three resolutions.
     same_widths = len({*ins, *outs}) == 1
     depth = (max(blocks // 3, 1) if same_widths else 2) if deep else 0
     per_stage = max(depth, 1)
@@ -270,7 +274,11 @@ def check_record(record: Record, config: BigGANConfig, notes: list[str]) -> None
 
 
 def soft_labels(state: State, config: BigGANConfig) -> State:
-    """Without a shared embedding, normalizations have tables of gains by class: linear layers of a one-hot label."""
+    """The state with a shared embedding, which a generator without one lacks.
+
+    Its normalizations have a table each, with gains by class. Transposed, a table is a linear layer that takes a one-hot
+    label, or a mixture of labels; the embedding is then an identity matrix.
+    """
     if config.G_shared:
         return state
     tables = re.compile(r'blocks\.\d+\.0\.bn\d\.(gain|bias)\.weight')
@@ -278,8 +286,15 @@ def soft_labels(state: State, config: BigGANConfig) -> State:
     return soft | {'shared.weight': torch.eye(config.n_classes, dtype=state['linear.weight'].dtype)}
 
 
-def load_strictly(make: Callable[..., nn.Module], state: State, path: Path, *args, **kwargs) -> nn.Module:
+def load_strictly(make: Callable[..., Network], state: State, path: Path, *args: object,
+                  **kwargs: object) -> Network:
     """Builds a network without memory of its own and gives it a state, in eval mode without gradients.
+
+    Args:
+        make: the class, or a function that returns the network.
+        state: its parameters and buffers.
+        path: of the file that the state is from, for the error.
+        args, kwargs: of `make`.
 
     Raises CheckpointError if the state has other names or shapes than the network.
     """

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
+from resefa_plugin.checkpoints.claimed_sizes import check_mapping_layers
+from resefa_plugin.checkpoints.families import Home, Repository
 from resefa_plugin.checkpoints.generator_file import GeneratorFile
 from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
 from resefa_plugin.errors import CheckpointError
 
 SIZES = ('z_dim', 'c_dim', 'w_dim', 'img_resolution', 'img_channels')
 OFFICIAL_CLASS = 'Generator'
-MAX_RESOLUTION = 8192
-MAX_TAPS = 1024  # of StyleGAN3's filters, which are 12 long; a radial one takes the square in memory
-
-# Where a file does not say these, it means the defaults of the repository that wrote it.
-_DEFAULTS = {'stylegan2-ada-pytorch': {'conv_clamp': None, 'num_fp16_res': 0},
-             'stylegan3': {'conv_clamp': 256, 'num_fp16_res': 4}}
-_MAPPING_LAYERS = {'stylegan2': 8, 'stylegan3': 2}
 
 FORK_HINT = ('If this is a fork and you trust the file, name its checkout with --repo and add --trust-pickle: then the '
              'code in the file is executed')
@@ -34,13 +28,13 @@ class GeneratorArguments:
     """Arguments of a generator, the same whoever wrote the file.
 
     Attributes:
-        writer: `stylegan2-ada-pytorch` or `stylegan3`: whose defaults apply.
+        writer: the repository that wrote the file, as far as its arguments show: its defaults apply.
         sizes: z_dim, c_dim, w_dim, img_resolution, img_channels.
         mapping_kwargs: of the mapping network.
-        synthesis_kwargs: of the synthesis network, with what the two repositories take for granted differently.
+        synthesis_kwargs: of the synthesis network, including what repositories take for granted differently.
     """
 
-    writer: str
+    writer: Repository
     sizes: dict[str, int]
     mapping_kwargs: dict[str, object] = field(default_factory=dict)
     synthesis_kwargs: dict[str, object] = field(default_factory=dict)
@@ -49,8 +43,8 @@ class GeneratorArguments:
 def generator_arguments(file: GeneratorFile) -> GeneratorArguments:
     """Brings the init arguments of a file into one form, and checks those that could cost memory or time.
 
-    stylegan2-ada-pytorch nests the arguments of the synthesis network, `synthesis_kwargs={...}`, stylegan3 does not. A
-    StyleGAN2 file with none of them is read as one of stylegan2-ada-pytorch.
+    Some repositories nest the arguments of the synthesis network, `synthesis_kwargs={...}`, and some do not. Where a
+    file has none of them, it is taken to be of the family's first repository.
 
     Raises:
         CheckpointError: for a class of another name, and for arguments that are missing or contradict the state.
@@ -63,35 +57,47 @@ def generator_arguments(file: GeneratorFile) -> GeneratorArguments:
         others = ', '.join(map(shorten, file.init_kwargs))
         raise CheckpointError(f'{file.name}: {len(file.init_args)} positional arguments next to {others} are none that '
                               f'a generator takes. {FORK_HINT}')
-    named = {name: _plain(value) for name, value in [*zip(names, file.init_args), *file.init_kwargs.items()]}
-    sizes = {name: named.pop(name, None) for name in SIZES}
-    for name, size in sizes.items():
+    named = {**dict(zip(names, file.init_args, strict=False)), **file.init_kwargs}
+    named = {name: _plain(value) for name, value in named.items()}
+    sizes: dict[str, int] = {}
+    for name in SIZES:
+        size = named.pop(name, None)
         if type(size) is not int or size < 0:
             raise CheckpointError(f'{file.name}: {name} is {shorten(size)}; expected a number')
+        sizes[name] = size
     mapping = named.pop('mapping_kwargs', {})
     nested = named.pop('synthesis_kwargs', None)
     flat = named
     if type(mapping) is not dict or nested is not None and type(nested) is not dict:
         raise CheckpointError(f'{file.name}: mapping_kwargs and synthesis_kwargs are expected to be dictionaries')
-    if nested is not None and (flat or file.family == 'stylegan3'):
-        others = ', '.join(map(shorten, flat)) or 'a StyleGAN3'
-        raise CheckpointError(f'{file.name}: synthesis_kwargs next to {others}: no official generator takes both. '
-                              f'{FORK_HINT}')
-    writer = 'stylegan3' if flat or file.family == 'stylegan3' else 'stylegan2-ada-pytorch'
-    synthesis = {**(_DEFAULTS[writer] if file.family == 'stylegan2' else {}), **(nested or flat)}
-    arguments = GeneratorArguments(writer, sizes, mapping, synthesis)
-    _check_costly(file, arguments)
-    return arguments
+    home = _home(file, nested is not None, flat)
+    synthesis = {**home.defaults, **(nested or flat)}
+    state, family = file.state_dict, file.family
+    check_mapping_layers(file.name, state, mapping.get('num_layers', family.mapping_layers))
+    family.check_sizes(file.name, state, sizes['img_resolution'], synthesis)
+    return GeneratorArguments(home.repository, sizes, mapping, synthesis)
+
+
+def _home(file: GeneratorFile, is_nested: bool, flat: Collection[str]) -> Home:
+    """The official generator that takes its arguments in the way in which a file has them."""
+    if not (is_nested and flat):
+        for home in file.family.homes:
+            if home.repository.nests_synthesis_kwargs == is_nested or not (is_nested or flat):
+                return home
+    arguments = ' next to '.join(filter(None, ('synthesis_kwargs' * is_nested, ', '.join(map(shorten, flat)))))
+    raise CheckpointError(f'{file.name}: no official {file.family.title} generator takes {arguments}. {FORK_HINT}')
 
 
 def build_generator(file: GeneratorFile, make: Callable[[], torch.nn.Module], what: str) -> torch.nn.Module:
     """Builds a generator and gives it the file's state: float32, on the CPU, in eval mode without gradients.
 
-    It is made without memory first: until its shapes have been compared, the arguments are just what a file claims.
+    It is built without memory for its tensors first: until the shapes have been compared with the state, the arguments
+    are only what a file claims.
 
     Args:
+        file: the file that is opened.
         make: calls the constructor.
-        what: the implementation, for the errors.
+        what: names the implementation in errors.
 
     Raises:
         CheckpointError: the constructor refuses the arguments, or names or shapes of the state are not the file's.
@@ -117,9 +123,10 @@ def build_generator(file: GeneratorFile, make: Callable[[], torch.nn.Module], wh
 
 
 class _StayMeta(TorchFunctionMode):
-    """Ignores moves of tensors that have no memory: the official constructors move filters to the CPU."""
+    """Keeps tensors that have no memory from being moved: the official constructors move filters to the CPU."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(self, func: Callable[..., Any], types: Collection[type], args: tuple = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = dict(kwargs or {})
         if func is torch.Tensor.to and args[0].is_meta:
             kwargs.pop('device', None)
@@ -127,44 +134,7 @@ class _StayMeta(TorchFunctionMode):
 
 
 def _plain(value: object) -> object:
+    """Without numpy's scalars, which compare and print differently from Python's."""
     if isinstance(value, np.generic):
         return value.item()
     return {str(key): _plain(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-
-def _check_costly(file: GeneratorFile, arguments: GeneratorArguments) -> None:
-    """What a constructor loops over or computes without torch: it would cost something before shapes are compared."""
-    state, synthesis = file.state_dict, arguments.synthesis_kwargs
-
-    def expect(name: str, value: object, expected: object) -> None:
-        if type(value) is not type(expected) or value != expected:
-            raise CheckpointError(f'{file.name}: {name} is {shorten(value)}, but the state has {expected}')
-
-    default_layers = _MAPPING_LAYERS[file.family]
-    expect('num_layers of the mapping', arguments.mapping_kwargs.get('num_layers', default_layers),
-           sum(bool(re.fullmatch(r'mapping\.fc\d+\.weight', name)) for name in state))
-    resolution = arguments.sizes['img_resolution']
-    if file.family == 'stylegan2':
-        expect('img_resolution', resolution, max(int(match[1]) for match in map(_BLOCK.match, state) if match))
-        return
-    layers = {int(match[1]): int(match[2]) for match in map(_LAYER.match, state) if match}
-    if not layers or resolution > MAX_RESOLUTION:
-        raise CheckpointError(f'{file.name}: img_resolution {resolution} with {len(layers)} layers; expected layers '
-                              f'and at most {MAX_RESOLUTION}')
-    expect('img_resolution', resolution, layers[max(layers)])
-    expect('num_layers', synthesis.get('num_layers', 14), len(layers) - 1)
-    taps = synthesis.get('filter_size', 6), synthesis.get('lrelu_upsampling', 2)
-    if not all(type(n) is int and 0 < n <= MAX_TAPS for n in taps) or taps[0] * taps[1] > MAX_TAPS:
-        raise CheckpointError(f'{file.name}: filter_size {shorten(taps[0])} and lrelu_upsampling {shorten(taps[1])}: '
-                              f'expected numbers whose product is at most {MAX_TAPS}')
-    cutoff, stopband = synthesis.get('first_cutoff', 2), synthesis.get('first_stopband', 2 ** 2.1)
-    relative = synthesis.get('last_stopband_rel', 2 ** 0.3)
-    numbers = [value for value in (cutoff, stopband, relative) if type(value) in (int, float) and math.isfinite(value)]
-    # In this order bands only become wider, so no filter is longer than the first one.
-    if len(numbers) < 3 or not (0 < cutoff <= stopband <= resolution / 2 * relative and 1 <= relative <= 16):
-        raise CheckpointError(f'{file.name}: first_cutoff {shorten(cutoff)}, first_stopband {shorten(stopband)} and '
-                              f'last_stopband_rel {shorten(relative)} do not ascend up to the resolution {resolution}')
-
-
-_BLOCK = re.compile(r'synthesis\.b(\d{1,9})\.conv1\.weight$')
-_LAYER = re.compile(r'synthesis\.L(\d{1,4})_(\d{1,9})_\d{1,9}\.weight$')

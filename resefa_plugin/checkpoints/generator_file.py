@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import torch
 
+from resefa_plugin.checkpoints import families
+from resefa_plugin.checkpoints.families import GeneratorFamily
 from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
 from resefa_plugin.checkpoints.pickles.nvlabs_pickle import PersistentObject, read_network_pickle
 from resefa_plugin.errors import CheckpointError
 
-# The moving average makes the better pictures; it is what the official scripts take.
+# The first of these that a file has is taken: the moving average G_ema makes the better pictures, and the official
+# scripts take it, too.
 _GENERATOR_ENTRIES = ('G_ema', 'G')
 _NETWORK_ENTRIES = ('G', 'D', 'G_ema', 'augment_pipe')
-
-# Each family has one tensor that the other cannot have.
-_FAMILY_MARKS = {'stylegan2': 'synthesis.b4.conv1.weight', 'stylegan3': 'synthesis.input.freqs'}
 
 
 @dataclass(frozen=True)
@@ -25,19 +25,19 @@ class GeneratorFile:
 
     Attributes:
         class_name: as saved; `Generator` in official files.
-        family: `stylegan2` or `stylegan3`, told by the state.
-        init_args: arguments of the constructor.
-        init_kwargs: likewise; for StyleGAN2 nested (`synthesis_kwargs={...}`) or flat: the two repositories differ.
+        family: the architecture, told by the state.
+        init_args: positional arguments of its constructor.
+        init_kwargs: keyword arguments of its constructor, spelled as the repository that wrote the file does.
         state_dict: float tensors on the CPU, in the order of the network's own `state_dict()`.
-        sha256: of the file.
+        sha256: SHA-256 of the file.
         name: path or URL as the user gave it.
-        entry: which entry was taken: `G_ema`, or `G` if there is no average.
-        source_sha256: of the Python source that the file carries for it; empty for TensorFlow files.
-        extras: entries of the file that are no networks, e.g. `training_set_kwargs`.
+        entry: name of the entry that was taken: `G_ema`, or `G` in a file without a moving average.
+        source_sha256: SHA-256 of the Python source that the file carries for its class; empty if it carries none.
+        extras: entries of the file that are not networks, e.g. `training_set_kwargs`.
     """
 
     class_name: str
-    family: str
+    family: GeneratorFamily
     init_args: tuple
     init_kwargs: dict
     state_dict: dict[str, torch.Tensor]
@@ -47,6 +47,17 @@ class GeneratorFile:
     source_sha256: str
     extras: dict[str, object]
 
+    @property
+    def known_source(self) -> str:
+        """Which official version the Python source in the file is; empty for any other, and for none."""
+        return self.family.known_sources.get(self.source_sha256, '')
+
+    @property
+    def has_class_means(self) -> bool:
+        """Whether it has a mean of W for each class, `[c_dim, w_dim]`, as StyleGAN-XL has."""
+        w_avg = self.state_dict.get('mapping.w_avg')
+        return w_avg is not None and w_avg.ndim == 2
+
 
 def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike | None = None) -> GeneratorFile:
     """Reads the generator of a network file, as data.
@@ -54,7 +65,7 @@ def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike
     Args:
         path: path or `http(s)://` URL of a file of stylegan2 (TensorFlow), stylegan2-ada-pytorch or stylegan3; or its
             bytes.
-        cache_dir: folder for fetched files; default `RESEFA_CACHE`, else the user's cache.
+        cache_dir: folder for fetched files; None to use `files.cache_dir()`.
 
     Raises:
         CheckpointError: for a file that cannot be read as data, has no generator, or one of another family.
@@ -64,14 +75,15 @@ def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike
     network = file.entries[entry]
     if not isinstance(network, PersistentObject):
         raise CheckpointError(f'{file.name}: the entry {entry} is {shorten(network)}; expected a network')
-    families = [family for family, mark in _FAMILY_MARKS.items() if mark in network.state_dict]
-    if len(families) != 1:
-        raise CheckpointError(f'{file.name}: the state of its {network.class_name!r} is not that of a StyleGAN2 or '
-                              'StyleGAN3 generator; a fork can only be loaded by its own code: --repo of its checkout '
-                              'and --trust-pickle, if you trust the file')
+    family = families.family_of(network.state_dict)
+    if family is None:
+        known = ' or '.join(family.title for family in families.FAMILIES)
+        raise CheckpointError(f'{file.name}: the state of its {network.class_name!r} is not that of a {known} '
+                              'generator; a fork can only be loaded by its own code: --repo of its checkout and '
+                              '--trust-pickle, if you trust the file')
     return GeneratorFile(
         class_name=network.class_name,
-        family=families[0],
+        family=family,
         init_args=network.init_args,
         init_kwargs=network.init_kwargs,
         state_dict=network.state_dict,

@@ -12,11 +12,12 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.machine import files
 
-# The largest official file has 360 MB.
+# Official files have up to 360 MB.
 MAX_FILE_BYTES = 4 << 30
 TIMEOUT_SECONDS = 60
 CHUNK_BYTES = 1 << 20
@@ -43,7 +44,7 @@ def read_source(source: str | os.PathLike | bytes, cache_dir: str | os.PathLike 
 
     Args:
         source: path, `http://` or `https://` URL, or the bytes themselves.
-        cache_dir: folder for fetched files, None for `files.cache_dir()`.
+        cache_dir: folder for fetched files; None to use `files.cache_dir()`.
         max_bytes: larger files are refused before they are read.
 
     Raises:
@@ -61,7 +62,7 @@ def read_source(source: str | os.PathLike | bytes, cache_dir: str | os.PathLike 
 
 def _read(path: Path, name: str, max_bytes: int) -> bytes:
     try:
-        # A pipe or a device has no end that one could wait for.
+        # A pipe or a device may never end.
         if not path.is_file():
             raise CheckpointError(f'{name}: not a file; expected the path or URL of a network file, '
                                   'or biggan:FOLDER for a BigGAN folder')
@@ -78,7 +79,8 @@ def _read(path: Path, name: str, max_bytes: int) -> bytes:
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http(s) only, and never from https to http."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
+    def redirect_request(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str,
+                         headers: http.client.HTTPMessage, newurl: str) -> urllib.request.Request | None:
         before, after = (urllib.parse.urlsplit(url).scheme for url in (req.full_url, newurl))
         if after != 'https' and (before, after) != ('http', 'http'):
             raise urllib.error.URLError(f'it redirects from {before} to {newurl!r}')
@@ -127,7 +129,7 @@ def _fetch(url: str, folder: Path, max_bytes: int) -> Path:
     return target
 
 
-def _copy(response: http.client.HTTPResponse, stream, url: str, max_bytes: int) -> None:
+def _copy(response: http.client.HTTPResponse, stream: IO[bytes], url: str, max_bytes: int) -> None:
     announced = response.headers.get('Content-Length', '')
     size = 0
     while chunk := response.read(CHUNK_BYTES):

@@ -1,8 +1,9 @@
 """StyleGAN2 checkpoints of rosinality's stylegan2-pytorch (.pt), as the state of our network.
 
-The networks are the same map with other names and another place for one constant: there the weights of the modulated
-convolutions are multiplied by `1 / sqrt(fan_in)` when used, here the demodulated ones are stored with that factor, so
-that its epsilon counts the same. Filters of upsampling are stored there with their gain of 4.
+The two networks compute the same, under other names and with two constants in other places. Checkpoints have the
+weights of modulated convolutions at unit scale, and the network multiplies them by `1 / sqrt(fan_in)` when it uses
+them; our state has them multiplied already, so that the epsilon of the demodulation weighs the same. Checkpoints have
+filters of upsampling multiplied by their gain of 4; our state has them without it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resefa_plugin.checkpoints.families import STYLEGAN2
 from resefa_plugin.checkpoints.generator_file import GeneratorFile
 from resefa_plugin.checkpoints.network_source import read_source
 from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
@@ -27,7 +29,7 @@ from resefa_plugin.networks.upfirdn import setup_filter
 
 SUFFIX = '.pt'
 ENTRY = 'g_ema'
-W_AVG_SAMPLES = 10_000  # of the mean of w, where the file has none: steady to 1 % of the spread of w
+W_AVG_SAMPLES = 10_000  # enough for a mean of w within 1 % of the spread of w
 MAX_LOG2_RESOLUTION = 13
 UP_GAIN = 4
 
@@ -36,7 +38,7 @@ def read_rosinality(path: str | os.PathLike, cache_dir: str | os.PathLike | None
     """Reads the generator of a checkpoint as data, in the names of stylegan2-ada-pytorch, which are ours.
 
     Not in the file, and therefore assumed: the learning rate multiplier 0.01 of the mapping network. Where `latent_avg`
-    is missing, w_avg is the mean w of RandomState(0).randn(10000, w_dim), with a warning.
+    is missing, w_avg is the mean of the w of RandomState(0).randn(10000, w_dim), with a warning.
 
     Args:
         path: path or URL of a .pt file with the entry `g_ema`.
@@ -47,7 +49,8 @@ def read_rosinality(path: str | os.PathLike, cache_dir: str | os.PathLike | None
     """
     name = os.fspath(path)
     root = read_torch_file(path, cache_dir)
-    source = root.get(ENTRY) if isinstance(root, dict) else None
+    root = root if isinstance(root, dict) else {}
+    source = root.get(ENTRY)
     if not isinstance(source, dict) or not all(isinstance(key, str) for key in source):
         raise CheckpointError(f'{name}: no generator: expected a checkpoint of stylegan2-pytorch with the entry '
                               f'{ENTRY}')
@@ -58,7 +61,7 @@ def read_rosinality(path: str | os.PathLike, cache_dir: str | os.PathLike | None
     channels = converter.channels
     resolution = max(channels)
     return GeneratorFile(
-        class_name='Generator', family='stylegan2', init_args=(), state_dict=converter.state,
+        class_name='Generator', family=STYLEGAN2, init_args=(), state_dict=converter.state,
         init_kwargs=dict(z_dim=w_dim, c_dim=0, w_dim=w_dim, img_resolution=resolution,
                          img_channels=converter.img_channels, mapping_kwargs=dict(num_layers=num_layers),
                          synthesis_kwargs=dict(channel_base=channels[resolution] * resolution,
@@ -67,24 +70,29 @@ def read_rosinality(path: str | os.PathLike, cache_dir: str | os.PathLike | None
 
 
 class _Converter:
-    """Takes a state apart, entry by entry, until nothing is left.
+    """Converts a state, entry by entry, until nothing is left of it.
 
     Attributes:
-        state: what was converted.
-        w_dim, num_layers: of the mapping network.
-        channels: by resolution.
+        source: the entries that are left.
+        state: what they were converted to.
+        w_dim: dimensions of w, which are those of z.
+        num_layers: layers of the mapping network.
+        channels: channels of the features by resolution.
         img_channels: colours.
     """
 
     def __init__(self, name: str, source: dict[str, object]):
-        self.name, self.source, self.state = name, dict(source), {}
+        self.name, self.source = name, dict(source)
+        self.state: dict[str, Tensor] = {}
 
     def take(self, key: str, *shape: int | None) -> Tensor:
-        """Removes an entry and returns it in float32. None in the shape stands for any length above 0."""
+        """Removes an entry and returns it in float32. None in the shape allows any length but 0.
+
+        Raises CheckpointError if the entry is absent or of another shape.
+        """
         value = self.source.pop(key, None)
-        fits = isinstance(value, Tensor) and value.is_floating_point() and value.ndim == len(shape) and all(
-            have and want in (None, have) for have, want in zip(value.shape, shape))
-        if not fits:
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim != len(shape) or not all(
+                have and want in (None, have) for have, want in zip(value.shape, shape, strict=True)):
             came = 'absent' if value is None else list(value.shape) if isinstance(value, Tensor) else shorten(value)
             expected = ', '.join('any' if length is None else str(length) for length in shape)
             raise CheckpointError(f'{self.name}: {key} in {ENTRY} is {came}, expected [{expected}]: not a generator of '
@@ -92,10 +100,11 @@ class _Converter:
         return value.float()
 
     def count(self, pattern: str) -> int:
-        """How many entries match, each with another number."""
+        """How many names of entries match a regular expression."""
         return sum(bool(re.fullmatch(pattern, key)) for key in self.source)
 
     def convert(self) -> None:
+        """Fills `state`. Raises CheckpointError if an entry is absent or of another shape, or if any is left."""
         self.num_layers = self.count(r'style\.\d+\.weight')
         log2 = 2 + self.count(r'to_rgbs\.\d+\.bias')
         if not self.num_layers or log2 > MAX_LOG2_RESOLUTION:
@@ -121,13 +130,14 @@ class _Converter:
                                   f'{shorten(min(self.source))}: not a generator of stylegan2-pytorch')
 
     def shape_of(self, key: str, ndim: int) -> torch.Size:
-        """The shape of an entry that stays."""
+        """The shape of an entry of `ndim` dimensions, which is not removed."""
         value = self.source.get(key)
         shape = self.take(key, *[None] * ndim).shape
         self.source[key] = value
         return shape
 
     def convolution(self, source: str, target: str, resolution: int, noise: int) -> None:
+        """A modulated convolution with its affine layer, bias and noise; `noise` counts the noises of the network."""
         target = f'synthesis.{target}'
         fan_in = self.channels[resolution if target.endswith('conv1') else resolution // 2]
         if target.endswith('conv0'):
@@ -144,6 +154,7 @@ class _Converter:
         self.state[f'{target}.noise_const'] = self.take(f'noises.noise_{noise}', 1, 1, resolution, resolution)[0, 0]
 
     def to_rgb(self, source: str, resolution: int) -> None:
+        """The layer that makes colours at a resolution."""
         target, fan_in = f'synthesis.b{resolution}.torgb', self.channels[resolution]
         self.state[f'{target}.weight'] = self.take(f'{source}.conv.weight', 1, self.img_channels, fan_in, 1, 1)[0]
         self.affine(source, target, fan_in)
@@ -152,10 +163,12 @@ class _Converter:
             setup_filter(BINOMIAL) if resolution == 4 else self.filter(f'{source}.upsample.kernel'))
 
     def affine(self, source: str, target: str, features: int) -> None:
+        """The layer that makes the style of a convolution."""
         self.state[f'{target}.affine.weight'] = self.take(f'{source}.conv.modulation.weight', features, self.w_dim)
         self.state[f'{target}.affine.bias'] = self.take(f'{source}.conv.modulation.bias', features)
 
     def filter(self, key: str) -> Tensor:
+        """A filter of upsampling, without its gain."""
         return self.take(key, len(BINOMIAL), len(BINOMIAL)) / UP_GAIN
 
 

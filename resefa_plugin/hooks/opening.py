@@ -26,14 +26,17 @@ def _open_demo(rest: str, device: torch.device | str) -> GeneratorHook:
 
 def _open_biggan(rest: str, device: torch.device | str, repo: str | os.PathLike | None = None) -> GeneratorHook:
     if not rest:
-        raise CheckpointError('--network=biggan: name the experiment folder, its weights file, or a pytorch-pretrained-biggan '
-                              'folder, as in biggan:FOLDER')
+        raise CheckpointError('--network=biggan: name the experiment folder, its weights file, or a '
+                              'pytorch-pretrained-biggan folder, as in biggan:FOLDER')
     return open_biggan(rest, device, checkout=repo)
 
 
-# NAME of `--network=NAME` or `--network=NAME:REST` -> function of (rest, device) and, by keyword, of those flags of
-# `open_network` that the family takes. A name of ours is not given to a plugin.
-FAMILIES: dict[str, Callable[..., GeneratorHook]] = {mobilestylegan_ffhq.NAME: _open_demo, 'biggan': _open_biggan}
+# The NAME in `--network=NAME` or `--network=NAME:REST` -> a function of (rest, device) and, by keyword, of those flags of
+# `open_network` that this network takes. Plugins cannot take these names.
+NAMED_NETWORKS: dict[str, Callable[..., GeneratorHook]] = {
+    mobilestylegan_ffhq.NAME: _open_demo,
+    'biggan': _open_biggan,
+}
 
 
 def open_network(network: str | os.PathLike, device: torch.device | str = 'cpu', repo: str | os.PathLike | None = None,
@@ -44,30 +47,33 @@ def open_network(network: str | os.PathLike, device: torch.device | str = 'cpu',
     folder, or a folder in its `third_party`) the checkout's generator is built from it, else our own.
 
     Args:
-        network: a name, or `NAME:REST`, of a family of ours (`mobilestylegan-ffhq`, which is fetched on first use;
-            `biggan:FOLDER`, an experiment of BigGAN-PyTorch or a folder of pytorch-pretrained-biggan) or of an installed plugin (entry point of the group `resefa_plugin.hooks`); or the path or URL of a file:
-            .pkl of stylegan2, stylegan2-ada-pytorch or stylegan3, .pt of stylegan2-pytorch.
-        device: where it shall be.
-        repo: folder of a checkout, which is then used or the reason given why it cannot be.
+        network: one of these:
+            - `mobilestylegan-ffhq`, the demo generator, which is fetched on first use;
+            - `biggan:FOLDER`, an experiment of BigGAN-PyTorch or a folder of pytorch-pretrained-biggan;
+            - `NAME` or `NAME:REST` of an installed plugin (entry point of the group `resefa_plugin.hooks`);
+            - the path or URL of a file: .pkl of stylegan2, stylegan2-ada-pytorch or stylegan3, .pt of stylegan2-pytorch.
+        device: where the network shall be.
+        repo: folder of a checkout to use, and no other; None to use one at hand, if there is one.
         trust_pickle: let the checkout's own loader read the file, which EXECUTES the code in the file.
         noise_mode: 'const' or 'none'.
 
     Raises:
-        CheckpointError: no such network or checkout, or it cannot be read.
-        ResefaError: another noise mode.
+        CheckpointError: there is no such network or checkout, or it cannot be read, or the network does not take one of
+            the flags.
+        ResefaError: for another noise mode.
     """
-    name = os.fspath(network)
-    family, _, rest = name.partition(':')
-    opener = FAMILIES.get(family) or plugin_opener(family)
+    spec = os.fspath(network)
+    name, _, rest = spec.partition(':')
+    opener = NAMED_NETWORKS.get(name) or plugin_opener(name)
     if opener is None:
-        if '://' not in name and not pathlib.Path(name).exists():
-            raise CheckpointError(f'--network={name}: no such network; expected a network file, its URL, or a name out '
-                                  f"of {', '.join(sorted({*FAMILIES, *plugin_names()}))}")
-        return open_file(name, device, repo, trust_pickle, noise_mode)
+        if '://' not in spec and not pathlib.Path(spec).exists():
+            raise CheckpointError(f'--network={spec}: no such network; expected a network file, its URL, or a name out '
+                                  f"of {', '.join(sorted({*NAMED_NETWORKS, *plugin_names()}))}")
+        return open_file(spec, device, repo, trust_pickle, noise_mode)
     flags = {'repo': (repo, None), 'trust_pickle': (trust_pickle, False), 'noise_mode': (noise_mode, 'const')}
     given = {flag: value for flag, (value, default) in flags.items() if value != default}
     refused = [flag for flag in given if flag not in inspect.signature(opener).parameters]
     if refused:
         flag = refused[0].replace('_', '-')
-        raise CheckpointError(f'--network={name}: {family} takes no --{flag}; leave it out')
+        raise CheckpointError(f'--network={spec}: {name} takes no --{flag}; leave it out')
     return opener(rest, device, **given)

@@ -9,7 +9,7 @@ import click
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.scripts.common import options
-from resefa_plugin.third_party.nvlabs import LICENCE, require_checkout
+from resefa_plugin.third_party.nvlabs import require_checkout
 
 COMMANDS = ('factorize', 'edit', 'export', 'info', 'evaluate', 'studio')
 # The first line of each file of ours: what has it may be replaced and removed, what has not is never deleted.
@@ -67,7 +67,7 @@ def install(path, uninstall, force):
         with replacing(script) as part:
             part.write_text(script_text(command), encoding='utf-8')
         click.echo(f'wrote {script}')
-    click.echo(f'\nNote: {LICENCE}.\n\nNext:\n  cd {checkout.path}\n'
+    click.echo(f'\nNote: {checkout.repository.licence}.\n\nNext:\n  cd {checkout.path}\n'
                '  python factorize.py --network=their.pkl --seeds=0 --region=mouth --outdir=out')
 
 

@@ -105,7 +105,7 @@ def test_every_element_goes_to_its_place(protocol):
     kwargs = static_kwargs(architecture='resnet', label_size=3)
     made = variables(kwargs)
     file = read_generator(pickled(kwargs, made, protocol))
-    assert (file.entry, file.family, file.class_name, file.init_args) == ('G_ema', 'stylegan2', 'Generator', ())
+    assert (file.entry, file.family.name, file.class_name, file.init_args) == ('G_ema', 'stylegan2', 'Generator', ())
     state = {name: value.numpy() for name, value in file.state_dict.items()}
     # Index by index, from the definitions of the two layouts.
     for name, source, flip in [('b4.conv1', '4x4/Conv', False), ('b8.conv0', '8x8/Conv0_up', True),

@@ -79,10 +79,10 @@ def test_the_moving_average_is_taken():
     data = dumps(snapshot())
     file = read_generator(data)
     assert_same_state(file.state_dict, toy_generator(2))
-    assert (file.entry, file.family, file.class_name, file.init_kwargs) == ('G_ema', 'stylegan2', 'Generator', KWARGS)
+    assert (file.entry, file.family.name, file.class_name, file.init_kwargs) == ('G_ema', 'stylegan2', 'Generator', KWARGS)
     assert file.extras == {'training_set_kwargs': {'path': 'faces.zip', 'resolution': 16}}
     assert (file.name, file.sha256) == ('<bytes>', hashlib.sha256(data).hexdigest())
-    assert read_generator(dumps(snapshot('stylegan3'))).family == 'stylegan3'
+    assert read_generator(dumps(snapshot('stylegan3'))).family.name == 'stylegan3'
 
 
 def test_without_an_average_the_generator_is_taken():
@@ -439,7 +439,8 @@ def test_official_files_are_read_exactly(checkout, kind, tmp_path):
                 ours = network.state_dict[key]
                 assert ours.dtype == value.dtype and torch.equal(ours, value), (path, key)
         file = read_generator(path)
-        assert file.family == ('stylegan3' if kind in ('stylegan3-t', 'stylegan3-r') else 'stylegan2')
+        assert file.family.name == ('stylegan3' if kind in ('stylegan3-t', 'stylegan3-r') else 'stylegan2')
+        assert file.known_source.partition(' of ')[2].startswith(f'{checkout} ')
         assert file.init_args == () and file.init_kwargs == true['init_kwargs'] and file.class_name == 'Generator'
         if not is_bare:
             assert file.extras.get('training_set_kwargs') == {'path': 'x', 'max_size': 5}

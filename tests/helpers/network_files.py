@@ -22,7 +22,7 @@ def make_generator(family: str = 'stylegan2', seed: int = 0, synthesis: dict | N
     if family == 'stylegan2':
         G = stylegan2.Generator(**{**SIZES, **sizes}, synthesis_kwargs=synthesis or SMALL)
     else:
-        G = stylegan3.Generator(**{**SIZES, **sizes}, **(synthesis or SMALL3))
+        G = stylegan3.Generator(**{**SIZES, **sizes}, synthesis_kwargs=synthesis or SMALL3)
         with torch.no_grad():
             G.synthesis.input.affine.weight.copy_(0.3 * torch.randn_like(G.synthesis.input.affine.weight))
     return randomize(G, seed).float()

@@ -42,7 +42,7 @@ def test_truncation_goes_to_the_mean_of_the_class(tmp_path, family, label):
     expected[:, :CUTOFF] = mean + PSI * (w[:, :CUTOFF] - mean)
     assert np.allclose(sample.latents['ws'], expected, atol=FLOAT32)
     full = hook.sample(5, 0, None, c).latents['ws']
-    assert np.allclose(full, mean, atol=FLOAT32) and hook.notes == ()
+    assert np.allclose(full, mean, atol=FLOAT32) and not any('truncation' in note for note in hook.notes)
     moved = images_at(hook.space('z'), sample, torch.zeros(1, hook.z_dim))
     assert torch.allclose(moved, hook.synthesis(sample.latents['ws'], None), atol=1e-4)
 

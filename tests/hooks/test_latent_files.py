@@ -144,7 +144,7 @@ def network(monkeypatch, tmp_path):
     """`--network=own`, a conditional StyleGAN2 of ours, and directions in z."""
     monkeypatch.chdir(tmp_path)
     hook = StyleGANHook(make_generator(img_resolution=16, c_dim=3), 'own')
-    monkeypatch.setitem(opening.FAMILIES, 'own', lambda rest, device: hook)
+    monkeypatch.setitem(opening.NAMED_NETWORKS, 'own', lambda rest, device: hook)
     invoke('factorize', '--network=own', '--seeds=1', '--class=2', '--trunc=0.7', '--space=z', '--region=mouth',
            '--num-directions=1', '--other-seeds=0', '--outdir=f')
     return hook

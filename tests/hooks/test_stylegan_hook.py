@@ -204,7 +204,7 @@ BAD2 = [
     (dict(mapping_kwargs=dict(exec='x')), 'mapping_kwargs: exec is not one of'),
     (dict(synthesis_kwargs=dict(SMALL, channel_max=2 ** 24, channel_base=2 ** 40)), 'does not fit .* places'),
     (dict(synthesis_kwargs=dict(SMALL, resample_filter=[1] * 6)), 'resample_filter.*expected \\[6, 6\\]'),
-    (dict(channel_max=16), 'synthesis_kwargs next to .channel_max.: no official.*--trust-pickle'),
+    (dict(channel_max=16), "no official StyleGAN2 generator takes synthesis_kwargs next to 'channel_max'.*--trust-pickle"),
 ]
 BAD3 = [
     (dict(img_resolution=2 ** 30), 'img_resolution 1073741824 with 5 layers'),
@@ -214,8 +214,11 @@ BAD3 = [
     (dict(lrelu_upsampling=0.5), 'lrelu_upsampling 0.5: expected'),
     (dict(first_stopband=1e-9), 'do not ascend up to the resolution 32'),
     (dict(first_cutoff=float('nan')), 'do not ascend'),
+    (dict(first_cutoff=10 ** 400), 'do not ascend'),
+    (dict(first_cutoff='2'), "first_cutoff '2'.* do not ascend"),
+    (dict(last_stopband_rel=True), 'last_stopband_rel True do not ascend'),
     (dict(margin_size=2 ** 50), 'does not fit our own stylegan3 network'),
-    (dict(synthesis_kwargs={}), 'no official generator takes both'),
+    (dict(synthesis_kwargs={}), 'no official StyleGAN3 generator takes synthesis_kwargs next to .channel_base., '),
 ]
 
 

@@ -29,7 +29,7 @@ BAND = Band(channels=4, size=12, rate=8, cutoff=2.0, half_width=2.0)
 
 def small(c_dim=0, img_channels=3, resolution=16, mapping_kwargs={}, **synthesis_kwargs):
     torch.manual_seed(0)
-    G = Generator(6, c_dim, 8, resolution, img_channels, mapping_kwargs, **{**SMALL, **synthesis_kwargs})
+    G = Generator(6, c_dim, 8, resolution, img_channels, mapping_kwargs, {**SMALL, **synthesis_kwargs})
     with torch.no_grad():
         G.synthesis.input.affine.weight.normal_(std=0.3)  # fresh networks do not rotate
     return randomize(G)
@@ -179,7 +179,7 @@ def test_styles_are_named_and_say_which_w_they_come_from():
 
 def test_layers_of_the_published_configuration():
     """Names in the published stylegan3-r files of 1024 pixels."""
-    S = Generator(512, 0, 8, 1024, 3, channel_base=65536, channel_max=1024, **R).synthesis
+    S = Generator(512, 0, 8, 1024, 3, synthesis_kwargs=dict(channel_base=65536, channel_max=1024, **R)).synthesis
     assert S.style_names == (
         'input', 'L0_36_1024', 'L1_36_1024', 'L2_52_1024', 'L3_52_1024', 'L4_84_1024', 'L5_148_1024', 'L6_148_1024',
         'L7_276_645', 'L8_276_406', 'L9_532_256', 'L10_1044_161', 'L11_1044_102', 'L12_1044_64', 'L13_1024_64',
@@ -264,4 +264,4 @@ def test_equals_the_official_network(tmp_path, resolution, c_dim, img_channels, 
     synthesis_kwargs = dict(channel_base=1024, channel_max=24, num_fp16_res=0, magnitude_ema_beta=0.99, **config)
     args = (16, c_dim, 24, resolution, img_channels)
     official = run_official(tmp_path, 'stylegan3', 'training.networks_stylegan3', args, synthesis_kwargs, double)
-    check_against_official(official, Generator(*args, **synthesis_kwargs), double)
+    check_against_official(official, Generator(*args, synthesis_kwargs=synthesis_kwargs), double)

@@ -1,6 +1,6 @@
 """Runs the patched official ops against the reference ops in float64 and prints the relative errors as JSON.
 
-`python cuda_checks.py CHECKOUT cuda` builds and runs the compiled plugins; with `cpu` in place of `cuda` the emulated
+`python -m tests.patches.cuda_checks CHECKOUT cuda` builds and runs the compiled plugins; with `cpu` in place of `cuda` the emulated
 ones stand in, which checks this script. The bounds on what it prints are in test_patches_upstream.py.
 """
 
@@ -12,11 +12,11 @@ import sys
 import warnings
 
 import torch
-from plugin_emulation import ACTIVATIONS, Plugins
-from upstream_checks import NETWORKS, build, columns, emulated, import_official, relative, synthesis
 
 from resefa_plugin.patches.registry import PATCHES, apply_patches
 from resefa_plugin.patches.support import folding
+from tests.helpers.plugin_emulation import ACTIVATIONS, Plugins
+from tests.patches.upstream_checks import NETWORKS, build, columns, emulated, import_official, relative, synthesis
 
 TAPS = torch.tensor([1.0, 3, 3, 1]) / 8
 LONG = torch.hann_window(14)[1:-1] / torch.hann_window(14).sum()

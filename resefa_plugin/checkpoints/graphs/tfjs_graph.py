@@ -9,6 +9,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -18,24 +19,36 @@ ELEMENT_TYPES = {'float32': '<f4', 'int32': '<i4'}
 
 
 @dataclass(frozen=True)
-class Node:
-    """One operation: its type, its name, the names of the nodes that feed it, its attributes (lists, texts, flags)."""
+class TfjsNode:
+    """One operation of a graph.
+
+    Attributes:
+        op: what it computes, e.g. `Conv2D`; `Const` for a constant, `Placeholder` for an input.
+        name: its name in the graph.
+        inputs: names of the nodes whose results it takes.
+        attributes: its other settings: numbers, texts, flags and lists of such.
+    """
 
     op: str
     name: str
     inputs: tuple[str, ...]
-    attributes: dict[str, object]
+    attributes: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Graph:
-    """Nodes by name, in the order in which they can be computed, and the constants by name."""
+class TfjsGraph:
+    """A network as operations on named values.
 
-    nodes: dict[str, Node] = field(default_factory=dict)
+    Attributes:
+        nodes: by name; each comes after those whose results it takes.
+        constants: values of the `Const` nodes by name.
+    """
+
+    nodes: dict[str, TfjsNode] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def read_tfjs_graph(model: str | os.PathLike) -> Graph:
+def read_tfjs_graph(model: str | os.PathLike) -> TfjsGraph:
     """Reads `model.json` and the weight files beside it, which it names.
 
     Raises CheckpointError if a file is missing, damaged, or not a frozen graph of TensorFlow.js with plain numbers.
@@ -43,14 +56,14 @@ def read_tfjs_graph(model: str | os.PathLike) -> Graph:
     model = pathlib.Path(model)
     try:
         description = json.loads(model.read_bytes())
-        constants = {}
+        constants: dict[str, np.ndarray] = {}
         for group in description['weightsManifest']:
             data = b''.join((model.parent / pathlib.PurePath(path).name).read_bytes() for path in group['paths'])
             constants |= _constants(data, group['weights'])
-        nodes = {}
+        nodes: dict[str, TfjsNode] = {}
         for entry in description['modelTopology']['node']:
-            node = Node(entry['op'], entry['name'], tuple(entry.get('input', ())),
-                        {key: _attribute(value) for key, value in entry.get('attr', {}).items()})
+            node = TfjsNode(entry['op'], entry['name'], tuple(entry.get('input', ())),
+                            {key: _attribute(value) for key, value in entry.get('attr', {}).items()})
             if any(name not in nodes for name in node.inputs):
                 raise ValueError(f"node '{node.name}' is fed by one that is not there or comes later")
             if node.op == 'Const' and node.name not in constants:
@@ -60,7 +73,7 @@ def read_tfjs_graph(model: str | os.PathLike) -> Graph:
         raise CheckpointError(f'{error.filename}: cannot be read ({error.strerror})') from error
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f'{model}: is not a frozen graph of TensorFlow.js ({error!r})') from error
-    return Graph(nodes, constants)
+    return TfjsGraph(nodes, constants)
 
 
 def _constants(data: bytes, weights: Sequence[dict]) -> dict[str, np.ndarray]:
@@ -77,7 +90,7 @@ def _constants(data: bytes, weights: Sequence[dict]) -> dict[str, np.ndarray]:
     return constants
 
 
-def _attribute(value: dict) -> object:
+def _attribute(value: dict) -> Any:
     """`{'i': '2'}` -> 2, `{'s': base64}` -> text, `{'b': true}` -> True, `{'list': {'i': [...]}}` -> a list of such."""
     if 'list' in value:
         return [_attribute({kind: item}) for kind, items in value['list'].items() for item in items]

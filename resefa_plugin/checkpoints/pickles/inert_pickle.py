@@ -4,7 +4,8 @@ It knows the opcodes that Python's pickler writes with protocols 2 to 5 and no o
 holds only its name, a call becomes a `Call` that holds what would have been called: no import, no attribute access, no
 object of the file's choosing. What a call means is decided by `plain_data.Decoder`, from a table.
 
-Every opcode costs time and memory in proportion to the bytes it occupies, apart from a constant that `Budget` bounds.
+What one opcode costs in time and memory is at most proportional to its bytes in the file, plus a constant; `Budget`
+bounds how often that constant is paid.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from resefa_plugin.errors import CheckpointError
 
 # A StyleGAN2 snapshot at 1024 pixels (three networks and an augmentation pipe) has 67,000 opcodes and 1,200 values.
 MAX_OPCODES = 500_000
-MAX_NODES = 200_000
+MAX_VALUES = 200_000
 FREE_WORK_BYTES = 64 << 20
 
-# Long equal keys are compared in time proportional to their length, however often a file repeats them for two bytes.
-# Python's string hash is keyed, but integers are their own hash: among large ones, a file can choose many that collide.
+# Keys are short: with two bytes a file can repeat a key, and each time it may be compared, character by character, with
+# an equal one.
 MAX_KEY_CHARS = 1024
+# Integer keys are small: Python hashes text with a secret, but an integer is its own hash, so that a file could choose
+# large ones that all collide, which makes a dictionary slow.
 MAX_KEY_INT = 1 << 20
 MAX_LONG_BYTES = 255
 MAX_GLOBAL_CHARS = 256
@@ -33,12 +36,12 @@ MAX_GLOBAL_CHARS = 256
 class Budget:
     """What one file may cost: opcodes run, values decoded, and bytes copied or hashed.
 
-    One budget serves a file and all pickles nested in it, so a memoized payload cannot be paid once and read often.
+    A file and all pickles nested in it share one budget, so that a nested pickle that is read often is paid for often.
     """
 
     def __init__(self, file_bytes: int):
         self.opcodes = MAX_OPCODES
-        self.nodes = MAX_NODES
+        self.values = MAX_VALUES
         self.work_bytes = 4 * file_bytes + FREE_WORK_BYTES
 
     def spend_opcode(self) -> None:
@@ -46,10 +49,10 @@ class Budget:
         if self.opcodes < 0:
             raise CheckpointError(f'more than {MAX_OPCODES} pickle opcodes; the largest official files have 67000')
 
-    def spend_node(self) -> None:
-        self.nodes -= 1
-        if self.nodes < 0:
-            raise CheckpointError(f'it unfolds to more than {MAX_NODES} values; the largest official files have 1200')
+    def spend_value(self) -> None:
+        self.values -= 1
+        if self.values < 0:
+            raise CheckpointError(f'it unfolds to more than {MAX_VALUES} values; the largest official files have 1200')
 
     def spend_bytes(self, count: int) -> None:
         self.work_bytes -= count
@@ -65,13 +68,13 @@ class Global:
 
 
 class Call:
-    """A call that did not happen.
+    """A call that the pickle asks for and that is not made.
 
     Attributes:
         func: what would have been called.
-        args: with these arguments; they hold inert values only.
-        state: what BUILD would have handed to the result, None without BUILD.
-        pairs: what SETITEMS would have set on the result.
+        args: its arguments, inert values.
+        state: what the opcode BUILD would have set on the result, None if there was no BUILD.
+        pairs: the items that the opcode SETITEMS would have set on the result.
     """
 
     __slots__ = ('func', 'args', 'state', 'pairs')
@@ -121,7 +124,7 @@ def load_inert(data: memoryview, allowed: Collection[str], budget: Budget, *, po
         allowed: full names of the globals that may be mentioned.
         budget: is charged for every opcode.
         position: where the pickle begins.
-        refs: collects the persistent ids; None refuses them.
+        refs: a list to which the persistent ids are appended; None to refuse a pickle that has any.
 
     Returns: the value, made of None, bool, int, float, str, memoryview, tuple, list, dict, set, `Global`, `Call` and
         `PersistentRef`, and the position behind the pickle. It may share parts, and contain itself.
@@ -171,7 +174,7 @@ class _Machine:
             raise CheckpointError('the pickle ends with values left on its stack')
         return value
 
-    # Reading the bytes. Lengths are compared with what is there before anything is taken.
+    # Reading the bytes. Every length is compared with how many bytes there are before anything is taken.
 
     def take(self, count: int) -> memoryview:
         end = self.position + count
@@ -247,12 +250,15 @@ class _Machine:
 
     def set_items(self, values: list) -> None:
         target = self.top()
-        if type(target) not in (dict, Call):
+        if type(target) is Call:
+            pairs = target.pairs
+        elif type(target) is dict:
+            pairs = target
+        else:
             raise CheckpointError(f'items are set on {shorten(target)}')
         if len(values) % 2:
             raise CheckpointError('a key without a value')
-        pairs = target if type(target) is dict else target.pairs
-        for key, value in zip(values[0::2], values[1::2]):
+        for key, value in zip(values[0::2], values[1::2], strict=True):
             pairs[checked_key(key)] = value
 
     def set_one(self) -> None:
@@ -362,9 +368,11 @@ _OPERATIONS: dict[int, Callable[[_Machine], object]] = {
 }
 
 
+_OPCODE_NAMES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
+
+
 def _opcode_name(code: int) -> str:
-    info = pickletools.code2op.get(chr(code))
-    return info.name if info else f'0x{code:02x}'
+    return _OPCODE_NAMES.get(code, f'0x{code:02x}')
 
 
 def utf8(view: memoryview) -> str:

@@ -1,8 +1,8 @@
-"""StyleGAN2 generators from TensorFlow's days, as the state of the PyTorch network.
+"""StyleGAN2 generators of the first, TensorFlow implementation, as the state of the PyTorch network.
 
 The official stylegan2 files hold a tuple of three `dnnlib.tflib.network.Network` objects (G, D and Gs, the moving
-average of G). TensorFlow is not needed: variables are numpy arrays, and the two frameworks differ in the names, the
-order of axes ([kh, kw, in, out] there, [out, in, kh, kw] here) and the direction of some kernels.
+average of G). TensorFlow is not needed: the variables are numpy arrays. The two implementations differ in names, in the
+order of axes (kernels are [kh, kw, in, out] in TensorFlow, [out, in, kh, kw] in PyTorch), and some kernels are flipped.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +23,18 @@ MIN_VERSION = 4
 MAX_RESOLUTION = 1 << 13
 MAX_COMPONENT_DEPTH = 8
 
-# Argument here <- (argument there, its default); `None` in a file means the default of the PyTorch network.
-_GENERATOR_KWARGS = {
+_Arguments = dict[str, tuple[str, Any]]
+
+# Argument of the PyTorch network: (argument of the TensorFlow network, its default there). A file that says `None` means
+# the default of the PyTorch network.
+_GENERATOR_KWARGS: _Arguments = {
     'z_dim': ('latent_size', 512),
     'c_dim': ('label_size', 0),
     'w_dim': ('dlatent_size', 512),
     'img_resolution': ('resolution', 1024),
     'img_channels': ('num_channels', 3),
 }
-_MAPPING_KWARGS = {
+_MAPPING_KWARGS: _Arguments = {
     'num_layers': ('mapping_layers', 8),
     'embed_features': ('label_fmaps', None),
     'layer_features': ('mapping_fmaps', None),
@@ -38,7 +42,7 @@ _MAPPING_KWARGS = {
     'lr_multiplier': ('mapping_lrmul', 0.01),
     'w_avg_beta': ('w_avg_beta', 0.995),
 }
-_SYNTHESIS_KWARGS = {
+_SYNTHESIS_KWARGS: _Arguments = {
     'channel_base': ('fmap_base', 16384),
     'channel_max': ('fmap_max', 512),
     'num_fp16_res': ('num_fp16_res', 0),
@@ -82,8 +86,8 @@ def convert_generator(network: TFNetwork) -> tuple[dict, dict[str, torch.Tensor]
                               'which StyleGAN2 files have')
     kwargs = _init_kwargs(network.static_kwargs)
     state = {}
-    # A rule is a name of the PyTorch state with the way to compute it from the variables. The rules come in the order
-    # of `state_dict()`: the synthesis network first, and everywhere a module's own entries before its children's.
+    # A rule is a name in the PyTorch state and a function that computes its value from the variables. Rules come in the
+    # order of `state_dict()`: the synthesis network first, and a module's own entries before those of its submodules.
     for name, make in itertools.chain(_synthesis_rules(kwargs), _mapping_rules(kwargs)):
         state[name] = torch.from_numpy(np.array(make(network.variables), dtype=np.float32, order='C'))
     return kwargs, state
@@ -96,19 +100,22 @@ def _init_kwargs(static_kwargs: dict) -> dict:
     if unknown:
         raise CheckpointError(f'the TensorFlow generator has an unknown argument {shorten(unknown[0])}; '
                               'only StyleGAN2 (configurations E and F) and StyleGAN2-ADA generators are converted')
-    generator, mapping, synthesis = (
-        {name: static_kwargs.get(source, default) for name, (source, default) in table.items()} for table in tables)
-    # No decay there means a frozen average; here None would drop the average from the state.
+    generator, mapping, synthesis = (_renamed(static_kwargs, table) for table in tables)
+    # In TensorFlow None means that the average of W is kept as it is; in PyTorch it means that there is none.
     if mapping['w_avg_beta'] is None:
         mapping['w_avg_beta'] = 1
     _check_geometry(generator, mapping, synthesis)
-    # The two frameworks count fmap_base and channel_base for different resolutions.
+    # channels = fmap_base / (resolution / 2) in TensorFlow, channel_base / resolution in PyTorch.
     synthesis['channel_base'] *= 2
     return {**generator, 'mapping_kwargs': mapping, 'synthesis_kwargs': synthesis}
 
 
+def _renamed(static_kwargs: dict, table: _Arguments) -> dict[str, Any]:
+    return {name: static_kwargs.get(source, default) for name, (source, default) in table.items()}
+
+
 def _check_geometry(generator: dict, mapping: dict, synthesis: dict) -> None:
-    """Checks what the names of the state depend on, and that sizes are sizes."""
+    """Raises CheckpointError unless sizes are numbers, and those that decide about names in the state are possible."""
     sizes = {**generator, 'mapping_layers': mapping['num_layers'], 'fmap_base': synthesis['channel_base'],
              'fmap_max': synthesis['channel_max']}
     for name, value in sizes.items():
@@ -151,7 +158,7 @@ def _synthesis_rules(kwargs: dict) -> Iterator[_Rule]:
         if size == 4:
             yield f'{block}.const', lambda variables: _variable('synthesis/4x4/Const/const', 4)(variables)[0]
         yield f'{block}.resample_filter', kernel
-        # Only the convolution that upsamples is given the kernel; it was trained flipped.
+        # TensorFlow gives its resampling kernel to this convolution alone, and stores the weights of it flipped.
         if size > 4:
             yield from _layer(f'{block}.conv0', f'{source}/Conv0_up', kernel, True, f'noise{2 * log2 - 5}', synthesis)
         yield from _layer(f'{block}.conv1', f'{source}/Conv1' if size > 4 else f'{source}/Conv', default_kernel, False,
@@ -178,7 +185,7 @@ def _layer(name: str, source: str, kernel: _Make, flipped: bool, noise: str, syn
 
 def _affine(name: str, source: str) -> Iterator[_Rule]:
     yield f'{name}.affine.weight', _dense(f'{source}/mod_weight')
-    # Styles are 1 + b there, b here.
+    # TensorFlow adds the 1 around which styles lie when it uses them; PyTorch has it in the bias.
     yield f'{name}.affine.bias', lambda variables: _variable(f'{source}/mod_bias', 1)(variables) + 1
 
 
@@ -240,7 +247,9 @@ def _network(decoder: Decoder, call: Call, depth: int) -> TFNetwork:
     if type(version) is not int:
         raise CheckpointError(f'a TensorFlow network of version {shorten(version)}; expected an integer')
     variables = dict(_variables(decoder, '', call, depth + 1, 0))
-    return TFNetwork(version, decoder.plain(dict(items_of(state['static_kwargs'])), depth + 1), variables)
+    static_kwargs = decoder.plain(dict(items_of(state['static_kwargs'])), depth + 1)
+    assert isinstance(static_kwargs, dict)
+    return TFNetwork(version, static_kwargs, variables)
 
 
 def _variables(decoder: Decoder, prefix: str, value: object, depth: int,

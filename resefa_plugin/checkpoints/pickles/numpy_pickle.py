@@ -1,4 +1,4 @@
-"""Pickled dictionaries of numpy arrays, as flax scripts write them, read as data: nothing in them is executed."""
+"""Pickled dictionaries of numpy arrays, as flax writes them, read as data: nothing in them is executed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resefa_plugin.errors import CheckpointError
 
 
 def read_numpy_pickle(path: str | os.PathLike) -> dict:
-    """Nested dictionaries of arrays. Raises CheckpointError for anything else."""
+    """Reads nested dictionaries of arrays. Raises CheckpointError if the file holds anything else."""
     source = read_source(path)
     with naming(source.name):
         budget = Budget(len(source.data))

@@ -1,8 +1,8 @@
 """Network files of stylegan2-ada-pytorch and stylegan3, read as data.
 
 A persistent object in such a file is a call of `torch_utils.persistence._reconstruct_persistent_obj` with a dictionary:
-Python source (which the official loader executes, and we only hash), the name of a class in it, and the `__dict__` of
-the module, in which submodules are persistent objects again.
+Python source (which the official loader executes, and which is only hashed here), the name of a class in it, and the
+`__dict__` of the module, in which submodules are persistent objects again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PERSISTENT_VERSION = 6
 RECONSTRUCT = 'torch_utils.persistence._reconstruct_persistent_obj'
 MAX_CLASS_NAME = 256
 
-# The machinery of torch.nn.Module; all else in a module's `__dict__` are attributes.
+# What torch.nn.Module itself keeps in a module's `__dict__`; everything else there is an attribute of the class.
 _MODULE_FIELDS = frozenset((
     '_parameters', '_buffers', '_non_persistent_buffers_set', '_modules', '_init_args', '_init_kwargs',
     '_backward_pre_hooks', '_backward_hooks', '_is_full_backward_hook', '_forward_hooks', '_forward_hooks_with_kwargs',
@@ -48,12 +48,12 @@ class PersistentObject:
 
     Attributes:
         class_name: in the source that the file carries.
-        source_sha256: of that source, which is not kept; empty for TensorFlow networks, which carry none.
-        init_args: arguments its constructor was called with.
-        init_kwargs: likewise.
+        source_sha256: SHA-256 of that source, which is not kept; empty for TensorFlow networks, which carry none.
+        init_args: positional arguments that its constructor was called with.
+        init_kwargs: keyword arguments that its constructor was called with.
         state_dict: parameters and persistent buffers under the names and in the order of `Module.state_dict()`;
             contiguous, on the CPU.
-        attributes: what else the module had, e.g. `z_dim`, `num_ws`, `training`.
+        attributes: its other attributes, e.g. `z_dim`, `num_ws`, `training`.
     """
 
     class_name: str
@@ -90,7 +90,7 @@ def read_network_pickle(source: str | os.PathLike | bytes, cache_dir: str | os.P
     Args:
         source: path, `http(s)://` URL, or the bytes of the file.
         cache_dir: folder for fetched files, None for `files.cache_dir()`.
-        select: which of the entries' names are wanted; the others are not decoded. None: all.
+        select: (names of the entries) -> those that are wanted; the others are not decoded. None to decode all.
 
     Raises:
         CheckpointError: for a file that is missing, damaged, or holds what no official network file holds.
@@ -190,8 +190,9 @@ def _state_items(decoder: Decoder, value: object, prefix: str, depth: int) -> It
 
 
 def _member_name(name: object) -> str:
-    # Without dots, no two paths can give the same name.
-    if not name or '.' in text(name, 'name of a parameter, buffer or submodule') or len(name) > MAX_CLASS_NAME:
+    name = text(name, 'name of a parameter, buffer or submodule')
+    # In a state, names of submodules and parameters are joined by dots: 'a.b' could otherwise be two different ones.
+    if not name or '.' in name or len(name) > MAX_CLASS_NAME:
         raise CheckpointError(f'a parameter, buffer or submodule is named {shorten(name)}')
     return name
 

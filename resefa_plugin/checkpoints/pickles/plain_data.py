@@ -1,4 +1,4 @@
-"""From inert records to plain data: containers, numbers, text, numpy arrays.
+"""From inert values to plain data: containers, numbers, text, numpy arrays.
 
 The meaning of a call is looked up in a table of handlers by the name of what would have been called. A handler checks
 every argument and computes the result itself. This file has the handlers for Python's containers and for numpy.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Literal, cast
 
 import numpy as np
 
@@ -18,19 +19,19 @@ from resefa_plugin.errors import CheckpointError
 MAX_DEPTH = 40
 MAX_NDIM = 16
 MAX_NATURAL = 1 << 48
-# What an array or tensor costs beside its elements.
+# What an array or tensor costs beside its elements, in bytes.
 OBJECT_BYTES = 512
 NUMPY_ELEMENTS = ('f2', 'f4', 'f8', 'i1', 'i2', 'i4', 'i8', 'u1', 'u2', 'u4', 'u8', 'b1')
 
 
 class Decoder:
-    """Unfolds inert records into plain data of bounded size and depth.
+    """Unfolds inert values into plain data of bounded size and depth.
 
-    Shared parts are unfolded where they occur, so the result is a tree: whoever walks it later is safe from
-    'billion laughs', which run out of the budget here.
+    A part that occurs several times is unfolded each time, so that the result is a tree. A few bytes could unfold to a
+    huge tree in that way ('billion laughs'): that exceeds the budget.
 
     Args:
-        handlers: by full name of the function or class.
+        handlers: what computes the result of a call, by the full name of the function or class that is called.
         budget: is charged for every value and every byte copied.
     """
 
@@ -41,32 +42,31 @@ class Decoder:
     def plain(self, value: object, depth: int = 0) -> object:
         """The plain form of an inert value. Raises CheckpointError if it is too deep, too large or has none."""
         self.enter(depth)
-        kind = type(value)
-        if value is None or kind in (bool, int, float, str):
+        if value is None or type(value) in (bool, int, float, str):
             return value
-        if kind is memoryview:
+        if type(value) is memoryview:
             self.budget.spend_bytes(len(value))
             return bytes(value)
-        if kind is dict:
+        if type(value) is dict:
             return {key: self.plain(item, depth + 1) for key, item in value.items()}
-        if kind in (list, tuple):
-            return kind([self.plain(item, depth + 1) for item in value])
-        if kind is set:
+        if type(value) is list or type(value) is tuple:
+            return type(value)(self.plain(item, depth + 1) for item in value)
+        if type(value) is set:
             for _ in value:
-                self.budget.spend_node()
+                self.budget.spend_value()
             return set(value)
-        if kind is Call and value.func.name in self.handlers:
+        if type(value) is Call and value.func.name in self.handlers:
             return self.handlers[value.func.name](self, value, depth)
         raise CheckpointError(f'{shorten(value)} where data is expected')
 
     def enter(self, depth: int) -> None:
         """Accounts for one value at a depth, before its parts are looked at."""
-        self.budget.spend_node()
+        self.budget.spend_value()
         if depth > MAX_DEPTH:
             raise CheckpointError(f'values nested more than {MAX_DEPTH} deep')
 
     def payload(self, value: object) -> memoryview:
-        """The bytes of a byte string, in whichever way the protocol writes it."""
+        """The bytes of a byte string, which older pickle protocols write as a call."""
         if type(value) is memoryview:
             return value
         if type(value) is Call and value.func.name in BYTES_HANDLERS:
@@ -87,32 +87,32 @@ def arguments(call: Call, *counts: int) -> tuple:
 
 
 def items_of(value: object) -> dict:
-    """The items of a dict, an OrderedDict or an EasyDict, not unfolded yet."""
+    """The items of a dict, an OrderedDict or an EasyDict, still inert. Raises CheckpointError for anything else."""
     if type(value) is dict:
         return value
     if type(value) is Call and value.func.name in MAPPINGS and not value.args:
-        # `state_dict()` hangs the version numbers of its modules on the dictionary: no part of the state.
+        # `state_dict()` sets the version numbers of its modules as an attribute of the dictionary; they are not needed.
         if value.state is None or type(value.state) is dict and len(value.state) == 1 and '_metadata' in value.state:
             return value.pairs
     raise CheckpointError(f'{shorten(value)} where a dictionary is expected')
 
 
 def natural(value: object, what: str) -> int:
-    """An integer from 0 to 2^48, bool excluded."""
+    """Returns an integer from 0 to 2^48 as it is. Raises CheckpointError for anything else."""
     if type(value) is not int or not 0 <= value <= MAX_NATURAL:
         raise CheckpointError(f'{what} is {shorten(value)}; expected an integer from 0 to 2^48')
     return value
 
 
 def text(value: object, what: str) -> str:
-    """A str."""
+    """Returns a text as it is. Raises CheckpointError for anything else."""
     if type(value) is not str:
         raise CheckpointError(f'{what} is {shorten(value)}; expected text')
     return value
 
 
 def shape(value: object, what: str) -> tuple[int, ...]:
-    """A tuple of at most 16 integers >= 0."""
+    """Returns a tuple of at most 16 integers >= 0 as it is. Raises CheckpointError for anything else."""
     if type(value) is not tuple or len(value) > MAX_NDIM:
         raise CheckpointError(f'{what} is {shorten(value)}; expected a tuple of up to {MAX_NDIM} integers')
     return tuple(natural(size, what) for size in value)
@@ -151,7 +151,7 @@ def _empty_bytes(decoder: Decoder, call: Call, depth: int) -> bytes:
 
 
 def _dtype(value: object) -> np.dtype:
-    """The numpy type of a `numpy.dtype(name, align, copy)` record with its state `(3, byte order, ...)`."""
+    """The numpy type of a call `numpy.dtype(name, align, copy)` with its state `(3, byte order, ...)`."""
     if type(value) is not Call or value.func.name != 'numpy.dtype':
         raise CheckpointError(f'{shorten(value)} where a numpy type is expected')
     name = value.args[0] if value.args else None
@@ -163,8 +163,9 @@ def _dtype(value: object) -> np.dtype:
     return np.dtype(name).newbyteorder(state[1])
 
 
-def _array(decoder: Decoder, dtype: np.dtype, dims: tuple[int, ...], order: str, raw: memoryview) -> np.ndarray:
-    # All sizes are Python integers here: they cannot overflow.
+def _array(decoder: Decoder, dtype: np.dtype, dims: tuple[int, ...], order: Literal['C', 'F'],
+           raw: memoryview) -> np.ndarray:
+    # Python's integers cannot overflow, so this product is the true one.
     expected = math.prod(dims) * dtype.itemsize
     if len(raw) != expected or math.prod(size for size in dims if size) > np.iinfo(np.int32).max:
         raise CheckpointError(f'a numpy array of shape {dims} and type {dtype} needs {expected} bytes, not {len(raw)}')
@@ -184,8 +185,8 @@ def _ndarray(decoder: Decoder, call: Call, depth: int) -> np.ndarray:
     state = call.state
     if type(state) is not tuple or len(state) != 5 or state[0] != 1 or type(state[3]) is not bool:
         raise CheckpointError('a numpy array with an unknown state')
-    order = 'F' if state[3] else 'C'
-    return _array(decoder, _dtype(state[2]), shape(state[1], 'shape of an array'), order, decoder.payload(state[4]))
+    return _array(decoder, _dtype(state[2]), shape(state[1], 'shape of an array'), 'F' if state[3] else 'C',
+                  decoder.payload(state[4]))
 
 
 def _buffer_array(decoder: Decoder, call: Call, depth: int) -> np.ndarray:
@@ -193,16 +194,17 @@ def _buffer_array(decoder: Decoder, call: Call, depth: int) -> np.ndarray:
     raw, dtype, dims, order = arguments(call, 4)
     if order not in ('C', 'F'):
         raise CheckpointError(f'a numpy array in order {shorten(order)}; expected C or F')
-    return _array(decoder, _dtype(dtype), shape(dims, 'shape of an array'), order, decoder.payload(raw))
+    return _array(decoder, _dtype(dtype), shape(dims, 'shape of an array'), 'F' if order == 'F' else 'C',
+                  decoder.payload(raw))
 
 
 def _scalar(decoder: Decoder, call: Call, depth: int) -> np.generic:
     dtype, raw = arguments(call, 2)
-    return _array(decoder, _dtype(dtype), (), 'C', decoder.payload(raw))[()]
+    return cast(np.generic, _array(decoder, _dtype(dtype), (), 'C', decoder.payload(raw))[()])
 
 
 def _namespace(decoder: Decoder, call: Call, depth: int) -> dict:
-    """The parsed command line that training scripts save beside their networks, as a dictionary."""
+    """A parsed command line, which training scripts save beside their networks, as a dictionary."""
     if call.args or call.pairs:
         raise CheckpointError(f'{shorten(call)} with arguments or items; expected a state alone')
     state = {} if call.state is None else items_of(call.state)
@@ -210,7 +212,7 @@ def _namespace(decoder: Decoder, call: Call, depth: int) -> dict:
 
 
 # Protocol 2 writes the Python 2 names of builtins.
-BYTES_HANDLERS: dict[str, Handler] = {
+BYTES_HANDLERS: dict[str, Callable[[Decoder, Call, int], bytes]] = {
     '_codecs.encode': _encoded_bytes,
     '__builtin__.bytes': _empty_bytes,
     'builtins.bytes': _empty_bytes,
@@ -234,5 +236,5 @@ NUMPY_HANDLERS: dict[str, Handler] = {
                               ('multiarray.scalar', _scalar))
 }
 
-# Mentioned as arguments of the above, never called for a value of their own.
+# These are arguments of the calls above.
 NUMPY_NAMES = ('numpy.ndarray', 'numpy.dtype')

@@ -51,7 +51,7 @@ ZIP_MEMBER_MAGIC = b'PK\x01\x02'
 MAX_ZIP_MEMBERS = 50_000
 LOAD_FROM_BYTES = 'torch.storage._load_from_bytes'
 
-# Storage class -> (element type, how numpy sees the little-endian bytes).
+# Class of a storage -> (torch's type of its elements, numpy's type of their little-endian bytes).
 ELEMENTS = {
     'torch.FloatStorage': (torch.float32, '<f4'),
     'torch.DoubleStorage': (torch.float64, '<f8'),
@@ -68,7 +68,13 @@ ELEMENTS = {
 
 @dataclass(frozen=True)
 class Storage:
-    """The elements of one or more tensors: `numel` of them, in `raw`, of the class `kind`."""
+    """The elements of one or more tensors.
+
+    Attributes:
+        kind: its class, one of `ELEMENTS`.
+        numel: number of elements.
+        raw: their bytes.
+    """
 
     kind: str
     numel: int
@@ -83,7 +89,7 @@ def read_torch_file(source: str | os.PathLike | bytes, cache_dir: str | os.PathL
 
     Args:
         source: path, URL, or the bytes of the file.
-        cache_dir: folder for fetched files, None for `files.cache_dir()`.
+        cache_dir: folder for fetched files; None to use `files.cache_dir()`.
 
     Returns: plain data: containers, numbers, text, and tensors, which own their memory and are contiguous.
 
@@ -114,7 +120,7 @@ def tensor_handlers(find_storage: FindStorage) -> dict[str, Handler]:
     """Handlers for tensors and parameters whose storage argument `find_storage` understands."""
 
     def tensor(decoder: Decoder, call: Call, depth: int) -> torch.Tensor:
-        # The last argument marks lazy conjugates and negatives, which no network holds.
+        # Metadata marks tensors that are to be conjugated or negated, which no network file has.
         storage, offset, size, stride, _requires_grad, _hooks, *metadata = arguments(call, 6, 7)
         if any(metadata):
             raise CheckpointError('a tensor with metadata')
@@ -145,16 +151,16 @@ def _strided_copy(storage: Storage, offset: object, size: object, stride: object
         raise CheckpointError(f'a tensor of {len(size)} dimensions with {len(stride)} strides')
     dtype, element = ELEMENTS[storage.kind]
     itemsize = np.dtype(element).itemsize
-    # An axis of length 0 does not excuse the others: torch refuses sizes whose strides overflow.
+    # Axes of length 0 are left out: the others are bounded even if there is no element, as torch refuses huge sizes.
     budget.spend_bytes(math.prod(length for length in size if length) * itemsize + OBJECT_BYTES)
     if 0 in size:
         return torch.empty(size, dtype=dtype)
-    last = offset + sum((length - 1) * step for length, step in zip(size, stride))
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     if last >= storage.numel:
         raise CheckpointError(f'a tensor of size {size}, stride {stride} and offset {offset} reaches beyond its '
                               f'storage of {storage.numel} elements')
     elements = np.frombuffer(storage.raw, element)
-    steps = [step * itemsize if length > 1 else 0 for length, step in zip(size, stride)]
+    steps = [step * itemsize if length > 1 else 0 for length, step in zip(size, stride, strict=True)]
     view = np.lib.stride_tricks.as_strided(elements[offset:], size, steps, writeable=False)
     if dtype == torch.bool:
         # A byte other than 0 and 1 would be a bool that is neither.
@@ -236,7 +242,7 @@ def _read_legacy(data: memoryview, budget: Budget) -> tuple[object, dict[str, St
 
 
 def _read_zip(data: bytes, budget: Budget) -> tuple[object, dict[str, Storage]]:
-    # The standard library makes an object of half a kilobyte for each of these marks, 46 bytes apart at the least.
+    # zipfile makes an object of half a kilobyte for each member, and a member can be as short as 46 bytes in the file.
     if data.count(ZIP_MEMBER_MAGIC) > MAX_ZIP_MEMBERS:
         raise CheckpointError(f'a zip archive of more than {MAX_ZIP_MEMBERS} members')
     try:
@@ -244,7 +250,7 @@ def _read_zip(data: bytes, budget: Budget) -> tuple[object, dict[str, Storage]]:
             return _read_archive(archive, budget)
     except CheckpointError:
         raise
-    # What the standard library raises for damaged archives; RuntimeError is for encrypted or unknown features.
+    # zipfile raises these for damaged archives, and RuntimeError for encrypted ones.
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, LookupError, ValueError, ArithmeticError,
             struct.error) as error:
         raise CheckpointError(f'a damaged zip archive: {error}') from None

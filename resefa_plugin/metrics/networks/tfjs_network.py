@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resefa_plugin.checkpoints.graphs.tfjs_graph import Graph, Node
+from resefa_plugin.checkpoints.graphs.tfjs_graph import TfjsGraph, TfjsNode
 from resefa_plugin.errors import CheckpointError
 
 _AXES = {0: 0, 1: 2, 2: 3, 3: 1}  # the graph's [N, H, W, C] -> our [N, C, H, W]
@@ -25,7 +25,7 @@ class TfjsNetwork(nn.Module):
         CheckpointError: the graph has another number of inputs, or an operation that is not in the table.
     """
 
-    def __init__(self, graph: Graph):
+    def __init__(self, graph: TfjsGraph):
         super().__init__()
         unknown = {node.op for node in graph.nodes.values()} - {'Const', 'Placeholder', *OPERATIONS}
         if unknown:
@@ -75,12 +75,12 @@ def _same_padding(x: Tensor, kernel: Sequence[int], stride: Sequence[int], value
     return functional.pad(x, amounts, value=value)
 
 
-def _check_same(node: Node) -> None:
+def _check_same(node: TfjsNode) -> None:
     if node.attributes.get('padding') != 'SAME':
         raise CheckpointError(f"node '{node.name}' has padding {node.attributes.get('padding')}, expected SAME")
 
 
-def _convolution(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _convolution(node: TfjsNode, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     _check_same(node)
     stride = node.attributes['strides'][1:3]
     depthwise = 'Depthwise' in node.op
@@ -94,13 +94,13 @@ def _convolution(node: Node, x: Tensor, weight: Tensor, bias: Tensor | None = No
     return functional.relu(y) if 'Relu' in fused else y
 
 
-def _max_pool(node: Node, x: Tensor) -> Tensor:
+def _max_pool(node: TfjsNode, x: Tensor) -> Tensor:
     _check_same(node)
     kernel, stride = node.attributes['ksize'][1:3], node.attributes['strides'][1:3]
     return functional.max_pool2d(_same_padding(x, kernel, stride, -torch.inf), kernel, stride)
 
 
-def _average_pool(node: Node, x: Tensor) -> Tensor:
+def _average_pool(node: TfjsNode, x: Tensor) -> Tensor:
     """Padding does not count in TensorFlow's averages."""
     _check_same(node)
     kernel, stride = node.attributes['ksize'][1:3], node.attributes['strides'][1:3]
@@ -120,13 +120,13 @@ def resize_bilinear(x: Tensor, size: Sequence[int]) -> Tensor:
     return x
 
 
-def _resize(node: Node, x: Tensor, size: Tensor) -> Tensor:
+def _resize(node: TfjsNode, x: Tensor, size: Tensor) -> Tensor:
     if node.attributes.get('align_corners') or node.attributes.get('half_pixel_centers'):
         raise CheckpointError(f"node '{node.name}' resizes in a way that is not known here")
     return resize_bilinear(x, size.tolist())
 
 
-def _slice(node: Node, x: Tensor, begin: Tensor, end: Tensor, step: Tensor) -> Tensor:
+def _slice(node: TfjsNode, x: Tensor, begin: Tensor, end: Tensor, step: Tensor) -> Tensor:
     """Of a vector: the sizes of a map, of which height and width are wanted."""
     masks = ('begin_mask', 'end_mask', 'ellipsis_mask', 'new_axis_mask')
     if x.ndim != 1 or any(node.attributes.get(key) for key in masks):
@@ -136,7 +136,7 @@ def _slice(node: Node, x: Tensor, begin: Tensor, end: Tensor, step: Tensor) -> T
 
 
 def _elementwise(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    def apply(node: Node, a: Tensor, b: Tensor) -> Tensor:
+    def apply(node: TfjsNode, a: Tensor, b: Tensor) -> Tensor:
         a, b = (x[:, None, None] if x.ndim == 1 and other.ndim == 4 else x for x, other in ((a, b), (b, a)))
         return function(a, b)
 

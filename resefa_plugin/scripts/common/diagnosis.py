@@ -17,6 +17,7 @@ import torch
 import torch.utils.cpp_extension
 from torch.torch_version import TorchVersion
 
+from resefa_plugin.checkpoints.families import GeneratorFamily, families_in
 from resefa_plugin.directions.metadata import package_versions
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.machine.allocator import keep_large_blocks
@@ -159,14 +160,14 @@ def _checkout(checkout: Checkout, build: bool) -> Iterator[Finding]:
         compared += ', tested' if commit.startswith(known) else f'; tested is {known}'
     yield Finding('checkout', f'{checkout}, {compared}')
     patches: set[str] = set()
-    for family in checkout.repository.homes:
+    for family in families_in(checkout.repository):
         try:
             patches |= set(_patches(checkout, family))
         except CheckpointError as error:  # which names the remedy
-            yield Finding(family, str(error), prevents=True)
+            yield Finding(family.name, str(error), prevents=True)
             return
         except Exception as error:  # code of others: whatever it raises, the checkout cannot be used
-            yield Finding(family, f'the {checkout} does not make a generator: {type(error).__name__}: {error}',
+            yield Finding(family.name, f'the {checkout} does not make a generator: {type(error).__name__}: {error}',
                           'repair the checkout, or work in another folder to use our own networks', prevents=True)
             return
     yield Finding('patches', ', '.join(sorted(patches)) or 'none: its networks are not made of the official modules')
@@ -186,12 +187,11 @@ def _commit(path: pathlib.Path) -> str | None:
     return commit[:12] if done.returncode == 0 and not prefix and commit else None
 
 
-def _patches(checkout: Checkout, family: str) -> tuple[str, ...]:
+def _patches(checkout: Checkout, family: GeneratorFamily) -> tuple[str, ...]:
     """The names of the patches that fit a network of the checkout, which is made for that."""
-    module = checkout.import_module(checkout.repository.homes[family])
-    nested = checkout.repository.name == 'stylegan2-ada-pytorch'
+    module = checkout.import_module(checkout.home(family).module)
     with checkout.active():
-        G = module.Generator(**SMALL, **({'synthesis_kwargs': SMALL_SYNTHESIS} if nested else SMALL_SYNTHESIS))
+        G = module.Generator(**SMALL, **checkout.repository.spelled(SMALL_SYNTHESIS))
         with apply_patches(G) as names:
             return names
 
@@ -219,14 +219,15 @@ def _plugin(checkout: Checkout, name: str, build: bool) -> Finding:
 
 
 def _without_plugin(checkout: Checkout) -> str:
-    slow = checkout.repository.name == 'stylegan2-ada-pytorch'
-    return 'it falls back to its slow reference' if slow else 'its networks stop on the GPU; use --device=cpu'
+    if checkout.repository.runs_without_plugins:
+        return 'it falls back to its slow reference'
+    return 'its networks stop on the GPU; use --device=cpu'
 
 
 def _host_scripts(checkouts: list[Checkout]) -> Iterator[Finding]:
     """Problems of a checkout's own scripts, which our commands do not have."""
-    stylegan3 = any(checkout.repository.name == 'stylegan3' for checkout in checkouts)
-    if stylegan3 and importlib.util.find_spec('pkg_resources') is None:
+    needing = dict.fromkeys(c.repository.name for c in checkouts if c.repository.needs_pkg_resources)
+    if needing and importlib.util.find_spec('pkg_resources') is None:
         yield Finding('setuptools', f'{_version("setuptools") or "absent"}, without pkg_resources; resefa has a '
-                                    "stand-in, but stylegan3's own scripts stop",
+                                    f"stand-in, but {', '.join(needing)}'s own scripts stop",
                       'python -m pip install "setuptools<82" if you run them')

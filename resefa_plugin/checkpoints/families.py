@@ -1,0 +1,135 @@
+"""The architectures whose files are opened: everything that is known of each, in one entry.
+
+A new architecture takes an entry in `FAMILIES` and a file with its network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from resefa_plugin.checkpoints.claimed_sizes import check_stylegan2_sizes, check_stylegan3_sizes
+from resefa_plugin.networks import stylegan2, stylegan3
+
+NVIDIA_LICENCE = ('the code of the checkout is under the NVIDIA Source Code License: non-commercial use only (research '
+                  'or evaluation). The network file has a licence of its own')
+
+
+@dataclass(frozen=True)
+class Repository:
+    """An official repository, of which the user may have a checkout.
+
+    Attributes:
+        name: of the repository, without its owner.
+        commit: the last one; this package is tested with it.
+        licence: what the user must know about its code.
+        nests_synthesis_kwargs: whether its generators take the arguments of the synthesis network as one dictionary,
+            `synthesis_kwargs={...}`; if not, they take them beside their own.
+        runs_without_plugins: whether its networks run on a GPU, slowly, if its CUDA plugins cannot be built.
+        needs_pkg_resources: whether its code imports `pkg_resources`, which setuptools 82 and later lack.
+    """
+
+    name: str
+    commit: str
+    licence: str
+    nests_synthesis_kwargs: bool = False
+    runs_without_plugins: bool = False
+    needs_pkg_resources: bool = False
+
+    def spelled(self, synthesis_kwargs: Mapping[str, object]) -> dict[str, object]:
+        """Arguments of the synthesis network as keyword arguments of this repository's generators."""
+        return {'synthesis_kwargs': synthesis_kwargs} if self.nests_synthesis_kwargs else {**synthesis_kwargs}
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a repository has its generator of a family.
+
+    Attributes:
+        repository: the repository.
+        module: the module that has the class, `Generator`.
+        defaults: arguments of the synthesis network that change the picture, and which the repositories of the family
+            take for granted differently: what a file means that was written here and does not say them.
+        not_taken: arguments of the synthesis network that this generator lacks, and that do not change the picture.
+    """
+
+    repository: Repository
+    module: str
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    not_taken: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class GeneratorFamily:
+    """An architecture.
+
+    Attributes:
+        name: in messages and file names, e.g. `stylegan2`.
+        title: as its authors write it.
+        mark: a tensor that every state of it has. If states of it have the mark of another family too, its entry comes
+            first in `FAMILIES`.
+        network: our own class, which takes `z_dim`, `c_dim`, `w_dim`, `img_resolution`, `img_channels`,
+            `mapping_kwargs` and `synthesis_kwargs`.
+        mapping_layers: layers of the mapping network, if a file does not say `num_layers`.
+        check_sizes: compares with the state what a file claims about sizes of its synthesis network; see
+            `claimed_sizes`.
+        homes: the official generators, at least one. A file that may be of several is taken to be of the first.
+        known_sources: SHA-256 of the Python source that official files carry -> the repository and commits it is from.
+    """
+
+    name: str
+    title: str
+    mark: str
+    network: Callable[..., nn.Module]
+    mapping_layers: int
+    check_sizes: Callable[[str, Collection[str], int, Mapping[str, object]], None]
+    homes: tuple[Home, ...]
+    known_sources: Mapping[str, str]
+
+    def home_in(self, repository: Repository) -> Home | None:
+        """Where a repository has it, None if it does not."""
+        return next((home for home in self.homes if home.repository == repository), None)
+
+
+ADA_PYTORCH_REPOSITORY = Repository('stylegan2-ada-pytorch', 'd72cc7d', NVIDIA_LICENCE, nests_synthesis_kwargs=True,
+                                    runs_without_plugins=True)
+STYLEGAN3_REPOSITORY = Repository('stylegan3', 'c233a91', NVIDIA_LICENCE, needs_pkg_resources=True)
+
+# Sources are hashed as Python's `inspect.getsource` gives them, hence without the byte order mark that files in the
+# repositories may have. None of these three files has changed since its repository was published.
+STYLEGAN2 = GeneratorFamily(
+    name='stylegan2', title='StyleGAN2', mark='synthesis.b4.conv1.weight', network=stylegan2.Generator,
+    mapping_layers=8, check_sizes=check_stylegan2_sizes,
+    homes=(Home(ADA_PYTORCH_REPOSITORY, 'training.networks', {'conv_clamp': None, 'num_fp16_res': 0},
+                not_taken=('fused_modconv_default',)),  # it decides by itself which of two equal ways is faster
+           Home(STYLEGAN3_REPOSITORY, 'training.networks_stylegan2', {'conv_clamp': 256, 'num_fp16_res': 4})),
+    known_sources={'53b4e1ec457171d4e2c1454d48013765ab626141c35cdd383b020950effe11a5':
+                   'training/networks.py of stylegan2-ada-pytorch 375a436..d72cc7d',
+                   'b6f14e8fa2a95de4d38218fef31380c6a70de770f585107e209ff83075c307ef':
+                   'training/networks_stylegan2.py of stylegan3 8fb5177..c233a91'})
+
+STYLEGAN3 = GeneratorFamily(
+    name='stylegan3', title='StyleGAN3', mark='synthesis.input.freqs', network=stylegan3.Generator,
+    mapping_layers=2, check_sizes=check_stylegan3_sizes,
+    homes=(Home(STYLEGAN3_REPOSITORY, 'training.networks_stylegan3'),),
+    known_sources={'06082fb3e8929e477f58fb8bc78e7ecb9a9209eb01444272d1d153c85a6a89f7':
+                   'training/networks_stylegan3.py of stylegan3 8fb5177..c233a91'})
+
+FAMILIES: tuple[GeneratorFamily, ...] = (STYLEGAN2, STYLEGAN3)
+
+
+def family_of(state_dict: Mapping[str, Tensor]) -> GeneratorFamily | None:
+    """The family that a state is of, None if it is of none that is known."""
+    return next((family for family in FAMILIES if family.mark in state_dict), None)
+
+
+def families_in(repository: Repository) -> list[GeneratorFamily]:
+    """The families that a repository has a generator of."""
+    return [family for family in FAMILIES if family.home_in(repository) is not None]
+
+
+def repositories() -> list[Repository]:
+    """All repositories that have a generator of some family, each once."""
+    return list(dict.fromkeys(home.repository for family in FAMILIES for home in family.homes))
