@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import click
 
 from resefa_plugin.scripts.common import options
 from resefa_plugin.scripts.common.diagnosis import examine
+from resefa_plugin.scripts.common.types import FOLDER
 
 
 @click.command()
-@click.option('--repo', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
+@click.option('--repo', metavar='DIR', type=FOLDER,
               help='Checkout of stylegan2-ada-pytorch or stylegan3 to examine  [default: the current folder, and those '
                    'in its third_party]')
 @click.option('--build', is_flag=True, help="Compile the checkout's plugins, which takes minutes the first time")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import click
 import numpy as np
 import torch
@@ -20,19 +18,23 @@ from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
 from resefa_plugin.scripts.common.moves import common_space, make_moves
+from resefa_plugin.scripts.common.types import FILE, StrengthRange
 
 
 @click.command()
 @options.network_options
 @sampling.samples_options
-@click.option('--directions', metavar='FILE', required=True, multiple=True, type=click.Path(dir_okay=False, path_type=pathlib.Path),
-              help='Directions file that factorize wrote; repeat it, --index or --strength to move along several directions at once')
+@click.option('--directions', required=True, multiple=True, type=FILE,
+              help='Directions file that factorize wrote; repeat it, --index or --strength to move along several '
+                   'directions at once')
 @click.option('--index', metavar='INT', multiple=True, type=click.IntRange(min=1), default=[1], show_default=True,
               help='Which direction, 1 is the best')
-@click.option('--strength', metavar='LOW,HIGH', multiple=True, callback=options.strengths_callback, default=['-3,3'], show_default=True,
-              help='From and to (one number: from its negative to it); 1 changes the region by an RMS of 0.1 on the [-1, 1] scale')
+@click.option('--strength', multiple=True, type=StrengthRange(), default=['-3,3'], show_default=True,
+              help='From and to (one number: from its negative to it); 1 changes the region by an RMS of 0.1 on the '
+                   '[-1, 1] scale')
 @click.option('--alpha', is_flag=True, help='--strength is the length of the step in latent space instead')
-@click.option('--steps', metavar='INT', type=click.IntRange(min=1, max=1000), default=7, show_default=True, help='Number of pictures per sample')
+@click.option('--steps', metavar='INT', type=click.IntRange(min=1, max=1000), default=7, show_default=True,
+              help='Number of pictures per sample')
 @options.keep_background_option
 @options.device_option
 @options.outdir_option
@@ -42,7 +44,8 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
     """Move samples along a direction: one picture and one latent file per step, and a grid of all.
 
     The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz: key w,
-    as in projected_w.npz; where there is no w, what the space has (z, class, cond, s). --projected-w takes them again, except for s.
+    as in projected_w.npz; where there is no w, what the space has (z, class, cond, s). --projected-w takes them again,
+    except for s.
 
     Examples:
 
@@ -62,8 +65,8 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
 
     \b
     # The face outside the mouth stays still: a minute or two more per sample
-    resefa edit --network=mobilestylegan-ffhq --seeds=1 --trunc=0.7 --directions=out/seed0000-mouth.npz --keep-background \\
-        --outdir=still
+    resefa edit --network=mobilestylegan-ffhq --seeds=1 --trunc=0.7 --directions=out/seed0000-mouth.npz \\
+        --keep-background --outdir=still
     """
     keep_large_blocks()
     moves = make_moves(directions, index, strength)
@@ -75,20 +78,22 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
 
     rows, names = [], [f'{i:02d}' for i in range(steps)]
     resolution = min(move.directions.metadata.resolution for move in moves)
-    straight = [torch.from_numpy(offset) for offset in sum(move.offsets(steps, alpha) for move in moves)]
+    total = np.sum([move.offsets(steps, alpha) for move in moves], axis=0)
+    straight = [torch.from_numpy(offset) for offset in total]
     with tqdm(total=len(samples) * steps, desc='edits', unit='picture', dynamic_ncols=True) as bar:
         for sample in samples:
             rows.append([])
             viewpoint, offsets = Viewpoint(hook, space, sample, resolution), straight
             if keep_background:
                 offsets = _kept(viewpoint, moves, straight, alpha, keep_background, bar.write)
-            for name, offset in zip(names, offsets):
+            for name, offset in zip(names, offsets, strict=True):
                 image = Image.fromarray(pictures.to_uint8(render_edits(viewpoint.full(), offset[None]))[0])
                 pictures.save_png(image, outdir / f'{sample.name}-{name}.png')
                 _save_latents(outdir / f'{sample.name}-{name}.npz', viewpoint, offset)
                 rows[-1].append(pictures.thumbnail(image, 512))
                 bar.update()
-    captions = [', '.join(of_step) for of_step in zip(*(pictures.strength_captions(move.strengths(steps)) for move in moves))]
+    of_moves = [pictures.strength_captions(move.strengths(steps)) for move in moves]
+    captions = [', '.join(of_step) for of_step in zip(*of_moves, strict=True)]
     title = ' + '.join(f'{move.directions.metadata.region} {move.index}' for move in moves)
     grid = pictures.contact_sheet(rows, [sample.name for sample in samples], captions, title)
     pictures.save_png(grid, outdir / 'grid.png')
@@ -97,7 +102,8 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
 
 def _kept(viewpoint, moves, straight, alpha, corrections, write) -> list[torch.Tensor]:
     """The offsets with the background of all moves kept, and a word on what it gained."""
-    sets, regions = [move.directions for move in moves], dict.fromkeys(move.directions.metadata.region for move in moves)
+    sets = [move.directions for move in moves]
+    regions = dict.fromkeys(directions.metadata.region for directions in sets)
     region = RegionPartition(np.any([directions.mask for directions in sets], axis=0), '_and_'.join(regions)[:64])
     keeper = BackgroundKeeper(viewpoint, region, corrections=corrections)
     title = f'{viewpoint.sample.name}: background'
@@ -106,7 +112,8 @@ def _kept(viewpoint, moves, straight, alpha, corrections, write) -> list[torch.T
     else:
         move, = moves
         factor = 1 / move.directions.step[move.index - 1] if alpha else 1.0
-        paths = [keep(keeper, move.directions.offset(move.index - 1, 1.0), move.strengths(len(straight)) * factor, title)]
+        direction = move.directions.offset(move.index - 1, 1.0)
+        paths = [keep(keeper, direction, move.strengths(len(straight)) * factor, title)]
     for path in paths:
         write(f'{viewpoint.sample.name}: {outside_summary(path)}')
     return [offset for path in paths for offset in path.offsets]

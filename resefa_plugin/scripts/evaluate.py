@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import click
 
 from resefa_plugin.baselines.methods import METHODS
@@ -17,36 +15,26 @@ from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 from resefa_plugin.regions.partition import REGION_HELP, RegionPartition, parse_region
 from resefa_plugin.scripts.common import options, sampling
-
-
-def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    return tuple(name for name in value.split(',') if name)
-
-
-def _networks(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, pathlib.Path]:
-    for value in values:
-        if '=' not in value:
-            raise click.BadParameter(f"'{value}' is not NAME=FILE, as in identity=sface.onnx")
-    return {name: pathlib.Path(path) for name, _, path in (value.partition('=') for value in values)}
+from resefa_plugin.scripts.common.types import FOLDER, NamedFile, NameList, SeedRange
 
 
 @click.command(epilog=f'\b\n{REGION_HELP}')
 @options.network_options
 @sampling.samples_options
-@click.option('--eval-seeds', metavar='RANGE', callback=options.seeds_callback, default='100-131', show_default=True,
+@click.option('--eval-seeds', type=SeedRange(), default='100-131', show_default=True,
               help='Seeds to measure on, none of those that are factorized')
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
               help='A row of the table: a region, see below, or REGION:ATTRIBUTE+ or - to choose each method\'s '
                    'direction by what it changes, e.g. close-eyes=eyes:eyes_open-. Attributes: '
                    + ', '.join(ATTRIBUTE_NAMES))
-@click.option('--methods', metavar='LIST', callback=_names, default=','.join(METHODS), show_default=True,
+@click.option('--methods', type=NameList(), default=','.join(METHODS), show_default=True,
               help='Methods, each also with layers as in sefa:4-7')
 @click.option('--directions', 'files', metavar='FILE', multiple=True,
               help='A directions file (.npz), or directions of another tool (.npy, FILE:4-7 for layers), as one more '
                    'method')
-@click.option('--metrics', metavar='LIST', callback=_names, default='',
+@click.option('--metrics', type=NameList(), default='',
               help=f'More metrics than {", ".join(ALWAYS)}: lpips, identity, fid, kid')
-@click.option('--metric-network', 'paths', metavar='NAME=FILE', multiple=True, callback=_networks,
+@click.option('--metric-network', 'paths', multiple=True, type=NamedFile(),
               help='Network of a metric: identity, lpips, inception or parsing')
 @click.option('--fetch', is_flag=True,
               help='Fetch the networks of metrics and attributes that are not given, on first use')
@@ -60,13 +48,12 @@ def _networks(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
               help='Longer side of the pictures that are compared and differentiated  [default: 256 or the picture\'s]')
 @click.option('--curve-samples', metavar='INT', type=click.IntRange(min=1), default=8, show_default=True,
               help='Samples that also get the curve over strength')
-@click.option('--other-seeds', metavar='RANGE', callback=options.seeds_callback,
+@click.option('--other-seeds', type=SeedRange(),
               help='Seeds whose Jacobians are computed too, to see how much directions depend on the sample  [default: '
                    'none]')
 @click.option('--variant', 'variants', metavar='ROW=REGION', multiple=True,
               help="Another form of a row's region, to see how much directions depend on it, e.g. mouth=mask:lips.png")
-@click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
-              help='Keep Jacobians there')
+@click.option('--jacobian-dir', metavar='DIR', type=FOLDER, help='Keep Jacobians there')
 @options.device_option
 @options.outdir_option
 @options.user_errors
@@ -96,7 +83,7 @@ def evaluate(network, function, noise_mode, repo, trust_pickle, eval_seeds, regi
     held_out, further = ([hook.sample(seed, which['truncation_psi'], which['truncation_cutoff'], samples[0].c)
                           for seed in dict.fromkeys(seeds or [])]
                          for seeds in (eval_seeds, other_seeds))
-    measures = Measures(metrics, Networks(paths, fetch, device))
+    measures = Measures(metrics, Networks(dict(paths), fetch, device))
     rows = [parse_row(spec, hook.image_shape[1:], ATTRIBUTE_NAMES) for spec in regions]
     settings = Settings(space or hook.default_space, (*methods, *files),
                         target_mse, num_directions, resolution, curve_samples, jacobian_dir=jacobian_dir)

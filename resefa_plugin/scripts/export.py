@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import click
 
 from resefa_plugin import DirectionSet
 from resefa_plugin.directions.exports import EXPORTS
 from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.common.types import FILE
 
 
 @click.command()
-@click.option('--directions', metavar='FILE', required=True, type=click.Path(dir_okay=False, path_type=pathlib.Path),
-              help='Directions file that factorize wrote')
-@click.option('--format', 'format_', type=click.Choice(list(EXPORTS)), required=True, help='The tool that shall read it')
+@click.option('--directions', required=True, type=FILE, help='Directions file that factorize wrote')
+@click.option('--format', 'format_', type=click.Choice(list(EXPORTS)), required=True,
+              help='The tool that shall read it')
 @click.option('--index', metavar='INT', type=click.IntRange(min=1),
               help='Which direction, 1 is the best  [default: all if the format holds several, else 1]')
 @click.option('--strength', metavar='FLOAT', type=float, help='How far projected-w moves the sample  [default: 1]')
-@click.option('--out', 'path', metavar='FILE', required=True, type=click.Path(dir_okay=False, path_type=pathlib.Path),
-              help='Where to write it')
+@click.option('--out', 'path', required=True, type=FILE, help='Where to write it')
 @options.user_errors
 def export(directions, format_, index, strength, path):
     """Write directions in the format of another tool.
@@ -42,7 +40,8 @@ def export(directions, format_, index, strength, path):
     if index is not None and index > len(direction_set):
         raise click.BadParameter(f'{directions} has directions 1 to {len(direction_set)}', param_hint='--index')
     if strength is not None and format_ != 'projected-w':
-        raise click.UsageError(f'--strength is for --format=projected-w: a {format_} file holds the direction, not an edit')
+        raise click.UsageError(f'--strength is for --format=projected-w: a {format_} file holds the direction, not an '
+                               'edit')
     arguments = {} if index is None else {'index': index - 1}
     arguments |= {} if strength is None else {'strength': strength}
     EXPORTS[format_](direction_set, path, **arguments)

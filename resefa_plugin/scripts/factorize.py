@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import click
 from PIL import Image
 
@@ -26,6 +24,7 @@ from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS,
 from resefa_plugin.regions.partition import REGION_HELP
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
+from resefa_plugin.scripts.common.types import FOLDER, LayerRange, SeedRange, Shard
 
 
 @click.command(epilog=f'\b\n{REGION_HELP}')
@@ -33,28 +32,37 @@ from resefa_plugin.scripts.common import options, sampling
 @sampling.samples_options
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
               help='What to change, see below; repeat it for several regions')
-@click.option('--space', metavar='SPACE', help="Latent space to factorize: z, w, w+, s, ...  [default: w, or the network's first]")
-@click.option('--layers', metavar='RANGE', callback=options.layers_callback, help='Layers that the directions act on, e.g. 4-7  [default: all]')
-@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), help=f'Directions to keep per region  [default: {NUM_DIRECTIONS}, with --quick {QUICK_NUM_DIRECTIONS}]')
-@click.option('--quick', is_flag=True, help='Do without the whole Jacobian wherever that is faster, to a residual of 1e-2')
+@click.option('--space', metavar='SPACE',
+              help="Latent space to factorize: z, w, w+, s, ...  [default: w, or the network's first]")
+@click.option('--layers', type=LayerRange(), help='Layers that the directions act on, e.g. 4-7  [default: all]')
+@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1),
+              help=f'Directions to keep per region  [default: {NUM_DIRECTIONS}, with --quick {QUICK_NUM_DIRECTIONS}]')
+@click.option('--quick', is_flag=True,
+              help='Do without the whole Jacobian wherever that is faster, to a residual of 1e-2')
 @click.option('--protect', 'protect', metavar='REGION', multiple=True, help=PROTECT_HELP)
 @click.option('--orthogonal-to', metavar='FILE[:INDEX]', multiple=True,
               help='Directions file whose directions, or whose direction INDEX, the results shall be orthogonal to')
-@click.option('--pool/--no-pool', default=None, help='One set of directions for all samples, or one for each  [default: pool if there are several]')
-@click.option('--shard', metavar='I/N', callback=options.shard_callback,
-              help='Only prepare the I-th of N parts of a pool, in the same --outdir; a run without --shard then joins them')
+@click.option('--pool/--no-pool', default=None,
+              help='One set of directions for all samples, or one for each  [default: pool if there are several]')
+@click.option('--shard', type=Shard(),
+              help='Only prepare the I-th of N parts of a pool, in the same --outdir; a run without --shard then joins '
+                   'them')
 @click.option('--tau', metavar='FLOAT', type=click.FloatRange(min=0), default=TAU, show_default=True,
               help='Ridge relative to the trace of the background')
 @click.option('--norm', type=click.Choice(NORMS), default='identity', show_default=True,
-              help="Length that the ridge measures: the paper's, or relative to the spread of the latents, to stay where the generator was trained")
+              help="Length that the ridge measures: the paper's, or relative to the spread of the latents, to stay "
+                   'where the generator was trained')
 @click.option('--solver', type=click.Choice(list(SOLVERS)), default='auto', show_default=True,
               help='davidson, also called lobpcg, does without the whole Jacobian; auto takes it beyond 2048 dimensions')
-@click.option('--resolution', metavar='INT', type=click.IntRange(min=1), help='Longer side of the differentiated picture  [default: 256 or the picture\'s]')
-@click.option('--other-seeds', metavar='RANGE', callback=options.seeds_callback, help='Seeds to try direction 1 on  [default: three]')
-@click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
+@click.option('--resolution', metavar='INT', type=click.IntRange(min=1),
+              help="Longer side of the differentiated picture  [default: 256 or the picture's]")
+@click.option('--other-seeds', type=SeedRange(), help='Seeds to try direction 1 on  [default: three]')
+@click.option('--jacobian-dir', metavar='DIR', type=FOLDER,
               help='Keep Jacobians there; a second region of the same sample is then a matter of seconds')
 @options.keep_background_option
-@click.option('--suggest-labels', 'suggest', is_flag=True, help='Suggest what each direction does to an aligned face, by a face parser that is fetched on first use')
+@click.option('--suggest-labels', 'suggest', is_flag=True,
+              help='Suggest what each direction does to an aligned face, by a face parser that is fetched on first '
+                   'use')
 @click.option('--preview', is_flag=True, help='Only write the samples with the regions drawn on them')
 @options.device_option
 @options.outdir_option

@@ -32,8 +32,9 @@ def script_text(command: str) -> str:
 def install(path, uninstall, force):
     """Put the commands into an official StyleGAN checkout, beside its own scripts.
 
-    Writes factorize.py, edit.py, export.py, info.py, evaluate.py and studio.py. No file of the checkout is changed, and none
-    replaced that this command has not written; with --force it is renamed, and --uninstall gives it its name again.
+    Writes factorize.py, edit.py, export.py, info.py, evaluate.py and studio.py. No file of the checkout is changed, and
+    none replaced that this command has not written; with --force it is renamed, and --uninstall gives it its name
+    again.
 
     Examples:
 

@@ -10,6 +10,7 @@ import click
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.common.types import FOLDER
 from resefa_plugin.studio.actions import Studio
 from resefa_plugin.studio.page import build_page, launch_options
 from resefa_plugin.studio.work.sources import Source
@@ -26,15 +27,15 @@ from resefa_plugin.studio.work.sources import Source
               help="Longer side of the differentiated picture  [default: 256 or the picture's]")
 @click.option('--num-directions', metavar='INT', type=click.IntRange(min=1, max=20), default=NUM_DIRECTIONS, show_default=True,
               help='Sliders per region')
-@click.option('--jacobian-dir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
-              help='Keep Jacobians there, and find them again')
+@click.option('--jacobian-dir', metavar='DIR', type=FOLDER, help='Keep Jacobians there, and find them again')
 @click.option('--memory', metavar='GB', type=click.FloatRange(min=0.01), default=4, show_default=True,
               help='Memory for Jacobians; the oldest go first')
-@click.option('--outdir', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
+@click.option('--outdir', metavar='DIR', type=FOLDER,
               help='Also keep there what is saved  [default: only the browser gets it]')
 @click.option('--port', metavar='INT', type=click.IntRange(min=0, max=65535),
               help='Port on 127.0.0.1  [default: the first free one from 7860]')
-@click.option('--share', is_flag=True, help='PUBLISH the page under a link of gradio.live, for a notebook on another machine')
+@click.option('--share', is_flag=True,
+              help='PUBLISH the page under a link of gradio.live, for a notebook on another machine')
 @click.option('--no-browser', is_flag=True, help='Only print the address')
 @options.device_option
 @options.user_errors
@@ -67,7 +68,8 @@ def studio(network, function, noise_mode, repo, trust_pickle, seed, truncation_p
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: temporary files go
     try:
         page = build_page(shared)
-        page.launch(server_name='127.0.0.1', server_port=port, share=share, inbrowser=not no_browser, **launch_options())
+        page.launch(server_name='127.0.0.1', server_port=port, share=share, inbrowser=not no_browser,
+                    **launch_options())
     finally:
         shared.close()
         signal.signal(signal.SIGTERM, before)

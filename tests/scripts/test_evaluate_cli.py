@@ -33,6 +33,15 @@ def test_a_small_comparison_writes_its_files(tiny, tmp_path):
     assert next(cell for cell in results['cells'] if cell['method'] == 'sefa:1-3')['layers'] == [1, 2, 3]
 
 
+def test_the_file_of_a_metrics_network_is_recorded(tiny, tmp_path):
+    result = run('--region=part=8,8,16,16', '--methods=random', '--metric-network=lpips=alexnet.ckpt',
+                 '--metric-network=identity=sface.onnx', f'--outdir={tmp_path}')
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / 'options.json').read_text())['options']
+    assert record['paths'] == [['lpips', 'alexnet.ckpt'], ['identity', 'sface.onnx']]
+    assert record['methods'] == ['random'] and record['eval_seeds'] == [10, 11] and record['metrics'] == []
+
+
 @pytest.mark.parametrize('options, message', [
     (['--region=0,0,8,8', '--eval-seeds=0,1'], '--eval-seeds: seed0000 took part in the factorization'),
     (['--region=0,0,8,8', '--methods=eigenfaces'], "method 'eigenfaces' is not one of resefa, resefa-quick"),

@@ -1,15 +1,15 @@
-"""What the commands share: parsing of the host's flags, errors as click errors, the record of a run."""
+"""What the commands share: their common options, errors as click errors, the record of a run."""
 
 from __future__ import annotations
 
 import functools
 import json
-import math
 import pathlib
-import re
 import shlex
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import click
 import torch
@@ -20,88 +20,30 @@ from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.foreign import open_function
 from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.machine.files import replacing
+from resefa_plugin.scripts.common.types import FOLDER, Device
 
-
-def parse_ranges(text: str, what: str) -> list[int]:
-    """`'0,1,4-6'` -> `[0, 1, 4, 5, 6]`, the host's notation. Raises click.BadParameter."""
-    numbers: list[int] = []
-    for part in text.split(','):
-        match = re.fullmatch(r'\s*(\d+)(?:-(\d+))?\s*', part)
-        if not match or (match[2] and int(match[2]) < int(match[1])):
-            raise click.BadParameter(f"'{text}' is not a list of {what}: expected numbers and ascending ranges like 0,1,4-6")
-        span = range(int(match[1]), int(match[2] or match[1]) + 1)
-        if len(numbers) + (span.stop - span.start) > 100_000:
-            raise click.BadParameter(f"'{text}' names more than 100,000 {what}")
-        numbers.extend(span)
-    return numbers
-
-
-def seeds_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> list[int] | None:
-    """click callback of `--seeds`."""
-    return None if value is None else parse_ranges(value, 'seeds')
-
-
-def layers_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """click callback of `--layers`."""
-    return None if value is None else tuple(sorted(set(parse_ranges(value, 'layers'))))
-
-
-def strengths_callback(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
-    """click callback of `--strength`: `'-3,3'` -> `(-3.0, 3.0)`; one number means from its negative to it."""
-    return tuple(map(_strength, values))
-
-
-def _strength(value: str) -> tuple[float, float]:
-    try:
-        numbers = [float(part) for part in value.split(',')]
-        if len(numbers) > 2 or not all(math.isfinite(number) for number in numbers):
-            raise ValueError
-    except ValueError:
-        raise click.BadParameter(f"'{value}' is not LOW,HIGH: expected two numbers such as -3,3") from None
-    return (-numbers[0], numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
-
-
-def shard_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    """click callback of `--shard`: `'2/4'` -> `(2, 4)`."""
-    if value is None:
-        return None
-    match = re.fullmatch(r'\s*(\d{1,6})/(\d{1,6})\s*', value)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise click.BadParameter(f"'{value}' is not I/N: expected a part from 1 to N, such as 1/4 to 4/4")
-    return int(match[1]), int(match[2])
-
-
-def device_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> torch.device:
-    """click callback of `--device`: the first GPU if there is one, else the CPU. Raises click.BadParameter."""
-    if value is None:
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    try:
-        device = torch.device(value)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise click.BadParameter(f"'{value}' cannot be used: {str(error).splitlines()[0]}. Try cpu, cuda, cuda:1 or mps") from error
-    return device
-
+Command = TypeVar('Command', bound=Callable[..., Any])  # what an option is added to
 
 NETWORK_HELP = ('Network: path or URL of a network file (.pkl of stylegan2, stylegan2-ada-pytorch or stylegan3, .pt of '
-                'stylegan2-pytorch), the name of an asset that is fetched on first use (mobilestylegan-ffhq), biggan:FOLDER '
-                '(an experiment of BigGAN-PyTorch or a pytorch-pretrained-biggan folder), or NAME or NAME:REST of an installed plugin')
+                'stylegan2-pytorch), the name of an asset that is fetched on first use (mobilestylegan-ffhq), '
+                'biggan:FOLDER (an experiment of BigGAN-PyTorch or a pytorch-pretrained-biggan folder), or NAME or '
+                'NAME:REST of an installed plugin')
 
 
-def decorated(command, *options):
+def decorated(command: Command, *options: Callable[[Command], Command]) -> Command:
     """Adds click options, in the order of the help text."""
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def implementation_options(command):
+def implementation_options(command: Command) -> Command:
     """`--repo` and `--trust-pickle`: whose code makes the pictures."""
     return decorated(
         command,
-        click.option('--repo', metavar='DIR', type=click.Path(file_okay=False, path_type=pathlib.Path),
-                     help='Checkout of stylegan2-ada-pytorch or stylegan3 to use  [default: the current folder, or one in '
-                          'its third_party, if it is a checkout; else our own networks]'),
+        click.option('--repo', metavar='DIR', type=FOLDER,
+                     help='Checkout of stylegan2-ada-pytorch or stylegan3 to use  [default: the current folder, or one '
+                          'in its third_party, if it is a checkout; else our own networks]'),
         click.option('--trust-pickle', is_flag=True,
                      help="EXECUTE the code in the network file, through the checkout's own loader: for forks that you "
                           'trust'))
@@ -113,7 +55,7 @@ function_option = click.option(
          'FunctionHook(G, z_dim=128, device=device)')
 
 
-def network_options(command):
+def network_options(command: Command) -> Command:
     """`--network` or `--hook` and how it is opened: what `open_generator` takes."""
     return decorated(
         command,
@@ -125,15 +67,17 @@ def network_options(command):
 
 
 def open_generator(network: str | None, function: str | None, device: torch.device | str = 'cpu',
-                   repo: pathlib.Path | None = None, trust_pickle: bool = False, noise_mode: str = 'const') -> GeneratorHook:
+                   repo: pathlib.Path | None = None, trust_pickle: bool = False,
+                   noise_mode: str = 'const') -> GeneratorHook:
     """The hook of `--network` or of `--hook`. Raises click.UsageError unless there is exactly one, and ResefaError."""
-    if (network is None) == (function is None):
-        raise click.UsageError('name the generator with --network=NETWORK or with --hook=MODULE:FUNCTION, with one of them')
-    if network is not None:
+    if network is not None and function is None:
         hook = open_network(network, device, repo, trust_pickle, noise_mode)
         for note in hook.notes:
             click.echo(f'note: {note}', err=True)
         return hook
+    if function is None or network is not None:
+        raise click.UsageError('name the generator with --network=NETWORK or with --hook=MODULE:FUNCTION, with one of '
+                               'them')
     if repo is not None or trust_pickle or noise_mode != 'const':
         raise click.UsageError('--repo, --trust-pickle and --noise-mode are for --network: leave them out with --hook')
     return open_function(function, device)
@@ -141,27 +85,28 @@ def open_generator(network: str | None, function: str | None, device: torch.devi
 
 keep_background_option = click.option(
     '--keep-background', metavar='[N]', is_flag=False, flag_value=3, type=click.IntRange(min=1),
-    help='Correct each edit, N times, so that everything outside the region stays still  [default: off; 3 without a number]')
-device_option = click.option('--device', metavar='DEVICE', callback=device_callback,
+    help='Correct each edit, N times, so that everything outside the region stays still  [default: off; 3 without a '
+         'number]')
+device_option = click.option('--device', type=Device(), default=Device.default,
                              help='cpu, cuda, cuda:1, ...  [default: the GPU if there is one]')
-outdir_option = click.option('--outdir', metavar='DIR', required=True, type=click.Path(file_okay=False, path_type=pathlib.Path),
-                             help='Where to save the results')
+outdir_option = click.option('--outdir', metavar='DIR', required=True, type=FOLDER, help='Where to save the results')
 
 
-def user_errors(command):
+def user_errors(command: Command) -> Command:
     """Turns a ResefaError into a click error and warnings into lines: one sentence, no traceback, no line of code."""
     @functools.wraps(command)
-    def wrapped(*args, **kwargs):
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
         with warnings.catch_warnings():
-            warnings.showwarning = _say
+            warnings.showwarning = _print_warning
             try:
                 return command(*args, **kwargs)
             except ResefaError as error:
                 raise click.ClickException(str(error)) from error
-    return wrapped
+    return cast(Command, wrapped)
 
 
-def _say(message: Warning | str, *where) -> None:
+def _print_warning(message: Warning | str, *where: Any, **more: Any) -> None:
+    """A warning without the line of code that it comes from; takes the place of `warnings.showwarning`."""
     click.echo(f'warn: {message}', err=True)
 
 
@@ -170,10 +115,10 @@ def command_line() -> str:
     return shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def write_options(outdir: pathlib.Path, hook: GeneratorHook, options: dict) -> dict:
+def write_options(outdir: pathlib.Path, hook: GeneratorHook, options: dict[str, Any]) -> dict[str, Any]:
     """Makes the folder and records the run in `options.json`; returns the record. Raises ResefaError if it cannot."""
     record = {'command': command_line(), 'versions': package_versions(), 'implementation': hook.implementation,
-              'options': {k: _plain(v) for k, v in options.items()}}
+              'options': {name: _plain(value) for name, value in options.items()}}
     try:
         with replacing(outdir / 'options.json') as part:
             part.write_text(json.dumps(record, indent=2) + '\n', encoding='utf-8')
@@ -182,5 +127,8 @@ def write_options(outdir: pathlib.Path, hook: GeneratorHook, options: dict) -> d
     return record
 
 
-def _plain(value):
-    return [_plain(item) for item in value] if isinstance(value, tuple) else str(value) if isinstance(value, (pathlib.Path, torch.device)) else value
+def _plain(value: Any) -> Any:
+    """The value of an option as JSON has it."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, (pathlib.Path, torch.device)) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from itertools import count, islice
+from typing import Any
 
 import click
 import torch
@@ -13,19 +14,19 @@ from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.latent_files import FileLatent, make_sample, read_latents
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.common.types import FILE, SeedRange
 
 
-def samples_options(command):
+def samples_options(command: options.Command) -> options.Command:
     """`--seeds` or `--projected-w`, the class and the truncation: what `make_samples` takes."""
     return options.decorated(
         command,
-        click.option('--seeds', metavar='RANGE', callback=options.seeds_callback,
-                     help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
-        click.option('--projected-w', '--projected_w', metavar='FILE',
-                     type=click.Path(dir_okay=False, path_type=pathlib.Path),
+        click.option('--seeds', type=SeedRange(), help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
+        click.option('--projected-w', '--projected_w', type=FILE,
                      help='Latents of a projector, or of edit, instead of seeds: .npz (key w, or z), .npy or .pt'),
         click.option('--class', 'label', metavar='CLASS',
-                     help="Class of a conditional network: a number; for BigGAN also an ImageNet name, or a mix like 12:0.5,207:0.5"),
+                     help='Class of a conditional network: a number; for BigGAN also an ImageNet name, or a mix like '
+                          '12:0.5,207:0.5'),
         click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=float, default=1, show_default=True,
                      help='Truncation psi'),
         click.option('--trunc-cutoff', 'truncation_cutoff', metavar='INT', type=click.IntRange(min=0),
@@ -48,7 +49,7 @@ def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: path
             for i, latent in enumerate(read_latents(projected_w, hook))]
 
 
-def _sample(hook: StyleBasedHook, latent: FileLatent, name: str, *which) -> Sample:
+def _sample(hook: StyleBasedHook, latent: FileLatent, name: str, *which: Any) -> Sample:
     """The sample of a latent in a file; says which space it was taken for."""
     sample, note = make_sample(hook, latent, name, *which)
     click.echo(f'{name}: {note}', err=True)
@@ -59,9 +60,10 @@ def other_samples(hook: GeneratorHook, samples: list[Sample], seeds: list[int] |
                   truncation_cutoff: int | None) -> list[Sample]:
     """Samples that took no part, to try directions on: of the given seeds, or of three that are free."""
     if seeds is None:
-        # A projected latent of a conditional network needs no class, other samples would.
         taken = {sample.seed for sample in samples}
-        seeds = [] if hook.c_dim and samples[0].c is None else islice((s for s in count() if s not in taken), 3)
+        # A projected latent of a conditional network needs no class, other samples would.
+        classless = hook.c_dim and samples[0].c is None
+        seeds = [] if classless else list(islice((seed for seed in count() if seed not in taken), 3))
     return [hook.sample(seed, truncation_psi, truncation_cutoff, samples[0].c) for seed in seeds]
 
 

@@ -1,0 +1,123 @@
+"""Types of command line options: what may be typed, and what the command gets of it."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import re
+from typing import Any
+
+import click
+import torch
+
+from resefa_plugin.errors import ResefaError
+from resefa_plugin.ranges import parse_ranges
+
+FILE = click.Path(dir_okay=False, path_type=pathlib.Path)
+FOLDER = click.Path(file_okay=False, path_type=pathlib.Path)
+
+
+class TextType(click.ParamType):
+    """Base of the types below: a text is parsed once, and what click passes again as a value stays as it is.
+
+    `name` in capitals is what the help shows as the value.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The parsed value. Raises click.BadParameter, which names the option."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.parse(value)
+        except ResefaError as error:
+            self.fail(str(error), param, ctx)
+
+    def parse(self, text: str) -> Any:
+        """The value of a text. Raises ResefaError."""
+        raise NotImplementedError
+
+
+class SeedRange(TextType):
+    """`0,1,4-6` -> `[0, 1, 4, 5, 6]`, in the order in which they are given."""
+
+    name = 'range'
+
+    def parse(self, text: str) -> list[int]:
+        return parse_ranges(text, 'seeds')
+
+
+class LayerRange(TextType):
+    """`5,4-6` -> `(4, 5, 6)`: layers in order, each once."""
+
+    name = 'range'
+
+    def parse(self, text: str) -> tuple[int, ...]:
+        return tuple(sorted(set(parse_ranges(text, 'layers'))))
+
+
+class StrengthRange(TextType):
+    """`-3,3` -> `(-3.0, 3.0)`; one number means from its negative to it."""
+
+    name = 'low,high'
+
+    def parse(self, text: str) -> tuple[float, float]:
+        try:
+            numbers = [float(part) for part in text.split(',')]
+            if len(numbers) > 2 or not all(math.isfinite(number) for number in numbers):
+                raise ValueError
+        except ValueError:
+            raise ResefaError(f"'{text}' is not LOW,HIGH: expected two numbers such as -3,3") from None
+        return (-numbers[0], numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+class Shard(TextType):
+    """`2/4`, the second of four parts -> `(2, 4)`."""
+
+    name = 'i/n'
+
+    def parse(self, text: str) -> tuple[int, int]:
+        match = re.fullmatch(r'\s*(\d{1,6})/(\d{1,6})\s*', text)
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise ResefaError(f"'{text}' is not I/N: expected a part from 1 to N, such as 1/4 to 4/4")
+        return int(match[1]), int(match[2])
+
+
+class Device(TextType):
+    """`cuda:1` -> `torch.device('cuda:1')`, on which something was put to see that it is there."""
+
+    name = 'device'
+
+    @staticmethod
+    def default() -> str:
+        """The GPU if there is one, else the CPU."""
+        return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+    def parse(self, text: str) -> torch.device:
+        try:
+            device = torch.device(text)
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise ResefaError(f"'{text}' cannot be used: {str(error).splitlines()[0]}. "
+                              'Try cpu, cuda, cuda:1 or mps') from error
+        return device
+
+
+class NameList(TextType):
+    """`resefa,sefa:4-7` -> `('resefa', 'sefa:4-7')`; nothing is an empty list."""
+
+    name = 'list'
+
+    def parse(self, text: str) -> tuple[str, ...]:
+        return tuple(name for name in text.split(',') if name)
+
+
+class NamedFile(TextType):
+    """`identity=sface.onnx` -> `('identity', Path('sface.onnx'))`."""
+
+    name = 'name=file'
+
+    def parse(self, text: str) -> tuple[str, pathlib.Path]:
+        name, equals, path = text.partition('=')
+        if not equals:
+            raise ResefaError(f"'{text}' is not NAME=FILE, as in identity=sface.onnx")
+        return name, pathlib.Path(path)
