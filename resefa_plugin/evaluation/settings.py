@@ -39,7 +39,7 @@ class Settings:
     multiples: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0)
     jacobian_dir: pathlib.Path | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (math.isfinite(self.target) and 0 < self.target <= 4):
             raise ResefaError(f'--target-mse={self.target:g}: expected a mean squared change on the [-1, 1] scale, '
                               f'above 0 and up to 4')

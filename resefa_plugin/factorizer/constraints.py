@@ -25,7 +25,8 @@ class Constraints:
     Attributes:
         protect: regions to leave still, beyond their part in the background.
         orthogonal_to: `[m, d]`, directions that the results shall be orthogonal to; None if there are none.
-        norm: `identity` is the ridge of Eq. 10; `covariance` takes the latents' own spread in place of I: see Coordinates.
+        norm: `identity` is the ridge of Eq. 10; `covariance` takes the latents' own spread in place of I: see
+            Coordinates.
 
     Raises ResefaError for a norm that does not exist.
     """
@@ -43,8 +44,8 @@ class Constraints:
     def check_poolable(self) -> None:
         """Raises ResefaError if samples cannot share one set of directions under these constraints."""
         if any(math.isinf(protection.weight) for protection in self.protect):
-            raise ResefaError('a protected region of infinite weight leaves another set of directions to each sample, which cannot be '
-                              'pooled: give a finite weight, such as 100, or do not pool')
+            raise ResefaError('a protected region of infinite weight leaves another set of directions to each sample, '
+                              'which cannot be pooled: give a finite weight, such as 100, or do not pool')
 
     def unprotected(self, region: RegionPartition) -> RegionPartition:
         """The region less what is protected. Raises RegionError if nothing is left."""
@@ -57,7 +58,7 @@ class Constraints:
         return dataclasses.replace(region, mask=mask)
 
     def background_weights(self, region: RegionPartition, h: int, w: int) -> np.ndarray:
-        """How much each pixel counts in B, `[h, w]` float32: 0 in the region, 1 elsewhere, more where it is protected."""
+        """How much each pixel counts in B, `[h, w]` float32: 0 in the region, 1 elsewhere, more where protected."""
         weights = (~region.at(h, w)).astype(np.float32)
         for protection in self.protect:
             if math.isfinite(protection.weight):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.machine.ranks import Ranks
@@ -20,13 +21,20 @@ class RegionOperator(GramOperator):
         ranks: processes that share the columns of each product; None for this one alone.
     """
 
-    def __init__(self, jacobian: RegionJacobian, foreground: np.ndarray, weights: np.ndarray, ranks: Ranks | None = None):
-        self.jacobian, self.dim, self.ranks = jacobian, jacobian.viewpoint.dim, ranks or Ranks()
+    def __init__(self, jacobian: RegionJacobian, foreground: np.ndarray, weights: np.ndarray,
+                 ranks: Ranks | None = None):
+        self.jacobian, self.ranks = jacobian, ranks or Ranks()
         device = jacobian.viewpoint.device
         self._inside = torch.tensor(foreground, dtype=torch.float32, device=device)
         self._outside, self._weights = 1 - self._inside, torch.tensor(weights, dtype=torch.float32, device=device)
 
-    def apply(self, X):
+    @property
+    @override
+    def dim(self) -> int:
+        return self.jacobian.viewpoint.dim
+
+    @override
+    def apply(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         if self.ranks.size == 1:
             return self._apply(X)
         # Equal shares, the last ones filled up with zeros, so that all ranks exchange one shape.
@@ -38,14 +46,15 @@ class RegionOperator(GramOperator):
         whole = torch.cat(self.ranks.all_gather(rows)).cpu().numpy().T[:, :X.shape[1]]
         return whole[:self.dim], whole[self.dim:-1], whole[-1]
 
-    def _apply(self, X):
+    def _apply(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         pictures = self.jacobian.jvp(torch.from_numpy(np.ascontiguousarray(X.T)))
         background = (pictures * self._outside).double().square().flatten(1).sum(dim=1).cpu().numpy()
         pulled = self.jacobian.vjp(torch.cat([pictures * self._inside, pictures * self._weights]))
         A_X, B_X = pulled.cpu().double().numpy().reshape(2, *X.T.shape)
         return A_X.T, B_X.T, background
 
-    def sketch(self, inside, outside, random):
+    @override
+    def sketch(self, inside: int, outside: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         seed = int(random.randint(2 ** 31))
         noise = torch.randn(inside + outside, *self.jacobian.image_shape, generator=torch.Generator().manual_seed(seed))
         noise = noise.to(self._inside.device)
