@@ -47,7 +47,8 @@ def parse_method(spec: str) -> tuple[Method, tuple[int, ...] | None]:
 
     Raises ResefaError for an unknown name.
     """
-    name, low, high = re.fullmatch(r'(.+?)(?::(\d{1,4})(?:-(\d{1,4}))?)?', spec or ' ').groups()
+    match = re.fullmatch(r'(.+?)(?::(\d{1,4})(?:-(\d{1,4}))?)?', spec)
+    name, low, high = match.groups() if match else (spec, None, None)
     layers = None if low is None else tuple(range(int(low), int(high or low) + 1))
     if layers == ():
         raise ResefaError(f"method '{spec}': expected ascending layers as in {name}:4-7")

@@ -111,8 +111,9 @@ class Comparison:
         start = time.perf_counter()
         cell, edited = compute_cell(self.hook, sample, row, method, originals, features, self._jacobians,
                                     self.settings, self.measures)
-        cell = {'sample': sample.name, 'row': row.name, 'attribute': row.attribute, 'attribute_sign': row.sign,
-                'method': method, 'elapsed': time.perf_counter() - start} | cell
+        of_whom: dict[str, Any] = {'sample': sample.name, 'row': row.name, 'attribute': row.attribute,
+                                   'attribute_sign': row.sign, 'method': method, 'elapsed': time.perf_counter() - start}
+        cell = of_whom | cell
         if edited is not None:
             signs = cell['signs']
             shown = cell['edits'][:STRIP_SAMPLES * len(signs)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 
@@ -33,7 +34,7 @@ class Agreement:
         return self.pooled / self.own if self.own > 0 else float('nan')
 
 
-def agreement(sample: str, grams: DenseGrams | FactoredGrams, own: np.ndarray, pooled: np.ndarray,
+def agreement(sample: str, grams: DenseGrams | FactoredGrams, own: NDArray[np.float64], pooled: NDArray[np.float64],
               tau: float) -> Agreement:
     """Compares directions `[k, d]` of a sample alone with pooled ones, by the quotient of Eq. 11 on that sample."""
     k = min(len(own), len(pooled))
@@ -42,7 +43,7 @@ def agreement(sample: str, grams: DenseGrams | FactoredGrams, own: np.ndarray, p
     return Agreement(sample, _quotient(grams, own[:1], tau), _quotient(grams, pooled[:1], tau), overlap)
 
 
-def _quotient(grams: DenseGrams | FactoredGrams, n: np.ndarray, tau: float) -> float:
+def _quotient(grams: DenseGrams | FactoredGrams, n: NDArray[np.float64], tau: float) -> float:
     inside, outside = grams.quadratics(n)
     return float(inside[0] / (outside[0] + tau * grams.background * np.square(n).sum()))
 

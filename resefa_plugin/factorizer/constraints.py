@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.factorizer.protection import Protection, reached
@@ -32,9 +34,9 @@ class Constraints:
     """
 
     protect: tuple[Protection, ...] = ()
-    orthogonal_to: np.ndarray | None = None
+    orthogonal_to: NDArray[np.floating[Any]] | None = None
     norm: str = 'identity'
-    _covariances: dict[object, list[np.ndarray]] = field(default_factory=dict, init=False, repr=False)
+    _covariances: dict[object, list[NDArray[np.float64]]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'protect', tuple(self.protect))
@@ -57,7 +59,7 @@ class Constraints:
             raise RegionError(f"region '{region.name}' lies wholly within the protected {names}: protect less")
         return dataclasses.replace(region, mask=mask)
 
-    def background_weights(self, region: RegionPartition, h: int, w: int) -> np.ndarray:
+    def background_weights(self, region: RegionPartition, h: int, w: int) -> NDArray[np.float32]:
         """How much each pixel counts in B, `[h, w]` float32: 0 in the region, 1 elsewhere, more where protected."""
         weights = (~region.at(h, w)).astype(np.float32)
         for protection in self.protect:
@@ -78,7 +80,7 @@ class Constraints:
         covariance = self._covariance(viewpoint) if self.norm == 'covariance' else None
         return Coordinates.of(viewpoint.dim, covariance, np.concatenate(excluded) if excluded else None)
 
-    def _covariance(self, viewpoint: Viewpoint) -> list[np.ndarray]:
+    def _covariance(self, viewpoint: Viewpoint) -> list[NDArray[np.float64]]:
         """Of the latents of the viewpoint's space and class, which takes thousands of samples: once for each."""
         c = viewpoint.sample.c
         key = viewpoint.hook, viewpoint.space.name, viewpoint.space.layers, None if c is None else tuple(c[0].tolist())

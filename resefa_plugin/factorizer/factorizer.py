@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resefa_plugin.editing.strength import calibrate
 from resefa_plugin.errors import RegionError, ResefaError
@@ -238,7 +239,7 @@ class Factorizer:
                             solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows)
 
 
-def describe_search(search: Search, residuals: np.ndarray) -> str:
+def describe_search(search: Search, residuals: NDArray[np.float64]) -> str:
     """How a matrix-free search ended, in a sentence or two."""
     text = (f'Solved without the Jacobian, from {search.columns} products with it, to a residual of '
             f'{residuals.max():.1g}; tr(B) is known to {search.trace_error:.1%}.')

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from resefa_plugin.errors import RegionError
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
@@ -55,7 +56,7 @@ def parse_protection(spec: str, image_size: tuple[int, int]) -> Protection:
     return Protection(parse_region(spec, image_size))
 
 
-def reached(jacobian: RegionJacobian, protections: Sequence[Protection]) -> np.ndarray | None:
+def reached(jacobian: RegionJacobian, protections: Sequence[Protection]) -> NDArray[np.float64] | None:
     """Directions `[m, d]` that change regions of infinite weight, to which an edit must be orthogonal.
 
     None where no region has infinite weight.
@@ -68,8 +69,10 @@ def reached(jacobian: RegionJacobian, protections: Sequence[Protection]) -> np.n
         return None
     if jacobian.computed:
         values, vectors = np.linalg.eigh(jacobian.product(mask).cpu().numpy())
-        return vectors.T[values > NULL * values[-1]]
+        strong: NDArray[np.float64] = vectors.T[values > NULL * values[-1]]
+        return strong
     noise = torch.randn(SKETCH, *jacobian.image_shape, generator=torch.Generator().manual_seed(0))
     pulled = jacobian.vjp(noise * torch.from_numpy(mask)).cpu().double().numpy()
     _, scale, rows = np.linalg.svd(pulled, full_matrices=False)
-    return rows[scale ** 2 > NULL * scale[0] ** 2]
+    spanning: NDArray[np.float64] = rows[scale ** 2 > NULL * scale[0] ** 2]
+    return spanning

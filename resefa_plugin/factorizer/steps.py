@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from resefa_plugin.directions.direction_set import DirectionMetadata, DirectionSet
 from resefa_plugin.editing.strength import Calibration, slopes, uncalibrated
@@ -26,7 +27,8 @@ from resefa_plugin.regions.partition import RegionPartition
 
 IMPERCEPTIBLE = 1e-10  # of the first eigenvalue: a direction below it does not change the region, but for rounding
 
-Slopes = tuple[np.ndarray, np.ndarray]  # mean squared change inside and outside for a step of length 1, `[k]` each
+# Mean squared change inside and outside for a step of length 1, `[k]` each.
+Slopes = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solv
 
 
 def _dense_grams(jacobian: RegionJacobian, region: RegionPartition,
-                 weights: np.ndarray) -> tuple[DenseGrams, DenseGrams]:
+                 weights: NDArray[np.float32]) -> tuple[DenseGrams, DenseGrams]:
     """A and B without and with the weights of protected pixels; tr(B0) is without them in both."""
     A, B = jacobian.gram(region)
     background, unweighted = float(B.trace()), DenseGrams(A.cpu().numpy(), B.cpu().numpy(), 0.0)
@@ -92,7 +94,7 @@ def _dense_grams(jacobian: RegionJacobian, region: RegionPartition,
     return unweighted, DenseGrams(unweighted.A, B.cpu().numpy(), background)
 
 
-def _slopes_of_grams(jacobian: RegionJacobian, region: RegionPartition, directions: np.ndarray,
+def _slopes_of_grams(jacobian: RegionJacobian, region: RegionPartition, directions: NDArray[np.float64],
                      grams: DenseGrams) -> Slopes:
     """The slopes of directions `[k, d]` by A and B, which takes no pass of the network."""
     channels, height, width = jacobian.image_shape
@@ -101,7 +103,7 @@ def _slopes_of_grams(jacobian: RegionJacobian, region: RegionPartition, directio
     return inside / (channels * pixels), outside / (channels * (height * width - pixels))
 
 
-def measured_slopes(jacobian: RegionJacobian, region: RegionPartition, directions: np.ndarray) -> Slopes:
+def measured_slopes(jacobian: RegionJacobian, region: RegionPartition, directions: NDArray[np.float64]) -> Slopes:
     """The slopes of directions `[k, d]` by a tangent for each."""
     return slopes(jacobian.jvp(torch.from_numpy(directions)), region)
 

@@ -72,7 +72,7 @@ class LatentSpace(abc.ABC):
 
     @abc.abstractmethod
     def saved(self, latent: Tensor, sample: Sample) -> dict[str, Tensor]:
-        """What a file of edited latents holds: `w [N, num_ws, w_dim]`, as the host's projected_w.npz, if there is one."""
+        """What a file of edited latents holds; `w [N, num_ws, w_dim]`, as in the host's projected_w.npz, if possible."""
 
     def covariance(self, c: Tensor | None) -> list[NDArray[np.float64]]:
         """How the generator's own latents spread in these coordinates: the square diagonal blocks of a covariance.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
@@ -21,7 +22,7 @@ class RegionOperator(GramOperator):
         ranks: processes that share the columns of each product; None for this one alone.
     """
 
-    def __init__(self, jacobian: RegionJacobian, foreground: np.ndarray, weights: np.ndarray,
+    def __init__(self, jacobian: RegionJacobian, foreground: NDArray[np.bool_], weights: NDArray[np.float32],
                  ranks: Ranks | None = None):
         self.jacobian, self.ranks = jacobian, ranks or Ranks()
         device = jacobian.viewpoint.device
@@ -34,7 +35,7 @@ class RegionOperator(GramOperator):
         return self.jacobian.viewpoint.dim
 
     @override
-    def apply(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def apply(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         if self.ranks.size == 1:
             return self._apply(X)
         # Equal shares, the last ones filled up with zeros, so that all ranks exchange one shape.
@@ -46,7 +47,7 @@ class RegionOperator(GramOperator):
         whole = torch.cat(self.ranks.all_gather(rows)).cpu().numpy().T[:, :X.shape[1]]
         return whole[:self.dim], whole[self.dim:-1], whole[-1]
 
-    def _apply(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _apply(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         pictures = self.jacobian.jvp(torch.from_numpy(np.ascontiguousarray(X.T)))
         background = (pictures * self._outside).double().square().flatten(1).sum(dim=1).cpu().numpy()
         pulled = self.jacobian.vjp(torch.cat([pictures * self._inside, pictures * self._weights]))
@@ -54,7 +55,8 @@ class RegionOperator(GramOperator):
         return A_X.T, B_X.T, background
 
     @override
-    def sketch(self, inside: int, outside: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    def sketch(self, inside: int, outside: int,
+               random: np.random.RandomState) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         seed = int(random.randint(2 ** 31))
         noise = torch.randn(inside + outside, *self.jacobian.image_shape, generator=torch.Generator().manual_seed(seed))
         noise = noise.to(self._inside.device)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
@@ -60,7 +61,7 @@ class ShardedJacobian(RegionJacobian):
         return self
 
     @override
-    def product(self, mask: Tensor | np.ndarray | None = None) -> Tensor:
+    def product(self, mask: Tensor | NDArray[np.bool_] | None = None) -> Tensor:
         own = slice(self._pixels.start, self._pixels.stop)
         part = None if mask is None else torch.as_tensor(mask).flatten()[own, None].to(self.matrix.device)
         return self.ranks.sum(DirectGrams(self.matrix.unflatten(1, (self.image_shape[0], -1, 1))).product(part))

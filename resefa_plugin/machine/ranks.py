@@ -70,7 +70,7 @@ def launched() -> bool:
 
 
 def local_device(device: torch.device) -> torch.device:
-    """The device of this process: of several GPUs its own. Raises ResefaError if there are fewer GPUs than processes."""
+    """The device of this process: of several GPUs its own. Raises ResefaError if there are too few GPUs."""
     if not launched() or device.type != 'cuda':
         return device
     index = int(os.environ.get('LOCAL_RANK', '0'))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -35,7 +36,7 @@ class Coordinates:
 
     @classmethod
     def of(cls, dim: int, covariance: Sequence[NDArray[np.float64]] | None = None,
-           orthogonal_to: NDArray[np.float64] | None = None) -> Coordinates | None:
+           orthogonal_to: NDArray[np.floating[Any]] | None = None) -> Coordinates | None:
         """Coordinates in which the latents are white and some directions do not exist.
 
         None where there is neither a covariance nor a direction to exclude.
