@@ -41,9 +41,9 @@ NEED_JACOBIAN = {'resefa', 'lowrankgan'}  # the whole of it, in the space that i
 
 
 def parse_method(spec: str) -> tuple[Method, tuple[int, ...] | None]:
-    """A method and its layers (None: the method's own choice) of `NAME`, `NAME:LAYERS`, `FILE` or `FILE:LAYERS`.
+    """A method and its layers, of `NAME`, `NAME:LAYERS`, `FILE` or `FILE:LAYERS`.
 
-    LAYERS is a range such as `4-7`; FILE is a directions file `.npz` of ours or a `.npy` of another tool.
+    Layers are None where the choice is the method's own. LAYERS is a range such as `4-7`; FILE is a directions file `.npz` of ours or a `.npy` of another tool.
 
     Raises ResefaError for an unknown name.
     """
@@ -61,6 +61,6 @@ def parse_method(spec: str) -> tuple[Method, tuple[int, ...] | None]:
 
 
 def method_file(spec: str) -> pathlib.Path | None:
-    """The file that a method comes from; None for the methods by name."""
+    """The file that a method comes from; None where it is one of METHODS."""
     method, _ = parse_method(spec)
     return method.args[0] if isinstance(method, functools.partial) else None

@@ -30,7 +30,7 @@ class JacobianStore:
     Args:
         hook: the generator.
         space: name of the space that is differentiated.
-        resolution: longer side of the differentiated picture; None for the default.
+        resolution: longer side of the differentiated picture; None means the default.
         folder: where Jacobians are kept, or found from an earlier run; None where they are not kept.
     """
 

@@ -69,7 +69,7 @@ def solve_published(foreground: np.ndarray, background: np.ndarray) -> np.ndarra
 
 
 def _published_layers(problem: Problem) -> tuple[int, ...] | None:
-    """Layers 4-7 (or 8-11) of 18, at the same relative depth of this network; None for other families."""
+    """Layers 4-7 (or 8-11) of 18, at the same relative depth of this network; None where there are no styles."""
     if not isinstance(problem.hook, StyleBasedHook):
         return None
     count = problem.hook.layer_count(problem.space)

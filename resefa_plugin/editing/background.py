@@ -92,11 +92,12 @@ class BackgroundKeeper:
     Args:
         viewpoint: what is edited, and at which resolution pictures are compared.
         partition: the region, and what is to be kept: the rest.
-        model: the sample's derivative, of a kept Jacobian or of a basis; None finds a Krylov basis for each direction.
+        model: the sample's derivative, of a kept Jacobian or of a basis; where it is None, a Krylov basis is found for
+            each direction.
         corrections: steps at each strength, at least 1; each costs a picture, more where it is halved.
         ridge: eps relative to tr(B), 1e-9 or more.
         refactorize_every: after so many strengths, take the derivative anew at the point reached and solve for the
-            direction again; None never does.
+            direction again; None means never.
 
     Raises ResefaError if a number is out of range, RegionError if the region vanishes at the resolution.
     """

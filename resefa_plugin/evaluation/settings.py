@@ -21,7 +21,7 @@ class Settings:
         methods: see `baselines.parse_method`.
         target: mean squared change inside the region at which all are compared, [-1, 1] scale.
         num_directions: directions that each method may offer.
-        resolution: longer side of the pictures that are compared and of those that are differentiated; None for the
+        resolution: longer side of the pictures that are compared and of those that are differentiated; None means the
             default.
         curve_samples: so many of the samples also get the curve over strength.
         multiples: strengths of the curve, as multiples of the matched step.

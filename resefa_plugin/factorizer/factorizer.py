@@ -45,8 +45,8 @@ class Factorizer:
     Args:
         viewpoints: where derivatives are taken: samples in one space of one generator, at one resolution.
         regions: what shall change, each by itself.
-        solver: how the quotient is solved, and how many directions are found; None for `Auto()`.
-        constraints: what else directions must satisfy; None for nothing else.
+        solver: how the quotient is solved, and how many directions are found; None means `Auto()`.
+        constraints: what else directions must satisfy; None where there is nothing else.
         callbacks: what happens along the way.
         store: where Jacobians and the Gram matrices of a pool are kept and found; None keeps nothing.
 
@@ -90,7 +90,8 @@ class Factorizer:
         Args:
             pool: one set of directions per region for all samples, from the mean of their Gram matrices (each over its
                 tr(B)).
-            ranks: the processes of this run; None for this one alone. Only rank 0 calls callbacks and returns results.
+            ranks: the processes of this run; None where this one is alone. Only rank 0 calls callbacks and returns
+                results.
 
         Raises:
             ProbeError: the generator's derivatives cannot be trusted.

@@ -25,7 +25,7 @@ class Sample:
     Attributes:
         name: stem of the file names made from it, e.g. `seed0000`, `proj00`.
         latents: native latents by kind, each with a leading axis of 1: `z [1, z_dim]`, `ws [1, num_ws, w_dim]`, ...
-        c: class label `[1, c_dim]`, or None for an unconditional network.
+        c: class label `[1, c_dim]`; None where the network is unconditional.
         truncation_psi: 1 is no truncation.
         truncation_cutoff: number of layers that are truncated; None where all of them are.
         seed: the seed that `z` was drawn from; None where it came from elsewhere.
@@ -72,7 +72,7 @@ class LatentSpace(abc.ABC):
 
     @abc.abstractmethod
     def saved(self, latent: Tensor, sample: Sample) -> dict[str, Tensor]:
-        """What a file of edited latents holds; `w [N, num_ws, w_dim]`, as in the host's projected_w.npz, if possible."""
+        """What a file of edited latents holds: `w [N, num_ws, w_dim]`, as the host's projected_w.npz, where it can."""
 
     def covariance(self, c: Tensor | None) -> list[NDArray[np.float64]]:
         """How the generator's own latents spread in these coordinates: the square diagonal blocks of a covariance.

@@ -23,9 +23,9 @@ class Viewpoint:
 
     Args:
         hook: the generator.
-        space: what an offset means: a space of `hook`, its name, or None for the generator's default.
+        space: what an offset means: a space of `hook`, or its name; None means the generator's default.
         sample: where the offset is zero.
-        resolution: longer side of the pictures after exact box averaging; None for min(256, the picture's).
+        resolution: longer side of the pictures after exact box averaging; None means `default_resolution`.
 
     Attributes:
         image_shape: `(C, h, w)` at this resolution.

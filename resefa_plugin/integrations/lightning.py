@@ -56,7 +56,7 @@ class ResefaCallback(_Base):
         outdir: the folder of all epochs.
         truncation_psi: of the samples.
         on_error: 'warn' lets the training go on if a factorization fails, 'raise' ends it.
-        space, layers, resolution: as of Viewpoint; None for the defaults.
+        space, layers, resolution: as of Viewpoint; None means the default of each.
         pool: one set of directions for all seeds, see `Factorizer.run`.
         factorizer_options: further arguments of Factorizer, such as `solver=Auto(num_directions=3)`.
 

@@ -38,8 +38,9 @@ class RegionJacobian:
 
     Args:
         viewpoint: where the derivative is taken, and of pictures of which size.
-        chunk_size: tangents per pass; None to choose from the memory that is free.
-        gram_room: bytes that may be kept beside the columns, to make `product` quick; None for a quarter of those free.
+        chunk_size: tangents per pass; None lets the memory that is free decide.
+        gram_room: bytes that may be kept beside the columns, to make `product` quick; None allows a quarter of those
+            that are free.
 
     Attributes:
         image_shape: `(C, h, w)` of the viewpoint's pictures.

@@ -19,7 +19,7 @@ class RegionOperator(GramOperator):
         jacobian: J; not computed.
         foreground: bool `[h, w]`, the region at the Jacobian's resolution.
         weights: `[h, w]`, W: 0 in the region, 1 for an ordinary pixel of the background.
-        ranks: processes that share the columns of each product; None for this one alone.
+        ranks: processes that share the columns of each product; None where this one is alone.
     """
 
     def __init__(self, jacobian: RegionJacobian, foreground: NDArray[np.bool_], weights: NDArray[np.float32],

@@ -23,7 +23,7 @@ class TangentModel:
     a few Krylov vectors are one where nothing is known of the sample.
 
     Attributes:
-        basis: `[m, d]` float64, orthonormal rows q_i; None for all coordinates, m = d.
+        basis: `[m, d]` float64, orthonormal rows q_i; None means the unit vectors, all coordinates, m = d.
         columns: `[m, C * h * w]` float32, the pictures J q_i.
         products: how many products J v and J^T u it took, for the record.
     """

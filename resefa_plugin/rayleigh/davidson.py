@@ -45,9 +45,9 @@ def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = 
         num_directions: k, from 1 to d.
         tau: the ridge relative to tr(B0), above 0.
         tolerance: of the relative residuals (see RayleighSolution); eigenvalues are as good as its square.
-        max_columns: products to spend at most; None for 40 + 25 k.
+        max_columns: products to spend at most; None allows 40 + 25 k.
         start: `[m, d]`, directions of a similar problem, to begin with.
-        coordinates: see Coordinates; None for those of the latent.
+        coordinates: in which to solve; None means those of the latent.
         progress: called after each step with the columns so far and the largest residual.
         seed: of the random start.
 

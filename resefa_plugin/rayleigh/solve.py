@@ -67,13 +67,13 @@ def solve_rayleigh(
     Args:
         A: `[d, d]`, J_f^T J_f, the change inside the region. Real and symmetric; computed in float64.
         B: `[d, d]`, J_b^T J_b, the change outside it.
-        num_directions: k, from 1 to d; None for all d.
+        num_directions: k, from 1 to d; None means all d.
         tau: the ridge relative to the trace of B; 0 solves Eq. 8 as it stands, which needs a regular B.
         solver: 'dense' (Cholesky, Eq. 9), 'woodbury' (Eq. 12), 'davidson' (matrix-free, which pays where A and B are
             not known as matrices: see solve_davidson), or 'auto': woodbury if a rank is given, else dense.
         rank: how many eigenvectors of B woodbury keeps, from 1 to d; None keeps all that stand above rounding.
         trace: what the ridge is relative to, in place of tr(B), where some pixels weigh more in B than others.
-        coordinates: see Coordinates; None for those of A and B.
+        coordinates: in which to solve; None means those of A and B.
 
     Returns: the k best directions, by descending eigenvalue; fewer where coordinates leave fewer.
 

@@ -36,7 +36,7 @@ class Solver(abc.ABC):
     """A way to solve the quotient of a region (Eq. 7 to 12).
 
     Attributes:
-        num_directions: directions to find per region; None for 5, or 4 of a quick solver.
+        num_directions: directions to find per region; None means 5, or 4 of a quick solver.
         tau: the ridge relative to tr(B) (Eq. 11), at least 0.
 
     Raises SolverError for numbers out of range.
@@ -71,7 +71,7 @@ class Solver(abc.ABC):
 
         Args:
             grams: A and B: matrices (DenseGrams), factors (FactoredGrams), or products with a network's Jacobian.
-            coordinates: see Coordinates; None for those of the latent.
+            coordinates: in which to solve; None means those of the latent.
             progress: called along a search with the products so far and the largest residual.
 
         Raises SolverError: the quotient has no answer, or this solver needs A and B in another form.
@@ -131,7 +131,7 @@ class Woodbury(Direct):
     """B by its largest eigenvectors and Woodbury's identity (Eq. 12).
 
     Attributes:
-        rank: how many eigenvectors of B are kept; None for all that stand above rounding.
+        rank: how many eigenvectors of B are kept; None keeps all that stand above rounding.
     """
 
     name = 'woodbury'

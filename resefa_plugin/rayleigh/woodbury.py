@@ -36,7 +36,7 @@ def apply_inverse_root(V: NDArray[np.float64], D_squared: NDArray[np.float64], r
 
 
 def solve_woodbury(problem: RayleighProblem, num_directions: int, rank: int | None) -> tuple[NDArray[np.float64], int]:
-    """Solves A n = lambda (V D^2 V^T + a I) n, B = V D^2 V^T + (what the truncation drops).
+    """Solves A n = lambda (V D^2 V^T + a I) n, where V D^2 V^T is B without what the truncation drops.
 
     The eigenproblem (V D^2 V^T + a I)^-1 A n = lambda n of the paper is not symmetric. With n = S y it becomes
     S A S y = lambda y, which is, so the result is real by construction.
