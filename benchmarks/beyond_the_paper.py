@@ -8,6 +8,7 @@ Everything is compared at the same change inside the region, on the factorized s
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 
 import click
 import numpy as np
@@ -16,9 +17,11 @@ from PIL import Image
 
 from benchmarks.common import environment, publish
 from resefa_plugin import Auto, Constraints, Factorizer, RegionPartition, Store, Viewpoint, open_network, parse_region
-from resefa_plugin.editing.strength import mean_square, render_edits
-from resefa_plugin.evaluation.matching import Edit, match_change
+from resefa_plugin.editing.strength import render_edits
+from resefa_plugin.evaluation.matching import match_change
+from resefa_plugin.evaluation.selection import renderer
 from resefa_plugin.factorizer.protection import Protection
+from resefa_plugin.hooks.base import Sample
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.rayleigh.coordinates import Coordinates
 from resefa_plugin.report import pictures
@@ -36,7 +39,7 @@ class Bench:
         self.space = self.hook.space('w')
         self.size = self.hook.image_shape[1:]
 
-    def sample(self, seed: int):
+    def sample(self, seed: int) -> Sample:
         return self.hook.sample(seed, TRUNCATION)
 
     def region(self, name: str) -> RegionPartition:
@@ -45,43 +48,42 @@ class Bench:
     def viewpoint(self, seed: int) -> Viewpoint:
         return Viewpoint(self.hook, self.space, self.sample(seed), RESOLUTION)
 
-    def direction(self, seeds, region: str, constraints: Constraints | None = None) -> np.ndarray:
+    def direction(self, seeds: Sequence[int], region: str, constraints: Constraints | None = None) -> np.ndarray:
         """The first direction `[d]` of a region."""
         factorizer = Factorizer([self.viewpoint(seed) for seed in seeds], [self.region(region)], Auto(1), constraints,
                                 store=Store(self.jacobian_dir))
         return factorizer.run(pool=len(seeds) > 1)[0].directions.directions[0].astype(np.float64)
 
-    def matched(self, seed: int, n: np.ndarray, region: RegionPartition, others=()) -> list[float]:
+    def matched(self, seed: int, n: np.ndarray, region: RegionPartition,
+                others: Sequence[RegionPartition] = ()) -> list[float]:
         """Outside change, and changes of other regions, at the target inside: geometric means over both signs."""
         viewpoint, low = self.viewpoint(seed), RegionPartition(region.at(RESOLUTION, RESOLUTION), region.name)
         original = render_edits(viewpoint, viewpoint.zero())
         found = []
         for sign in (1, -1):
-            def render(alpha):
-                edited = render_edits(viewpoint, torch.from_numpy(sign * alpha * n).float()[None])
-                return Edit(alpha, *(part.item() for part in mean_square(edited - original, low)), edited[0])
-            edit = match_change(render, TARGET, 0.3).edit
+            edit = match_change(renderer(viewpoint, n, sign, original, low), TARGET, 0.3).edit
             squares = (edit.picture - original[0]).square().mean(0).numpy()
-            found.append([edit.outside, edit.alpha, *(squares[other.at(RESOLUTION, RESOLUTION)].mean() for other in others)])
-            self._show(seed, region.name, sign, edit.picture)
+            elsewhere = [squares[other.at(RESOLUTION, RESOLUTION)].mean() for other in others]
+            found.append([edit.outside, edit.alpha, *elsewhere])
+            self._show(f'{seed}-{region.name}-{sign}', edit.picture)
         return list(np.exp(np.log(found).mean(0)))
 
-    def _show(self, *name_and_picture):
+    def _show(self, name: str, picture: torch.Tensor) -> None:
         if self.folder is not None:
-            *name, picture = name_and_picture
             count = len(list(self.folder.glob('*.png')))
-            pictures.save_png(Image.fromarray(pictures.to_uint8(picture[None])[0]), self.folder / f'{count:03d}-{"-".join(map(str, name))}.png')
+            image = Image.fromarray(pictures.to_uint8(picture[None])[0])
+            pictures.save_png(image, self.folder / f'{count:03d}-{name}.png')
 
-    def mean(self, seeds, *args) -> list[float]:
-        return list(np.exp(np.mean([np.log(self.matched(seed, *args)) for seed in seeds], axis=0)))
+    def mean(self, seeds: Sequence[int], n: np.ndarray, region: RegionPartition) -> list[float]:
+        return list(np.exp(np.mean([np.log(self.matched(seed, n, region)) for seed in seeds], axis=0)))
 
 
 def pooled(bench: Bench) -> list[tuple]:
     rows = []
     for region in ('mouth', 'eyes'):
         for seeds in (POOL[:1], POOL[:2], POOL):
-            n = bench.direction(seeds, region)
-            rows.append((region, len(seeds), bench.matched(0, n, bench.region(region))[0], bench.mean(HELD_OUT, n, bench.region(region))[0]))
+            n, partition = bench.direction(seeds, region), bench.region(region)
+            rows.append((region, len(seeds), bench.matched(0, n, partition)[0], bench.mean(HELD_OUT, n, partition)[0]))
     return rows
 
 
@@ -114,9 +116,10 @@ def protections(bench: Bench) -> list[tuple]:
 
 @click.command()
 @click.option('--jacobian-dir', help='Folder of kept Jacobians')
-@click.option('--pictures', 'folder', type=click.Path(path_type=pathlib.Path, file_okay=False), help='Where to put the edited pictures')
+@click.option('--pictures', 'folder', type=click.Path(path_type=pathlib.Path, file_okay=False),
+              help='Where to put the edited pictures')
 @click.option('--write', is_flag=True, help='Put the result into results/ and README.md')
-def main(jacobian_dir, folder, write):
+def main(jacobian_dir: str | None, folder: pathlib.Path | None, write: bool) -> None:
     """What options beyond the paper do to a direction, on the demo generator."""
     keep_large_blocks()
     bench = Bench(jacobian_dir, folder)
@@ -129,13 +132,16 @@ def main(jacobian_dir, folder, write):
 
 
 def render(r: dict) -> str:
-    def rows(heads, lines):
+    def rows(heads: Sequence[str], lines: list[tuple]) -> list[str]:
         return ['| ' + ' | '.join(heads) + ' |', '|' + '---|' * len(heads),
-                *('| ' + ' | '.join(x if isinstance(x, str) else f'{x:.2g}' for x in line) + ' |' for line in lines), '']
+                *('| ' + ' | '.join(x if isinstance(x, str) else f'{x:.2g}' for x in line) + ' |' for line in lines),
+                '']
     return '\n'.join([
-        f'MSE on the [-1, 1] scale at {r["target"]} inside, geometric means over both signs; {len(r["held_out"])} held-out samples.', '',
+        f'MSE on the [-1, 1] scale at {r["target"]} inside, geometric means over both signs; '
+        f'{len(r["held_out"])} held-out samples.', '',
         *rows(('region', 'samples pooled', 'outside, first sample', 'outside, held-out samples'), r['pooled']),
-        *rows(('region', 'norm', 'outside, own sample', 'outside, held-out samples', 'step in W', 'step in standard deviations'), r['norm']),
+        *rows(('region', 'norm', 'outside, own sample', 'outside, held-out samples', 'step in W',
+               'step in standard deviations'), r['norm']),
         *rows(('region', 'protected', 'weight', 'outside', 'in the protected region'), r['protect'])])
 
 

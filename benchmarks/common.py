@@ -19,10 +19,11 @@ HERE = pathlib.Path(__file__).parent
 
 def environment() -> dict[str, object]:
     """The machine and the versions, as they go with every figure."""
-    model = next((line.split(':', 1)[1].strip() for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-                  if line.startswith('model name')), platform.processor()) if os.path.exists('/proc/cpuinfo') else platform.processor()
-    record = {'cpu': model, 'cores': os.cpu_count(), 'threads': torch.get_num_threads(), 'python': platform.python_version(),
-              'torch': torch.__version__}
+    cpuinfo = pathlib.Path('/proc/cpuinfo')
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]
+    record = {'cpu': models[0] if models else platform.processor(), 'cores': os.cpu_count(),
+              'threads': torch.get_num_threads(), 'python': platform.python_version(), 'torch': torch.__version__}
     if torch.cuda.is_available():
         record['gpu'] = torch.cuda.get_device_name()
     return record
@@ -42,7 +43,8 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def paired(calls: dict[str, Callable[[], object]], device: torch.device, rounds: int) -> tuple[dict[str, list[float]], ...]:
+def paired(calls: dict[str, Callable[[], object]], device: torch.device,
+           rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Times several calls in turn, `rounds` times after one round of warm-up, so that a busy moment hits all of them.
 
     Returns: wall-clock seconds, and seconds of processor time, which other programs on the machine disturb less.
@@ -61,7 +63,7 @@ def paired(calls: dict[str, Callable[[], object]], device: torch.device, rounds:
 
 def median_ratio(numerator: list[float], denominator: list[float]) -> float:
     """Median over the rounds of the ratio within each round."""
-    return statistics.median(n / d for n, d in zip(numerator, denominator))
+    return statistics.median(n / d for n, d in zip(numerator, denominator, strict=True))
 
 
 def peak_gigabytes(device: torch.device) -> float:

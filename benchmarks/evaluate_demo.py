@@ -22,6 +22,7 @@ from resefa_plugin.evaluation.measures import ATTRIBUTE_NAMES, Measures
 from resefa_plugin.evaluation.presentation.tables import markdown
 from resefa_plugin.evaluation.rows import parse_row
 from resefa_plugin.evaluation.settings import Settings
+from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.metrics.metric_networks import Networks
@@ -45,7 +46,7 @@ COMPARED = tuple(method for method in METHODS if method != 'resefa-quick')  # wh
               help='Where Jacobians are kept; the table then extrapolates their time')
 @click.option('--quick', is_flag=True, help='Four held-out samples instead of 32')
 @click.option('--write', is_flag=True, help='Put the result into results/ and README.md')
-def main(device, outdir, jacobian_dir, quick, write):
+def main(device: str, outdir: pathlib.Path, jacobian_dir: pathlib.Path | None, quick: bool, write: bool) -> None:
     """Compare ReSeFa with its rivals on the demo generator."""
     if quick and write:
         raise click.UsageError('--quick is for trying: what it finds is not published')
@@ -69,7 +70,7 @@ def main(device, outdir, jacobian_dir, quick, write):
         publish('evaluate_demo', record, where(record) + '\n\n' + markdown(results))
 
 
-def parsed_regions(hook, sample, networks: Networks) -> dict[str, dict[str, RegionPartition]]:
+def parsed_regions(hook: GeneratorHook, sample: Sample, networks: Networks) -> dict[str, dict[str, RegionPartition]]:
     """The parts of the face themselves in place of the boxes around them, by face parsing, for each row."""
     viewpoint = Viewpoint(hook, 'w', sample).full()
     with torch.no_grad():
@@ -86,8 +87,8 @@ def parsed_regions(hook, sample, networks: Networks) -> dict[str, dict[str, Regi
 def where(record: dict) -> str:
     """The machine and what the run took."""
     e = record['environment']
-    return (f"{e.get('gpu') or e['cpu']}, {e['cores']} cores, torch {e['torch']}; {record['minutes']:.0f} minutes in all, "
-            f"peak memory {record['peak_gigabytes']:.1f} GB.")
+    return (f"{e.get('gpu') or e['cpu']}, {e['cores']} cores, torch {e['torch']}; {record['minutes']:.0f} minutes in "
+            f"all, peak memory {record['peak_gigabytes']:.1f} GB.")
 
 
 if __name__ == '__main__':

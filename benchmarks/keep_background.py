@@ -29,10 +29,9 @@ REGIONS, STRENGTHS = ('mouth', 'eyes'), (-3, -1, 1, 3)
 @click.option('--rounds', default=3, show_default=True, help='Paired rounds of the ratios')
 @click.option('--jacobian-dir', type=click.Path(file_okay=False, path_type=pathlib.Path), help='To keep Jacobians in')
 @click.option('--write', is_flag=True, help='Put the result into results/ and README.md')
-def main(device, rounds, jacobian_dir, write):
+def main(device: str, rounds: int, jacobian_dir: pathlib.Path | None, write: bool) -> None:
     """Edits with the background kept, against straight ones."""
     keep_large_blocks()
-    device = torch.device(device)
     hook = open_network(NETWORK, device)
     viewpoints = [Viewpoint(hook, 'w', hook.sample(seed, TRUNCATION), RESOLUTION) for seed in (0, 1)]
     jacobians = [RegionJacobian(viewpoint).compute(path=jacobian_dir) for viewpoint in viewpoints]
@@ -55,13 +54,13 @@ def main(device, rounds, jacobian_dir, write):
                 **{key: getattr(path, key).tolist() for key in CHANGES}})
             print(rows[-1])
 
-    V = torch.randn(8, viewpoints[0].dim, device=device)
-    U = torch.randn(3, *jacobians[0].image_shape, device=device)
+    V = torch.randn(8, viewpoints[0].dim, device=hook.device)
+    U = torch.randn(3, *jacobians[0].image_shape, device=hook.device)
     with torch.no_grad():
         zero = viewpoints[0].zero()
         calls = {'picture': lambda: viewpoints[0].images(zero), 'jvp': lambda: jacobians[0].jvp(V),
                  'vjp': lambda: jacobians[0].vjp(U)}
-        times = paired(calls, device, rounds)[device.type != 'cuda']
+        times = paired(calls, hook.device, rounds)[hook.device.type != 'cuda']
     record = {'environment': environment(), 'network': NETWORK, 'resolution': RESOLUTION, 'truncation_psi': TRUNCATION,
               'rows': rows,
               'pictures_per_jvp': median_ratio(times['jvp'], times['picture']) / len(V),

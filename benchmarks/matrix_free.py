@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import click
 import numpy as np
@@ -15,10 +16,12 @@ import torch
 
 from benchmarks.common import environment, peak_gigabytes, publish
 from resefa_plugin import RegionJacobian, open_network, parse_region, solve_rayleigh
+from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_operator import RegionOperator
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.rayleigh.davidson import TOLERANCE, solve_davidson
+from resefa_plugin.rayleigh.solution import RayleighSolution
 from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE
 
 NETWORK, RESOLUTION, REGIONS = 'mobilestylegan-ffhq', 256, ('mouth', 'eyes')
@@ -26,7 +29,8 @@ NETWORK, RESOLUTION, REGIONS = 'mobilestylegan-ffhq', 256, ('mouth', 'eyes')
 SEARCHES = (('w', 4, QUICK_TOLERANCE), ('w', 8, TOLERANCE), ('w+', 4, QUICK_TOLERANCE), ('w+', 8, TOLERANCE))
 
 
-def search(hook, sample, name: str, region: str, k: int, tolerance: float) -> tuple[dict, object, RegionJacobian]:
+def search(hook: GeneratorHook, sample: Sample, name: str, region: str, k: int,
+           tolerance: float) -> tuple[dict, RayleighSolution, RegionJacobian]:
     """One search from a fresh start, and the time of tangents before and after it."""
     jacobian = RegionJacobian(Viewpoint(hook, hook.space(name), sample, RESOLUTION))
     V = torch.randn(8, jacobian.viewpoint.dim)
@@ -37,25 +41,26 @@ def search(hook, sample, name: str, region: str, k: int, tolerance: float) -> tu
     foreground = partition.at(*jacobian.image_shape[1:])
     tangents = [timed(lambda: jacobian.jvp(V)) / len(V)]
     start = time.process_time()
-    solution = solve_davidson(RegionOperator(jacobian, foreground, (~foreground).astype(np.float32)), k, tolerance=tolerance)
+    operator = RegionOperator(jacobian, foreground, (~foreground).astype(np.float32))
+    solution = solve_davidson(operator, k, tolerance=tolerance)
     seconds = time.process_time() - start
     tangents.append(timed(lambda: jacobian.jvp(V)) / len(V))
     tangent = float(np.mean(tangents))
     exact = tangent * jacobian.viewpoint.dim
-    return {'space': name, 'dimensions': jacobian.viewpoint.dim, 'region': region, 'directions': k, 'tolerance': tolerance,
-            'columns': solution.search.columns, 'residual': float(solution.residuals.max()), 'converged': solution.search.converged,
-            'trace_error': solution.search.trace_error, 'seconds': prepared + seconds, 'tangent_seconds': tangent,
-            'in_tangents': (prepared + seconds) / tangent, 'exact_seconds_extrapolated': exact,
+    return {'space': name, 'dimensions': jacobian.viewpoint.dim, 'region': region, 'directions': k,
+            'tolerance': tolerance, 'columns': solution.search.columns, 'residual': float(solution.residuals.max()),
+            'converged': solution.search.converged, 'trace_error': solution.search.trace_error,
+            'seconds': prepared + seconds, 'tangent_seconds': tangent, 'in_tangents': (prepared + seconds) / tangent, 'exact_seconds_extrapolated': exact,
             'times_faster': exact / (prepared + seconds)}, solution, jacobian
 
 
-def timed(call) -> float:
+def timed(call: Callable[[], object]) -> float:
     start = time.process_time()
     call()
     return time.process_time() - start
 
 
-def agreement(record: dict, solution, gram) -> dict:
+def agreement(record: dict, solution: RayleighSolution, gram: tuple[torch.Tensor, torch.Tensor]) -> dict:
     """Against the dense solution with the same ridge, and what the estimated trace does to it."""
     A, B = (M.numpy() for M in gram)
     k = record['directions']
@@ -64,7 +69,8 @@ def agreement(record: dict, solution, gram) -> dict:
     return {'eigenvalue_error': float(np.abs(solution.eigenvalues / exact.eigenvalues - 1).max()),
             'eigenvalue_error_own_trace': float(np.abs(solution.eigenvalues / own.eigenvalues - 1).max()),
             'angle': float(scipy.linalg.subspace_angles(solution.directions.T, own.directions.T)[0]),
-            'true_trace_error': float(abs(solution.search.trace / np.trace(B) - 1)), 'scipy_columns': scipy_columns(A, B, k)}
+            'true_trace_error': float(abs(solution.search.trace / np.trace(B) - 1)),
+            'scipy_columns': scipy_columns(A, B, k)}
 
 
 def scipy_columns(A: np.ndarray, B: np.ndarray, k: int, most: int = 60) -> int:
@@ -77,8 +83,8 @@ def scipy_columns(A: np.ndarray, B: np.ndarray, k: int, most: int = 60) -> int:
     X = A @ np.random.RandomState(0).randn(len(A), block)
     count = 0
 
-    def counted(M):
-        def product(V):
+    def counted(M: np.ndarray) -> scipy.sparse.linalg.LinearOperator:
+        def product(V: np.ndarray) -> np.ndarray:
             nonlocal count
             count += V.shape[1] if V.ndim > 1 else 1
             return M @ V
@@ -97,7 +103,7 @@ def scipy_columns(A: np.ndarray, B: np.ndarray, k: int, most: int = 60) -> int:
 @click.command()
 @click.option('--jacobian-dir', help='Folder with a kept Jacobian of seed 0 in W')
 @click.option('--write', is_flag=True, help='Put the result into results/ and README.md')
-def main(jacobian_dir, write):
+def main(jacobian_dir: str | None, write: bool) -> None:
     """What a search without the Jacobian takes, against the exact way in the same run."""
     keep_large_blocks()
     hook = open_network(NETWORK)
@@ -114,8 +120,8 @@ def main(jacobian_dir, write):
     for record, solution in rows:
         if record['space'] == 'w':
             record |= agreement(record, solution, grams[record['region']])
-    record = {'environment': environment(), 'network': NETWORK, 'resolution': RESOLUTION, 'peak_gigabytes_of_searches': peak,
-              'searches': [record for record, _ in rows]}
+    record = {'environment': environment(), 'network': NETWORK, 'resolution': RESOLUTION,
+              'peak_gigabytes_of_searches': peak, 'searches': [record for record, _ in rows]}
     table = render(record)
     print(table)
     if write:
@@ -123,14 +129,17 @@ def main(jacobian_dir, write):
 
 
 def render(record: dict) -> str:
-    heads = ('space', 'd', 'region', 'top', 'residual', 'columns', 'in tangents', 'times faster than the Jacobian', 'eigenvalues off by',
-             'subspace angle', 'tr(B) off by (stated)', "scipy's lobpcg, columns")
-    lines = [f'{record["network"]} at {record["resolution"]}, torch {record["environment"]["torch"]}, {record["environment"]["cores"]} cores; '
-             f'peak memory {record["peak_gigabytes_of_searches"]:.1f} GB', '', '| ' + ' | '.join(heads) + ' |', '|' + '---|' * len(heads)]
+    heads = ('space', 'd', 'region', 'top', 'residual', 'columns', 'in tangents', 'times faster than the Jacobian',
+             'eigenvalues off by', 'subspace angle', 'tr(B) off by (stated)', "scipy's lobpcg, columns")
+    environment = record['environment']
+    lines = [f'{record["network"]} at {record["resolution"]}, torch {environment["torch"]}, {environment["cores"]} '
+             f'cores; peak memory {record["peak_gigabytes_of_searches"]:.1f} GB', '', '| ' + ' | '.join(heads) + ' |',
+             '|' + '---|' * len(heads)]
     for r in record['searches']:
         dense = 'eigenvalue_error' in r
-        cells = (r['space'], r['dimensions'], r['region'], r['directions'], f'{r["residual"]:.0e}', r['columns'], f'{r["in_tangents"]:.0f}',
-                 f'{r["times_faster"]:.1f}', f'{r["eigenvalue_error"]:.0e}' if dense else '', f'{r["angle"]:.0e} rad' if dense else '',
+        cells = (r['space'], r['dimensions'], r['region'], r['directions'], f'{r["residual"]:.0e}', r['columns'],
+                 f'{r["in_tangents"]:.0f}', f'{r["times_faster"]:.1f}',
+                 f'{r["eigenvalue_error"]:.0e}' if dense else '', f'{r["angle"]:.0e} rad' if dense else '',
                  (f'{r["true_trace_error"]:.1%} ' if dense else '') + f'({r["trace_error"]:.1%})',
                  r['scipy_columns'] if dense and r['tolerance'] == TOLERANCE else '')
         lines.append('| ' + ' | '.join(map(str, cells)) + ' |')

@@ -16,10 +16,15 @@ def table(record: dict) -> str:
     cells = {(cell['method'], cell['row']): cell['figures'] for cell in record['table']}
     lines = ['| MSE outside x 1e4, identity | ' + ' | '.join(rows) + ' |', '|---|' + '---|' * len(rows)]
     for method in dict.fromkeys(cell['method'] for cell in record['table']):
-        figures = [cells.get((method, row)) for row in rows]
-        lines.append(f'| {method} | ' + ' | '.join('left out' if f is None else f'{_short(1e4 * f["outside"]["mean"])}, {f["identity"]["mean"]:.2f}'
-                                                   for f in figures) + ' |')
+        figures = [_figures(cells.get((method, row))) for row in rows]
+        lines.append(f'| {method} | ' + ' | '.join(figures) + ' |')
     return '\n'.join(lines) + '\n'
+
+
+def _figures(figures: dict | None) -> str:
+    if figures is None:
+        return 'left out'
+    return f'{_short(1e4 * figures["outside"]["mean"])}, {figures["identity"]["mean"]:.2f}'
 
 
 def _short(value: float) -> str:
@@ -27,4 +32,5 @@ def _short(value: float) -> str:
 
 
 if __name__ == '__main__':
-    insert(HERE.parent / 'README.md', 'evaluation', table(json.loads((HERE / 'results' / 'evaluate_demo.json').read_text())))
+    results = json.loads((HERE / 'results' / 'evaluate_demo.json').read_text())
+    insert(HERE.parent / 'README.md', 'evaluation', table(results))

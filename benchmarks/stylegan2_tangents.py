@@ -1,8 +1,8 @@
 """What a tangent in W costs on StyleGAN2, in forwards: our ways, and the official network with and without patches.
 
 `python -m benchmarks.stylegan2_tangents [--write]`; the official network takes part if the folder RESEFA_UPSTREAM has
-a checkout `stylegan2-ada-pytorch`. Weights are random and the same in all. Every figure is a median over rounds in which
-all ways run in turn, each with the batch that was fastest for it while warming up. CPU time is of all threads.
+a checkout `stylegan2-ada-pytorch`. Weights are random and the same in all. Every figure is a median over rounds in
+which all ways run in turn, each with the batch that was fastest for it while warming up. CPU time is of all threads.
 """
 
 from __future__ import annotations
@@ -112,9 +112,11 @@ def run(options: argparse.Namespace) -> list[dict]:
     forwards = [name for name in found if name.startswith('forward')]
     rows = []
     for name, (own, _) in found.items():
-        units = (lambda r, i: 1, lambda r, i: r[own][i], lambda r, i: min(r[f][i] for f in forwards))
-        values = [statistics.median(r[name][i] / unit(r, i) for r in rounds) for unit in units for i in (0, 1)]
-        rows.append(dict(zip(HEADER, (name, batches[name], *values))))
+        milliseconds = [statistics.median(r[name][i] for r in rounds) for i in (0, 1)]
+        of_own = [statistics.median(r[name][i] / r[own][i] for r in rounds) for i in (0, 1)]
+        of_fastest = [statistics.median(r[name][i] / min(r[f][i] for f in forwards) for r in rounds) for i in (0, 1)]
+        figures = (name, batches[name], *milliseconds, *of_own, *of_fastest)
+        rows.append(dict(zip(HEADER, figures, strict=True)))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Region-based semantic factorization of pre-trained GANs: mark a region, get directions that change only that region."""
+"""Region-based semantic factorization of pre-trained GANs: mark a region, get directions that change only that."""
 
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.errors import ResefaError

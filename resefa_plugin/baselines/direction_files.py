@@ -10,8 +10,7 @@ from resefa_plugin.directions.exports import load_foreign_direction
 
 
 def from_file(path: pathlib.Path, problem: Problem) -> Found:
-    """The directions of a file of ours (`.npz`), in their own space, or of another tool (`.npy`), in the problem's
-    space and layers.
+    """The directions of a file: ours (`.npz`) in their own space, another tool's (`.npy`) in the problem's.
 
     Raises ResefaError for a file that cannot be read or does not fit the generator.
     """

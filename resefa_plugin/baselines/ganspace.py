@@ -15,15 +15,15 @@ SAMPLES = 10_000
 
 
 def ganspace_directions(problem: Problem) -> Found:
-    """Principal components of w over random z, untruncated, largest variance first; an edit acts on the chosen layers,
-    or on all.
+    """Principal components of w over random z, untruncated, largest variance first.
+
+    An edit acts on the chosen layers, or on all.
 
     Raises MethodError for a generator without w, whose latents are isotropic noise.
     """
     if not isinstance(problem.hook, StyleBasedHook):
         raise MethodError(f'GANSpace takes the principal components of w, which {problem.hook.name} does not have; '
-                          f'those of its z '
-                          'are noise')
+                          'those of its z are noise')
     start = time.perf_counter()
     w = torch.cat([ws[:, 0] for ws in random_ws(problem.hook, problem.sample, SAMPLES)]).double().cpu().numpy()
     _, vectors = np.linalg.eigh(np.cov(w.T))

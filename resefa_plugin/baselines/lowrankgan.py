@@ -29,24 +29,23 @@ def lowrankgan_directions(problem: Problem) -> Found:
 
 
 def project_principal_vectors(A: np.ndarray, B: np.ndarray) -> np.ndarray:
-    """The region's principal vectors, largest first, projected on the null space of the rest's low-rank part, unit
-    rows.
+    """The region's principal vectors, largest first, projected on the null space of the rest's low-rank part.
 
     Args:
         A, B: `[d, d]` float64, Gram matrices of the region and of the rest.
+
+    Returns: unit rows `[k, d]`.
     """
     V_f, V_b = _principal_vectors(A), _principal_vectors(B)
     if V_b.shape[1] == len(B):
         raise MethodError(f'LowRankGAN: the low-rank part of the rest has all {len(B)} dimensions, and there is no '
-                          f'null space to '
-                          'project on')
+                          'null space to project on')
     projected = (V_f - V_b @ (V_b.T @ V_f)).T
     lengths = np.linalg.norm(projected, axis=1, keepdims=True)
     left = lengths[:, 0] > VANISHED
     if not left.any():
         raise MethodError('LowRankGAN: the principal vectors of the region lie in the span of those of the rest, so '
-                          'that nothing is left '
-                          'of them in its null space')
+                          'that nothing is left of them in its null space')
     return projected[left] / lengths[left]
 
 

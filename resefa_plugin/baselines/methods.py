@@ -41,13 +41,14 @@ NEED_JACOBIAN = {'resefa', 'lowrankgan'}  # the whole of it, in the space that i
 
 
 def parse_method(spec: str) -> tuple[Method, tuple[int, ...] | None]:
-    """A method and its layers (None: the method's own choice) of `NAME`, `NAME:LAYERS`, `FILE` or `FILE:LAYERS`.
+    """A method and its layers, of `NAME`, `NAME:LAYERS`, `FILE` or `FILE:LAYERS`.
 
-    LAYERS is a range such as `4-7`; FILE is a directions file `.npz` of ours or a `.npy` of another tool.
+    Layers are None where the choice is the method's own. LAYERS is a range such as `4-7`; FILE is a directions file `.npz` of ours or a `.npy` of another tool.
 
     Raises ResefaError for an unknown name.
     """
-    name, low, high = re.fullmatch(r'(.+?)(?::(\d{1,4})(?:-(\d{1,4}))?)?', spec or ' ').groups()
+    match = re.fullmatch(r'(.+?)(?::(\d{1,4})(?:-(\d{1,4}))?)?', spec)
+    name, low, high = match.groups() if match else (spec, None, None)
     layers = None if low is None else tuple(range(int(low), int(high or low) + 1))
     if layers == ():
         raise ResefaError(f"method '{spec}': expected ascending layers as in {name}:4-7")
@@ -60,6 +61,6 @@ def parse_method(spec: str) -> tuple[Method, tuple[int, ...] | None]:
 
 
 def method_file(spec: str) -> pathlib.Path | None:
-    """The file that a method comes from; None for the methods by name."""
+    """The file that a method comes from; None where it is one of METHODS."""
     method, _ = parse_method(spec)
     return method.args[0] if isinstance(method, functools.partial) else None

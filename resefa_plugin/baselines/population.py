@@ -17,8 +17,9 @@ SEED = 1_234_567  # far from the seeds that people take for samples
 
 def random_ws(hook: StyleBasedHook, sample: Sample, count: int, truncation_psi: float = 1.0,
               truncation_cutoff: int | None = None) -> Iterator[Tensor]:
-    """ws of random z in batches `[up to 1000, num_ws, w_dim]`, `count` in all; of the sample's class in a conditional
-    network.
+    """ws of random z in batches `[up to 1000, num_ws, w_dim]`, `count` in all.
+
+    They are of the sample's class in a conditional network.
     """
     random = np.random.RandomState(SEED)
     for start in range(0, count, BATCH):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -30,21 +30,22 @@ class JacobianStore:
     Args:
         hook: the generator.
         space: name of the space that is differentiated.
-        resolution: longer side of the differentiated picture; None for the default.
-        folder: where Jacobians are kept, or found from an earlier run; None keeps none.
+        resolution: longer side of the differentiated picture; None means the default.
+        folder: where Jacobians are kept, or found from an earlier run; None where they are not kept.
     """
 
     def __init__(self, hook: GeneratorHook, space: str, resolution: int | None = None,
                  folder: str | pathlib.Path | None = None):
         self.hook, self.space_name, self.resolution, self.folder = hook, space, resolution, folder
-        self._once: dict[tuple, Any] = {}
-        self._kept: dict[tuple, tuple[RegionJacobian, float, bool]] = {}
+        self._once: dict[Hashable, Any] = {}
+        self._kept: dict[Hashable, tuple[RegionJacobian, float, bool]] = {}
 
-    def once(self, key: tuple, compute: Callable[[], T]) -> T:
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
         """What `compute` returned when it was first called with this key, for what a method shares between problems."""
         if key not in self._once:
             self._once[key] = compute()
-        return self._once[key]
+        result: T = self._once[key]
+        return result
 
     def get(self, sample: Sample, layers: tuple[int, ...] | None = None) -> tuple[RegionJacobian, float, bool]:
         """The computed Jacobian, the seconds that it takes, and whether those are extrapolated.
@@ -53,7 +54,8 @@ class JacobianStore:
         """
         key = (sample.name, layers)
         if key not in self._kept:
-            jacobian = RegionJacobian(Viewpoint(self.hook, self.hook.space(self.space_name, layers), sample, self.resolution))
+            space = self.hook.space(self.space_name, layers)
+            jacobian = RegionJacobian(Viewpoint(self.hook, space, sample, self.resolution))
             chunks: list[int] = []
             start = time.perf_counter()
             jacobian.compute(chunks.append, self.folder)
@@ -104,7 +106,7 @@ class Problem:
         return Viewpoint(self.hook, space, self.sample, self.jacobians.resolution)
 
     @property
-    def key(self) -> tuple:
+    def key(self) -> tuple[Hashable, ...]:
         """Sample, region, layers and number of directions: equal where only the name or the attribute differs."""
         return self.sample.name, self.region.mask.tobytes(), self.layers, self.num_directions
 
@@ -138,6 +140,5 @@ class Found:
         fits = len(directions) > 0 and directions.shape[1] == space.dim
         if not (fits and np.isfinite(lengths).all() and lengths.all()):
             raise MethodError(f"directions {list(directions.shape)} for space '{space.name}' of {space.dim} "
-                              f"dimensions: expected "
-                              'finite rows of that length other than zero')
+                              'dimensions: expected finite rows of that length other than zero')
         return cls((directions / lengths).astype(np.float32), space, seconds, extrapolated, note)

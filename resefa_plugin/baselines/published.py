@@ -10,7 +10,7 @@ lipstick.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import numpy as np
 import torch
@@ -30,11 +30,10 @@ TIMED_ROWS = 3
 
 
 def published_directions(problem: Problem) -> Found:
-    """Directions of the published procedure; its Jacobian is computed by forward mode, which gives the same numbers
-    sooner.
+    """Directions of the published procedure.
 
-    The seconds of its Jacobian are those of its own way, a backward pass per pixel, extrapolated from a few rows.
-    Layers restrict the edit, not the derivative.
+    Its Jacobian is computed by forward mode, which gives the same numbers sooner; the seconds are those of its own way,
+    a backward pass per pixel, extrapolated from a few rows. Layers restrict the edit, not the derivative.
 
     Raises MethodError if the background's Gram matrix is singular, as `numpy.linalg.inv` does.
     """
@@ -65,12 +64,12 @@ def solve_published(foreground: np.ndarray, background: np.ndarray) -> np.ndarra
         values, vectors = np.linalg.eig(np.linalg.inv(M_b) @ M_f)
     except np.linalg.LinAlgError as error:
         raise MethodError(f'the published procedure fails here: {error} (it inverts the Gram matrix of the rest '
-                          f'without a ridge)') from error
+                          'without a ridge)') from error
     return np.real(vectors).T[np.argsort(-np.real(values), kind='stable')]
 
 
 def _published_layers(problem: Problem) -> tuple[int, ...] | None:
-    """Layers 4-7 (or 8-11) of 18, at the same relative depth of this network; None for other families."""
+    """Layers 4-7 (or 8-11) of 18, at the same relative depth of this network; None where there are no styles."""
     if not isinstance(problem.hook, StyleBasedHook):
         return None
     count = problem.hook.layer_count(problem.space)
@@ -94,7 +93,7 @@ def grey_jacobian(problem: Problem, space: LatentSpace) -> np.ndarray:
     return problem.jacobians.once(('published', problem.sample.name), compute)
 
 
-def published_rows(viewpoint: Viewpoint) -> Iterator[Tensor]:
+def published_rows(viewpoint: Viewpoint) -> Generator[Tensor, None, None]:
     """Rows of the published Jacobian by its own way, reverse mode, one pixel's gradient `[1, d]` at a time."""
     offset = viewpoint.zero().requires_grad_()
     with torch.enable_grad():

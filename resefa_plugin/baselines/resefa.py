@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
 from resefa_plugin.baselines.problem import Found, MethodError, Problem
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.steps import solve_region
@@ -20,7 +22,8 @@ def resefa_directions(problem: Problem) -> Found:
     """
     jacobian, seconds, extrapolated = problem.jacobians.get(problem.sample, problem.layers)
     found, solving = _solved(problem, jacobian, Dense(problem.num_directions))
-    return Found.of(found, jacobian.viewpoint.space, {'jacobian': seconds, 'solve': solving}, ('jacobian',) if extrapolated else ())
+    return Found.of(found, jacobian.viewpoint.space, {'jacobian': seconds, 'solve': solving},
+                    ('jacobian',) if extrapolated else ())
 
 
 def resefa_quick_directions(problem: Problem) -> Found:
@@ -48,7 +51,7 @@ def _searched(problem: Problem, space: LatentSpace) -> Found:
     return Found.of(directions, space, {'solve': solving})
 
 
-def _solved(problem: Problem, jacobian: RegionJacobian, solver: Solver):
+def _solved(problem: Problem, jacobian: RegionJacobian, solver: Solver) -> tuple[np.ndarray, float]:
     """Directions `[k, d]` of the region, and the seconds that they took."""
     start = time.perf_counter()
     solved = solve_region(jacobian, problem.region, solver, Constraints(), predict=False)

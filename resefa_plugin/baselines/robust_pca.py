@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from resefa_plugin.errors import SolverError
@@ -26,11 +28,11 @@ def robust_pca(M: np.ndarray, sparsity: float | None = None) -> tuple[np.ndarray
 
     Raises SolverError if it does not converge, or for a zero matrix.
     """
-    norm = np.linalg.norm(M, 2)
+    norm = float(np.linalg.norm(M, 2))
     if not norm > 0:
         raise SolverError('robust PCA of a zero matrix: the region has no first-order change')
-    sparsity = 1 / np.sqrt(len(M)) if sparsity is None else sparsity
-    Y = M / max(norm, np.abs(M).max() / sparsity)
+    sparsity = 1 / math.sqrt(len(M)) if sparsity is None else sparsity
+    Y = M / max(norm, float(np.abs(M).max()) / sparsity)
     S, mu = np.zeros_like(M), 1.25 / norm
     ceiling = CEILING * mu
     for _ in range(MAX_ITERATIONS):
@@ -42,8 +44,7 @@ def robust_pca(M: np.ndarray, sparsity: float | None = None) -> tuple[np.ndarray
             return L, S
         Y, mu = Y + mu * gap, min(GROWTH * mu, ceiling)
     raise SolverError(f'robust PCA did not converge in {MAX_ITERATIONS} iterations: '
-                      f'{np.linalg.norm(gap) / np.linalg.norm(M):.2g} of the '
-                      'matrix is left')
+                      f'{np.linalg.norm(gap) / np.linalg.norm(M):.2g} of the matrix is left')
 
 
 def _shrunk(values: np.ndarray, by: float) -> np.ndarray:

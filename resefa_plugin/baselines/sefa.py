@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from resefa_plugin.baselines.problem import Found, MethodError, Problem
+from resefa_plugin.hooks.base import LatentSpace
 from resefa_plugin.hooks.style_based import StyleBasedHook
 
 
@@ -24,7 +25,7 @@ def sefa_directions(problem: Problem) -> Found:
     return Found.of(vectors.T[::-1][:problem.num_directions], space, {'solve': time.perf_counter() - start})
 
 
-def affine_weights(problem: Problem):
+def affine_weights(problem: Problem) -> tuple[np.ndarray, LatentSpace]:
     """A `[sum(style_dims), w_dim]` float64, and the space that it maps from.
 
     Styles are an affine function of w, so their differences at unit offsets are the columns of A, in any network.

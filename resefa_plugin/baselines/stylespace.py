@@ -9,6 +9,7 @@ import torch
 
 from resefa_plugin.baselines.population import random_ws
 from resefa_plugin.baselines.problem import Found, MethodError, Problem
+from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 
@@ -29,16 +30,16 @@ def stylespace_directions(problem: Problem) -> Found:
     hook = problem.hook
     if not isinstance(hook, StyleBasedHook):
         raise MethodError(f'StyleSpace looks for single style channels, and {hook.name} has no styles')
-    return problem.jacobians.once(('stylespace', *problem.key), lambda: _localized(problem))
+    return problem.jacobians.once(('stylespace', *problem.key), lambda: _localized(problem, hook))
 
 
-def _localized(problem: Problem) -> Found:
+def _localized(problem: Problem, hook: StyleBasedHook) -> Found:
     start = time.perf_counter()
-    space = problem.hook.space('s', problem.layers)
+    space = hook.space('s', problem.layers)
     jacobian = RegionJacobian(problem.viewpoint(space))
     inside, outside = channel_energies(jacobian, problem.region.at(*jacobian.image_shape[1:]))
     gradients = time.perf_counter()
-    variance = style_variance(problem, space.layers)
+    variance = style_variance(hook, problem.sample, space.layers)
     channels = local_channels(inside * variance, outside * variance)[:problem.num_directions]
     directions = np.zeros((len(channels), space.dim))
     directions[np.arange(len(channels)), channels] = 1
@@ -54,8 +55,9 @@ def channel_energies(jacobian: RegionJacobian, mask: np.ndarray, probes: int = P
     signs = torch.randint(0, 2, (probes, *jacobian.image_shape),
                           generator=torch.Generator().manual_seed(0)).float() * 2 - 1
     inside = torch.from_numpy(mask).float()
-    return tuple(jacobian.vjp(signs * part).double().square().mean(dim=0).cpu().numpy()
-                 for part in (inside, 1 - inside))
+    energies = (jacobian.vjp(signs * part).double().square().mean(dim=0) for part in (inside, 1 - inside))
+    within, beyond = (energy.cpu().numpy() for energy in energies)
+    return within, beyond
 
 
 def local_channels(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
@@ -66,11 +68,12 @@ def local_channels(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
     return candidates[np.argsort(-share, kind='stable')]
 
 
-def style_variance(problem: Problem, layers: tuple[int, ...] | None) -> np.ndarray:
-    """Variance of each channel of the layers (None: all) over random samples, truncated as the sample is, `[d]`
-    float64.
+def style_variance(hook: StyleBasedHook, sample: Sample, layers: tuple[int, ...] | None) -> np.ndarray:
+    """Variance of each channel of the layers over random samples, truncated as the sample is, `[d]` float64.
+
+    `layers` is None where all are meant.
     """
-    hook, sample, parts = problem.hook, problem.sample, []
+    parts = []
     for ws in random_ws(hook, sample, DEVIATION_SAMPLES, sample.truncation_psi, sample.truncation_cutoff):
         with torch.no_grad():
             styles = hook.styles(ws)

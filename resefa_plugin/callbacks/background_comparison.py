@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
+from typing_extensions import override
 
 from resefa_plugin.callbacks.picture_writer import STRENGTHS
 from resefa_plugin.editing.background import BackgroundKeeper, KeptPath
@@ -52,14 +53,17 @@ class BackgroundComparison(Callback):
         self.outdir, self.corrections = outdir, corrections
         self._jacobian: RegionJacobian | None = None
 
+    @override
     def on_jacobian_end(self, jacobian: RegionJacobian) -> None:
         self._jacobian = jacobian
 
+    @override
     def on_region_end(self, result: RegionResult) -> None:
-        jacobian = self._jacobian  # the last one: of a pool, perhaps of another sample; of several processes, a part
-        known = (jacobian is not None and jacobian.viewpoint is result.viewpoint and jacobian.computed
-                 and not isinstance(jacobian, ShardedJacobian))
-        model = TangentModel.of_jacobian(jacobian) if known else None
+        jacobian, model = self._jacobian, None
+        if (jacobian is not None and jacobian.computed
+                and jacobian.viewpoint is result.viewpoint  # of a pool, it may be another sample's
+                and not isinstance(jacobian, ShardedJacobian)):  # of several processes, each has a part of it
+            model = TangentModel.of_jacobian(jacobian)
         keeper = BackgroundKeeper(result.viewpoint, result.partition, model=model, corrections=self.corrections)
         result.background = [self._row(keeper, result, index) for index in range(len(result.directions))]
 
@@ -73,8 +77,9 @@ class BackgroundComparison(Callback):
         pictures.save_png(sheet, self.outdir / result.name / f'direction{index + 1}-kept.png')
         original = edits[0][STRENGTHS.index(0)]
         moved = [i for i, strength in enumerate(STRENGTHS) if strength]
-        changes = [side.tolist() for row in edits for side in mean_square(row[moved] - original, result.partition)]
-        return BackgroundRow(index + 1, [STRENGTHS[i] for i in moved], *changes, sheet)
+        plain, corrected = (mean_square(row[moved] - original, result.partition) for row in edits)
+        return BackgroundRow(index + 1, [STRENGTHS[i] for i in moved], plain[0].tolist(), plain[1].tolist(),
+                             corrected[0].tolist(), corrected[1].tolist(), sheet)
 
 
 def _tiles(images: Tensor) -> list[Image.Image]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
+from typing_extensions import override
+
 from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.results import RegionResult
 
@@ -20,6 +22,7 @@ class DirectionsWriter(Callback):
     def __init__(self, outdir: pathlib.Path, command: str = ''):
         self.outdir, self.command = outdir, command
 
+    @override
     def on_region_end(self, result: RegionResult) -> None:
         metadata = dataclasses.replace(result.directions.metadata, command=self.command)
         result.directions = dataclasses.replace(result.directions, metadata=metadata)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from tqdm import tqdm
+from typing_extensions import override
 
 from resefa_plugin.attributes.changes import attribute_changes
 from resefa_plugin.attributes.face_parts import SIDE
@@ -30,11 +31,13 @@ class FaceLabels(Callback):
     def __init__(self, networks: Networks, others: Sequence[Viewpoint] = ()):
         self.networks, self.others = networks, list(others)
 
+    @override
     def on_region_end(self, result: RegionResult) -> None:
         directions = result.directions
         viewpoints = [_seen_by_parser(viewpoint) for viewpoint in [*result.viewpoints, *self.others][:1 + SAMPLES]]
         offsets = torch.stack([torch.from_numpy(directions.offset(i, 1.0)) for i in range(len(directions))])
-        with tqdm(total=len(offsets) * len(viewpoints), desc=f'{result.name}: labels', unit='edit', dynamic_ncols=True) as bar:
+        edits, title = len(offsets) * len(viewpoints), f'{result.name}: labels'
+        with tqdm(total=edits, desc=title, unit='edit', dynamic_ncols=True) as bar:
             changes = attribute_changes(viewpoints, offsets, self.networks, progress=bar.update)
         result.labels = direction_labels(changes)
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
+from typing_extensions import override
 
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.factorizer.callback import Callback
@@ -24,7 +25,7 @@ PICTURE_SIDE = 512  # longer side of the pictures kept for sheets and the report
 
 
 class PictureWriter(Callback):
-    """Strips, sheets, heat maps, plots, `overview.jpg` and `report.html`: what a person looks at to believe the figures.
+    """Strips, sheets, heat maps, plots, `overview.jpg`, `report.html`: what a person looks at to believe the figures.
 
     Args:
         outdir: the folder of the run.
@@ -39,6 +40,7 @@ class PictureWriter(Callback):
         self._overview: list[tuple[str, list[Image.Image]]] = []
         self._seconds: dict[str, float] = {}
 
+    @override
     def on_sample_start(self, viewpoint: Viewpoint) -> None:
         self._image(viewpoint)
 
@@ -60,6 +62,7 @@ class PictureWriter(Callback):
         self._samples.append(SampleSection(result.source, image, []))
         return self._samples[-1]
 
+    @override
     def on_region_end(self, result: RegionResult) -> None:
         folder = self.outdir / result.name
         section = self._section(result)
@@ -74,7 +77,8 @@ class PictureWriter(Callback):
                 change = edits[STRENGTHS.index(1)] - edits[STRENGTHS.index(0)]
                 heat_map = pictures.heat_map(change, mask, image)
             tiles.append(_thumbnails(edits))
-            strip = pictures.strip(tiles[-1], pictures.strength_captions(STRENGTHS), f'{result.partition.name} {index + 1}')
+            title = f'{result.partition.name} {index + 1}'
+            strip = pictures.strip(tiles[-1], pictures.strength_captions(STRENGTHS), title)
             pictures.save_png(strip, folder / f'direction{index + 1}.png')
             rows.append(DirectionRow(
                 index + 1, directions.eigenvalues[index], directions.residuals[index], directions.step[index],
@@ -83,12 +87,12 @@ class PictureWriter(Callback):
                 strip, (tiles[-1][0], tiles[-1][-1]), labels[index]))
             bar.update()
         bar.close()
+        captions = [f'{row.index}\n{pictures.significant(row.eigenvalue)}' for row in rows]
         named = {
             'region': pictures.region_overlay(image, mask),
             'heat_map': heat_map,
             'eigenvalues': plots.eigenvalue_plot(result.eigenvalues, len(directions)),
-            'sheet': pictures.contact_sheet(tiles, [f'{row.index}\n{pictures.significant(row.eigenvalue)}' for row in rows],
-                                            pictures.strength_captions(STRENGTHS), result.name),
+            'sheet': pictures.contact_sheet(tiles, captions, pictures.strength_captions(STRENGTHS), result.name),
         }
         others = [*result.viewpoints[1:4], *self.others]
         if others:
@@ -96,8 +100,8 @@ class PictureWriter(Callback):
         for name, picture in named.items():
             pictures.save_png(picture, folder / f'{name}.png')
         section.regions.append(RegionSection(
-            result.partition.name, f'{result.name}.npz', float(mask.mean()), named['region'], heat_map, named['eigenvalues'],
-            rows, named['sheet'], named.get('other_seeds'), result.notes, result.agreement,
+            result.partition.name, f'{result.name}.npz', float(mask.mean()), named['region'], heat_map,
+            named['eigenvalues'], rows, named['sheet'], named.get('other_seeds'), result.notes, result.agreement,
             result.background))
         self._overview.append((result.name, [pictures.thumbnail(named['region'], PICTURE_SIDE), *tiles[0]]))
         self._seconds |= {f'{result.source} {stage}' if stage == 'jacobian' else f'{result.name} {stage}': value
@@ -108,18 +112,21 @@ class PictureWriter(Callback):
         bar = tqdm(others, desc=f'{result.name}: other seeds', unit='sample', dynamic_ncols=True)
         rows = [_thumbnails(render_edits(viewpoint.full(), offsets)) for viewpoint in bar]
         return pictures.contact_sheet(rows, [viewpoint.sample.name for viewpoint in others],
-                                      pictures.strength_captions(OTHER_STRENGTHS), f'{result.partition.name} 1 on other samples')
+                                      pictures.strength_captions(OTHER_STRENGTHS),
+                                      f'{result.partition.name} 1 on other samples')
 
+    @override
     def on_run_end(self, results: Sequence[RegionResult]) -> None:
         hook = results[0].viewpoint.hook
-        names, rows = zip(*self._overview)
+        names, rows = zip(*self._overview, strict=True)
         overview = pictures.contact_sheet(rows, [f'{name}\ndirection 1' for name in names],
                                           ['region', *pictures.strength_captions(STRENGTHS)])
         pictures.save_jpeg(overview, self.outdir / 'overview.jpg')
         write_report(self.outdir / 'report.html', Report(
             title=f'{", ".join(dict.fromkeys(r.partition.name for r in results))} of {hook.name}',
             network=hook.name, network_licence=hook.licence, samples=self._samples,
-            options=self.record['options'], versions=self.record['versions'], seconds=self._seconds, command=self.record['command']))
+            options=self.record['options'], versions=self.record['versions'], seconds=self._seconds,
+            command=self.record['command']))
 
 
 def _thumbnails(images: Tensor) -> list[Image.Image]:

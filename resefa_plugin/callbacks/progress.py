@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tqdm import tqdm
+from typing_extensions import override
 
 from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.results import RegionResult
@@ -29,27 +30,34 @@ class ProgressBar(Callback):
             self._bar.close()
         self._bar = None
 
+    @override
     def on_tangents(self, viewpoint: Viewpoint, count: int) -> None:
         self._open(total=viewpoint.dim, desc=f'{viewpoint.sample.name}: Jacobian', unit='tangent').update(count)
 
+    @override
     def on_jacobian_end(self, jacobian: RegionJacobian) -> None:
         self._close()
 
+    @override
     def on_products(self, viewpoint: Viewpoint, region: RegionPartition, products: int, residual: float) -> None:
         bar = self._open(desc=f'{viewpoint.sample.name}-{region.name}: search', unit='product')
         bar.set_postfix_str(f'residual {residual:.1e}', refresh=False)
         bar.update(products - bar.n)
 
+    @override
     def on_region_start(self, viewpoint: Viewpoint, region: RegionPartition, num_directions: int) -> None:
         self._close()
         self._open(total=num_directions, desc=f'{region.name}: strengths', unit='direction')
 
+    @override
     def on_direction(self, viewpoint: Viewpoint, region: RegionPartition) -> None:
         if self._bar is not None:
             self._bar.update()
 
+    @override
     def on_region_end(self, result: RegionResult) -> None:
         self._close()
 
+    @override
     def on_exception(self, error: BaseException) -> None:
         self._close()

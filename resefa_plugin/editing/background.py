@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resefa_plugin.errors import NonFiniteError, ResefaError
@@ -47,30 +50,31 @@ class KeptPath:
     """
 
     offsets: Tensor
-    inside: np.ndarray
-    outside: np.ndarray
-    straight_inside: np.ndarray
-    straight_outside: np.ndarray
+    inside: NDArray[np.float64]
+    outside: NDArray[np.float64]
+    straight_inside: NDArray[np.float64]
+    straight_outside: NDArray[np.float64]
     pictures: int
     products: int
 
 
 @dataclass(frozen=True)
 class _Point:
-    offset: np.ndarray
+    offset: NDArray[np.float64]
     change: Tensor  # [C, h, w], to the unedited picture
     inside: float
     outside: float
 
     def deviation(self, target: float) -> float:
-        return abs(np.sqrt(self.inside / target) - 1)
+        """By how much the root mean square inside is off the target's, relative to it."""
+        return abs(math.sqrt(self.inside / target) - 1)
 
     def leak(self, target: float) -> float:
         """The change outside; of an edit that falls short inside, what it would be at equal change inside."""
         return self.outside * max(1.0, target / self.inside)
 
 
-_Solve = Callable[[np.ndarray, float], np.ndarray]
+_Solve = Callable[[NDArray[np.float64], float], NDArray[np.float64]]
 
 
 class BackgroundKeeper:
@@ -88,11 +92,12 @@ class BackgroundKeeper:
     Args:
         viewpoint: what is edited, and at which resolution pictures are compared.
         partition: the region, and what is to be kept: the rest.
-        model: the sample's derivative, of a kept Jacobian or of a basis; None finds a Krylov basis for each direction.
+        model: the sample's derivative, of a kept Jacobian or of a basis; where it is None, a Krylov basis is found for
+            each direction.
         corrections: steps at each strength, at least 1; each costs a picture, more where it is halved.
         ridge: eps relative to tr(B), 1e-9 or more.
         refactorize_every: after so many strengths, take the derivative anew at the point reached and solve for the
-            direction again; None never does.
+            direction again; None means never.
 
     Raises ResefaError if a number is out of range, RegionError if the region vanishes at the resolution.
     """
@@ -114,7 +119,7 @@ class BackgroundKeeper:
         self._breathe: Callable[[], None] = lambda: None
         self._original = self._picture(np.zeros(viewpoint.dim))
 
-    def path(self, offset: Tensor | np.ndarray, strengths: Sequence[float],
+    def path(self, offset: Tensor | NDArray[np.floating[Any]], strengths: Sequence[float],
              progress: Callable[[], None] = lambda: None, breathe: Callable[[], None] = lambda: None) -> KeptPath:
         """Corrects the edits `strength * offset`, outward from 0 both ways: each starts from the last one's correction.
 
@@ -130,7 +135,8 @@ class BackgroundKeeper:
         """
         direction = np.asarray(offset, np.float64)
         if direction.shape != (self.viewpoint.dim,) or not np.isfinite(direction).all():
-            raise ResefaError(f'offset has shape {list(direction.shape)}, expected [{self.viewpoint.dim}] finite numbers')
+            raise ResefaError(f'offset has shape {list(direction.shape)}, expected [{self.viewpoint.dim}] finite '
+                              'numbers')
         strengths = [float(s) for s in strengths]
         if not strengths or not np.isfinite(strengths).all():
             raise ResefaError(f'strengths are {strengths}, expected at least one, finite numbers all')
@@ -147,13 +153,14 @@ class BackgroundKeeper:
                 self._walk(direction, model, solve, [(s, straight[s]) for s in side], kept, progress)
         points, lines = [kept[s] for s in strengths], [straight[s] for s in strengths]
         return KeptPath(
-            torch.from_numpy(np.stack([p.offset for p in points]).astype(np.float32)),
-            *(np.array([getattr(point, part) for point in which])
-              for which in (points, lines) for part in ('inside', 'outside')),
+            offsets=torch.from_numpy(np.stack([p.offset for p in points]).astype(np.float32)),
+            inside=np.array([p.inside for p in points]), outside=np.array([p.outside for p in points]),
+            straight_inside=np.array([p.inside for p in lines]), straight_outside=np.array([p.outside for p in lines]),
             pictures=self._rendered - rendered, products=products)
 
-    def _walk(self, direction: np.ndarray, model: TangentModel, solve: _Solve, stops: Sequence[tuple[float, _Point]],
-              kept: dict[float, _Point], progress: Callable[[], None]) -> None:
+    def _walk(self, direction: NDArray[np.float64], model: TangentModel, solve: _Solve,
+              stops: Sequence[tuple[float, _Point]], kept: dict[float, _Point],
+              progress: Callable[[], None]) -> None:
         """Fills `kept` at stops of one sign, nearest first, with their straight edits."""
         anchor, start = np.zeros_like(direction), 0.0  # where the derivative was taken
         last, last_strength = anchor, start
@@ -190,7 +197,7 @@ class BackgroundKeeper:
                 settled = point
         return settled
 
-    def _solver(self, model: TangentModel, direction: np.ndarray) -> _Solve:
+    def _solver(self, model: TangentModel, direction: NDArray[np.float64]) -> _Solve:
         """The Gauss-Newton step `[d]` for a gradient J_b^T r_b and a lack of change inside, see the class."""
         A, B = model.gram(self.partition)
         n = model.coordinates(direction)
@@ -201,7 +208,7 @@ class BackgroundKeeper:
         factor = scipy.linalg.cho_factor(B + ridge * np.eye(len(B)))
         inverse_a = scipy.linalg.cho_solve(factor, a)
 
-        def solve(gradient: np.ndarray, lack: float) -> np.ndarray:
+        def solve(gradient: NDArray[np.float64], lack: float) -> NDArray[np.float64]:
             inverse_gradient = scipy.linalg.cho_solve(factor, gradient)
             multiplier = (lack * (n @ a) + a @ inverse_gradient) / (a @ inverse_a)
             return model.offset(multiplier * inverse_a - inverse_gradient)
@@ -209,8 +216,9 @@ class BackgroundKeeper:
         return solve
 
     def _nothing_to_keep(self, where: str) -> ResefaError:
-        return ResefaError(f"the direction does not change region '{self.partition.name}' of {self.viewpoint.sample.name} {where}"
-                           ', so that there is no change to keep: choose another direction')
+        return ResefaError(f"the direction does not change region '{self.partition.name}' of "
+                           f'{self.viewpoint.sample.name} {where}, so that there is no change to keep: choose another '
+                           'direction')
 
     def _corrected(self, point: _Point, model: TangentModel, solve: _Solve, strength: float,
                    target: float) -> _Point | None:
@@ -227,8 +235,8 @@ class BackgroundKeeper:
         return (candidate.inside > 0 and candidate.deviation(target) <= LIKE_INSIDE
                 and candidate.leak(target) < point.leak(target))
 
-    def _refactorized(self, model: TangentModel, direction: np.ndarray,
-                      offset: np.ndarray) -> tuple[TangentModel, np.ndarray]:
+    def _refactorized(self, model: TangentModel, direction: NDArray[np.float64],
+                      offset: NDArray[np.float64]) -> tuple[TangentModel, NDArray[np.float64]]:
         """The derivative at the point reached, on the same basis, and the direction there that continues the old one.
 
         Of the Ritz vectors of the quotient, that one whose change inside is most like the direction's, and as large.
@@ -243,18 +251,18 @@ class BackgroundKeeper:
         length = np.sqrt(model.coordinates(direction) @ a / sizes[best])
         return model, model.offset(np.copysign(length, likeness[best]) * vectors[best])
 
-    def _picture(self, offset: np.ndarray) -> Tensor:
+    def _picture(self, offset: NDArray[np.float64]) -> Tensor:
         self._rendered += 1
         self._breathe()
         with torch.no_grad():
             offsets = torch.from_numpy(offset.astype(np.float32))[None].to(self.viewpoint.device)
             picture = self.viewpoint.images(offsets)[0].float().cpu()
         if not picture.isfinite().all():
-            raise NonFiniteError(f'{self.viewpoint.hook.name}: a picture of {self.viewpoint.sample.name} contains NaN or infinity while '
-                                 'the background is corrected: choose smaller strengths')
+            raise NonFiniteError(f'{self.viewpoint.hook.name}: a picture of {self.viewpoint.sample.name} contains NaN '
+                                 'or infinity while the background is corrected: choose smaller strengths')
         return picture
 
-    def _point(self, offset: np.ndarray) -> _Point:
+    def _point(self, offset: NDArray[np.float64]) -> _Point:
         offset = offset.astype(np.float32).astype(np.float64)  # what is rendered is what is returned
         change = self._picture(offset) - self._original
         squares = change.double().square().mean(dim=0)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -58,14 +60,14 @@ class Calibration:
         measured_inside, measured_outside: `[k]`, the same, rendered.
     """
 
-    step: np.ndarray
-    predicted_inside: np.ndarray
-    predicted_outside: np.ndarray
-    measured_inside: np.ndarray
-    measured_outside: np.ndarray
+    step: NDArray[np.float64]
+    predicted_inside: NDArray[np.float64]
+    predicted_outside: NDArray[np.float64]
+    measured_inside: NDArray[np.float64]
+    measured_outside: NDArray[np.float64]
 
 
-def slopes(changes: Tensor, partition: RegionPartition) -> tuple[np.ndarray, np.ndarray]:
+def slopes(changes: Tensor, partition: RegionPartition) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean squared change in and out of the region for a step of length 1, to first order (Eq. 5 and 3).
 
     Args:
@@ -75,10 +77,10 @@ def slopes(changes: Tensor, partition: RegionPartition) -> tuple[np.ndarray, np.
     """
     foreground = torch.tensor(partition.at(*changes.shape[2:])).to(changes.device)
     squares = changes.double().square().mean(dim=1)  # [k, h, w]
-    return tuple(squares[:, mask].mean(dim=1).cpu().numpy() for mask in (foreground, ~foreground))
+    return squares[:, foreground].mean(dim=1).cpu().numpy(), squares[:, ~foreground].mean(dim=1).cpu().numpy()
 
 
-def uncalibrated(predicted: tuple[np.ndarray, np.ndarray]) -> Calibration:
+def uncalibrated(predicted: tuple[NDArray[np.float64], NDArray[np.float64]]) -> Calibration:
     """The calibration by prediction alone: `measured_*` repeat what is predicted, until somebody renders it."""
     inside, outside = predicted
     step = STRENGTH_RMS / np.sqrt(inside)
@@ -86,12 +88,13 @@ def uncalibrated(predicted: tuple[np.ndarray, np.ndarray]) -> Calibration:
     return Calibration(step, *changes, *changes)
 
 
-def calibrate(viewpoints: Sequence[Viewpoint], partition: RegionPartition, directions: np.ndarray,
-              predicted: tuple[np.ndarray, np.ndarray], progress: Callable[[], None] = lambda: None,
+def calibrate(viewpoints: Sequence[Viewpoint], partition: RegionPartition, directions: NDArray[np.floating[Any]],
+              predicted: tuple[NDArray[np.float64], NDArray[np.float64]], progress: Callable[[], None] = lambda: None,
               breathe: Callable[[], None] = lambda: None) -> Calibration:
     """Finds the step of each direction that changes the region by a root mean square of 0.1 (STRENGTH_RMS).
 
-    The step is predicted by Eq. 5, rendered at +alpha and -alpha at full resolution, and corrected by what was measured.
+    The step is predicted by Eq. 5, rendered at +alpha and -alpha at full resolution, and corrected by what was
+    measured.
 
     Args:
         viewpoints: one sample, or several whose mean change is meant; their resolution does not matter.
@@ -106,13 +109,12 @@ def calibrate(viewpoints: Sequence[Viewpoint], partition: RegionPartition, direc
 
     def both_ways(offset: Tensor) -> tuple[float, float]:
         changes = torch.cat([render_edits(viewpoint, torch.stack([offset, -offset]), breathe) - original
-                             for viewpoint, original in zip(viewpoints, originals)])
+                             for viewpoint, original in zip(viewpoints, originals, strict=True)])
         within, beyond = mean_square(changes, partition)
         return within.mean().item(), beyond.mean().item()
 
-    steps, measured = [], []
-    for direction, slope in zip(directions, inside):
-        direction = torch.from_numpy(np.asarray(direction, np.float32))
+    steps, changes = [], []
+    for direction, slope in zip(torch.from_numpy(np.asarray(directions, np.float32)), inside, strict=True):
         step = STRENGTH_RMS / np.sqrt(slope)
         change = both_ways(step * direction)
         for _ in range(CORRECTIONS):
@@ -122,7 +124,7 @@ def calibrate(viewpoints: Sequence[Viewpoint], partition: RegionPartition, direc
             step /= np.clip(ratio, 1 / MAX_CORRECTION, MAX_CORRECTION)
             change = both_ways(step * direction)
         steps.append(step)
-        measured.append(change)
+        changes.append(change)
         progress()
-    step, measured = np.array(steps), np.array(measured)
-    return Calibration(step, step ** 2 * inside, step ** 2 * outside, measured[:, 0], measured[:, 1])
+    lengths, measured = np.array(steps), np.array(changes)
+    return Calibration(lengths, lengths ** 2 * inside, lengths ** 2 * outside, measured[:, 0], measured[:, 1])

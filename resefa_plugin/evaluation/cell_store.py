@@ -7,6 +7,7 @@ import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -39,7 +40,7 @@ class CellStore:
         """Where the cell of a factorized sample, a row and a method is kept."""
         return self.folder / f'{sample.name}-{row.name}-{pathlib.Path(method).name.replace(":", "_")}.json'
 
-    def load(self, sample: Sample, row: Row, method: str) -> dict | None:
+    def load(self, sample: Sample, row: Row, method: str) -> dict[str, Any] | None:
         """The cell, or None if it is not there or was made with other settings."""
         path = self.path(sample, row, method)
         if not path.exists():
@@ -47,7 +48,7 @@ class CellStore:
         cell = json.loads(path.read_text(encoding='utf-8'))
         return cell if cell.get('fingerprint') == self.fingerprint(sample, row, method) else None
 
-    def save(self, cell: dict, sample: Sample, row: Row, method: str) -> dict:
+    def save(self, cell: dict[str, Any], sample: Sample, row: Row, method: str) -> dict[str, Any]:
         """Writes a cell, complete or not at all, and returns it with its fingerprint."""
         cell = {'fingerprint': self.fingerprint(sample, row, method)} | cell
         with replacing(self.path(sample, row, method)) as part:

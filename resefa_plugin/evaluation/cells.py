@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,7 +24,7 @@ from resefa_plugin.regions.partition import RegionPartition
 
 def compute_cell(hook: GeneratorHook, sample: Sample, row: Row, spec: str, held_out: list[tuple[Sample, Tensor]],
                  features: dict[str, Tensor], jacobians: JacobianStore, settings: Settings,
-                 measures: Measures) -> tuple[dict, Tensor | None]:
+                 measures: Measures) -> tuple[dict[str, Any], Tensor | None]:
     """Finds, chooses, matches and measures.
 
     Args:
@@ -37,11 +39,13 @@ def compute_cell(hook: GeneratorHook, sample: Sample, row: Row, spec: str, held_
     try:
         found = method(Problem(hook, settings.space, sample, row.region, settings.num_directions, jacobians, layers,
                                row.attribute))
-        choice = choose(Viewpoint(hook, found.space, sample, settings.resolution), found, row, settings.target, measures.choose)
+        viewpoint = Viewpoint(hook, found.space, sample, settings.resolution)
+        choice = choose(viewpoint, found, row, settings.target, measures.choose)
     except (MethodError, SolverError) as error:
         return {'omitted': str(error)}, None
     partition = RegionPartition(row.region.at(*held_out[0][1].shape[2:]), row.name)
-    edits, curve, pictures = [], [], []
+    edits: list[dict[str, Any]] = []
+    curve, pictures = [], []
     for number, (other, original) in enumerate(tqdm(held_out, desc=f'{row.name} {spec}', unit='sample',
                                                     dynamic_ncols=True)):
         viewpoint = Viewpoint(hook, found.space, other, settings.resolution)
@@ -61,8 +65,8 @@ def compute_cell(hook: GeneratorHook, sample: Sample, row: Row, spec: str, held_
     edited = torch.stack(pictures)
     originals = torch.cat([original for _, original in held_out]).repeat_interleave(len(choice.signs), dim=0)
     for key, values in measures.of_pairs(originals, edited, partition).items():
-        for edit, value in zip(edits, values):
-            edit[key] = value
+        for record, value in zip(edits, values, strict=True):
+            record[key] = value
     sets = measures.of_sets(features, measures.features(edited))
     return _record(found, choice, edits, curve) | {'sets': sets}, edited
 
@@ -71,7 +75,7 @@ def _figures(edit: Edit) -> dict[str, float]:
     return {'alpha': edit.alpha, 'inside': edit.inside, 'outside': edit.outside}
 
 
-def _record(found: Found, choice: Choice, edits: list[dict], curve: list[dict]) -> dict:
+def _record(found: Found, choice: Choice, edits: list[dict[str, Any]], curve: list[dict[str, Any]]) -> dict[str, Any]:
     layers = found.space.layers
     return {'space': found.space.name, 'layers': None if layers is None else list(layers),
             'directions': len(found.directions), 'index': choice.index + 1, 'signs': list(choice.signs),

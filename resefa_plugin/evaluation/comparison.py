@@ -8,6 +8,7 @@ import json
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,9 +83,10 @@ class Comparison:
         self.settings, self.outdir = dataclasses.replace(settings, resolution=resolution), pathlib.Path(outdir)
         self._jacobians = JacobianStore(hook, settings.space, resolution, settings.jacobian_dir)
 
-    def run(self) -> dict:
+    def run(self) -> dict[str, Any]:
         """Computes what is not there yet, writes all files, and returns the results as in `results.json`."""
-        viewpoints = [Viewpoint(self.hook, self.settings.space, sample, self.settings.resolution) for sample in self.held_out]
+        space, resolution = self.settings.space, self.settings.resolution
+        viewpoints = [Viewpoint(self.hook, space, sample, resolution) for sample in self.held_out]
         originals = [(viewpoint.sample, render_edits(viewpoint, viewpoint.zero())) for viewpoint in viewpoints]
         store = CellStore(self.outdir / 'cells', self.hook, self.settings, self.measures.names, originals)
         features: dict[str, Tensor] = {}
@@ -105,12 +107,13 @@ class Comparison:
         return results
 
     def _compute(self, sample: Sample, row: Row, method: str, originals: list[tuple[Sample, Tensor]],
-                 features: dict[str, Tensor], store: CellStore) -> dict:
+                 features: dict[str, Tensor], store: CellStore) -> dict[str, Any]:
         start = time.perf_counter()
         cell, edited = compute_cell(self.hook, sample, row, method, originals, features, self._jacobians,
                                     self.settings, self.measures)
-        cell = {'sample': sample.name, 'row': row.name, 'attribute': row.attribute, 'attribute_sign': row.sign,
-                'method': method, 'elapsed': time.perf_counter() - start} | cell
+        of_whom: dict[str, Any] = {'sample': sample.name, 'row': row.name, 'attribute': row.attribute,
+                                   'attribute_sign': row.sign, 'method': method, 'elapsed': time.perf_counter() - start}
+        cell = of_whom | cell
         if edited is not None:
             signs = cell['signs']
             shown = cell['edits'][:STRIP_SAMPLES * len(signs)]
@@ -122,7 +125,7 @@ class Comparison:
             cell['tiles'] = store.path(sample, row, method).with_suffix('.png').name
         return store.save(cell, sample, row, method)
 
-    def _robustness(self) -> list[dict]:
+    def _robustness(self) -> list[dict[str, Any]]:
         """Empty where no method needs a whole Jacobian, which may be out of reach, and nothing was asked about it."""
         needed = NEED_JACOBIAN & {method.partition(':')[0] for method in self.settings.methods}
         if not (needed or self._further or self._alternatives):
@@ -135,11 +138,11 @@ class Comparison:
         jacobians = [(sample, self._jacobians.get(sample)[0]) for sample in (*self.samples, *self._further)]
         return robustness(jacobians, list(regions.values()), SUBSPACE, alternatives)
 
-    def _plain_settings(self) -> dict:
+    def _plain_settings(self) -> dict[str, Any]:
         folder = self.settings.jacobian_dir
         return dataclasses.asdict(self.settings) | {'jacobian_dir': None if folder is None else str(folder)}
 
-    def _write(self, results: dict) -> None:
+    def _write(self, results: dict[str, Any]) -> None:
         for name, text in (('results.json', json.dumps(results, indent=1, allow_nan=False) + '\n'),
                            ('table.md', markdown(results))):
             with replacing(self.outdir / name) as part:

@@ -58,29 +58,31 @@ def match_change(render: Callable[[float], Edit], target: float, start: float) -
     """
     below: Edit | None = None   # the highest step known to be too small, and the lowest known to be too large
     above: Edit | None = None
-    best: Edit | None = None
     last: Edit | None = None
-    alpha = start
+    edit = best = _rendered(render, start)
     for count in range(1, MAX_EVALUATIONS + 1):
-        edit = render(alpha)
-        if not math.isfinite(edit.inside):  # far too strong
-            edit = Edit(alpha, math.inf, math.inf, edit.picture)
-        if best is None or _distance(edit, target) <= _distance(best, target):
+        if _distance(edit, target) <= _distance(best, target):
             best = edit
-        if abs(edit.inside / target - 1) <= TOLERANCE:
+        if abs(edit.inside / target - 1) <= TOLERANCE or count == MAX_EVALUATIONS:
             break
-        if edit.inside < target:
-            grown = below is not None and above is None and alpha > 1.5 * below.alpha
-            if grown and edit.inside < STALLED * below.inside:
+        if edit.inside >= target:
+            above = edit
+        else:
+            if (below is not None and above is None and edit.alpha > 1.5 * below.alpha
+                    and edit.inside < STALLED * below.inside):
                 break
             below = edit
-        else:
-            above = edit
         alpha = _next(below, above, last, edit, target, halve=count % 3 == 0)
-        last = edit
+        last, edit = edit, _rendered(render, alpha)
     if not math.isfinite(best.inside):
         raise NonFiniteError(f'the edited picture contains NaN or infinity, at steps down to {edit.alpha:g}')
     return Matched(best, abs(best.inside / target - 1) <= TOLERANCE, count)
+
+
+def _rendered(render: Callable[[float], Edit], alpha: float) -> Edit:
+    """The edit at a step; one whose change is not finite is far too strong."""
+    edit = render(alpha)
+    return edit if math.isfinite(edit.inside) else Edit(alpha, math.inf, math.inf, edit.picture)
 
 
 def _distance(edit: Edit, target: float) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -62,7 +63,7 @@ def leakage(direction: np.ndarray, gram: tuple, region: RegionPartition, shape: 
 
 def robustness(jacobians: Sequence[tuple[Sample, RegionJacobian]], regions: Sequence[RegionPartition],
                num_directions: int = SUBSPACE,
-               alternatives: Mapping[str, Mapping[str, RegionPartition]] | None = None) -> list[dict]:
+               alternatives: Mapping[str, Mapping[str, RegionPartition]] | None = None) -> list[dict[str, Any]]:
     """Directions of variants of each region, and of other samples, against those of the region itself.
 
     Args:

@@ -25,6 +25,7 @@ class Row:
 
     @property
     def name(self) -> str:
+        """The name of the region."""
         return self.region.name
 
 

@@ -53,8 +53,8 @@ def choose(viewpoint: Viewpoint, found: Found, row: Row, target: float, chooser:
     starts = np.sqrt(target / np.where(slopes > 0, slopes, target))
     original = render_edits(viewpoint, viewpoint.zero())
     matches = [match_change(renderer(viewpoint, direction, 1, original, partition), target, start)
-               for direction, start in zip(found.directions, starts)]
-    signs = (1, -1)
+               for direction, start in zip(found.directions, starts, strict=True)]
+    signs: tuple[int, ...] = (1, -1)
     if row.attribute:
         offsets = torch.from_numpy(found.directions * np.array([[match.edit.alpha] for match in matches], np.float32))
         chosen = chooser(viewpoint, offsets, row.attribute, row.sign)

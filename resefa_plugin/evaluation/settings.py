@@ -21,7 +21,7 @@ class Settings:
         methods: see `baselines.parse_method`.
         target: mean squared change inside the region at which all are compared, [-1, 1] scale.
         num_directions: directions that each method may offer.
-        resolution: longer side of the pictures that are compared and of those that are differentiated; None for the
+        resolution: longer side of the pictures that are compared and of those that are differentiated; None means the
             default.
         curve_samples: so many of the samples also get the curve over strength.
         multiples: strengths of the curve, as multiples of the matched step.
@@ -39,7 +39,7 @@ class Settings:
     multiples: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.0)
     jacobian_dir: pathlib.Path | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (math.isfinite(self.target) and 0 < self.target <= 4):
             raise ResefaError(f'--target-mse={self.target:g}: expected a mean squared change on the [-1, 1] scale, '
                               f'above 0 and up to 4')

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 
@@ -33,15 +34,16 @@ class Agreement:
         return self.pooled / self.own if self.own > 0 else float('nan')
 
 
-def agreement(sample: str, grams: DenseGrams | FactoredGrams, own: np.ndarray, pooled: np.ndarray, tau: float) -> Agreement:
+def agreement(sample: str, grams: DenseGrams | FactoredGrams, own: NDArray[np.float64], pooled: NDArray[np.float64],
+              tau: float) -> Agreement:
     """Compares directions `[k, d]` of a sample alone with pooled ones, by the quotient of Eq. 11 on that sample."""
-    quotients = [_quotient(grams, n[:1], tau) for n in (own, pooled)]
     k = min(len(own), len(pooled))
-    bases = [np.linalg.qr(n[:k].T)[0] for n in (own, pooled)]
-    return Agreement(sample, *quotients, float(np.square(bases[0].T @ bases[1]).sum() / k))
+    own_basis, pooled_basis = (np.linalg.qr(n[:k].T)[0] for n in (own, pooled))
+    overlap = float(np.square(own_basis.T @ pooled_basis).sum() / k)
+    return Agreement(sample, _quotient(grams, own[:1], tau), _quotient(grams, pooled[:1], tau), overlap)
 
 
-def _quotient(grams: DenseGrams | FactoredGrams, n: np.ndarray, tau: float) -> float:
+def _quotient(grams: DenseGrams | FactoredGrams, n: NDArray[np.float64], tau: float) -> float:
     inside, outside = grams.quadratics(n)
     return float(inside[0] / (outside[0] + tau * grams.background * np.square(n).sum()))
 
@@ -49,5 +51,7 @@ def _quotient(grams: DenseGrams | FactoredGrams, n: np.ndarray, tau: float) -> f
 def describe(rows: Sequence[Agreement]) -> str:
     """One sentence: on how much of the samples the pooled direction is nearly as good as their own."""
     shares = [row.share for row in rows]
-    return (f'The first pooled direction attains {np.median(shares):.0%} (median; {min(shares):.0%} to {max(shares):.0%}) of the best '
-            f'quotient of each of the {len(rows)} samples; the subspaces overlap by {np.mean([row.overlap for row in rows]):.0%}.')
+    overlap = np.mean([row.overlap for row in rows])
+    return (f'The first pooled direction attains {np.median(shares):.0%} (median; {min(shares):.0%} to '
+            f'{max(shares):.0%}) of the best quotient of each of the {len(rows)} samples; the subspaces overlap by '
+            f'{overlap:.0%}.')

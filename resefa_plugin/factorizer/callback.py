@@ -29,7 +29,7 @@ class Callback:
         """After each step of a matrix-free search: products so far, and the largest residual."""
 
     def on_region_start(self, viewpoint: Viewpoint, region: RegionPartition, num_directions: int) -> None:
-        """After a region is solved, before the strength of its directions is measured. Of a pool: at its first sample."""
+        """After a region is solved, before its directions' strength is measured; of a pool, at the first sample."""
 
     def on_direction(self, viewpoint: Viewpoint, region: RegionPartition) -> None:
         """After the strength of each direction is measured."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.factorizer.protection import Protection, reached
@@ -25,15 +27,16 @@ class Constraints:
     Attributes:
         protect: regions to leave still, beyond their part in the background.
         orthogonal_to: `[m, d]`, directions that the results shall be orthogonal to; None if there are none.
-        norm: `identity` is the ridge of Eq. 10; `covariance` takes the latents' own spread in place of I: see Coordinates.
+        norm: `identity` is the ridge of Eq. 10; `covariance` takes the latents' own spread in place of I: see
+            Coordinates.
 
     Raises ResefaError for a norm that does not exist.
     """
 
     protect: tuple[Protection, ...] = ()
-    orthogonal_to: np.ndarray | None = None
+    orthogonal_to: NDArray[np.floating[Any]] | None = None
     norm: str = 'identity'
-    _covariances: dict[object, list[np.ndarray]] = field(default_factory=dict, init=False, repr=False)
+    _covariances: dict[object, list[NDArray[np.float64]]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'protect', tuple(self.protect))
@@ -43,8 +46,8 @@ class Constraints:
     def check_poolable(self) -> None:
         """Raises ResefaError if samples cannot share one set of directions under these constraints."""
         if any(math.isinf(protection.weight) for protection in self.protect):
-            raise ResefaError('a protected region of infinite weight leaves another set of directions to each sample, which cannot be '
-                              'pooled: give a finite weight, such as 100, or do not pool')
+            raise ResefaError('a protected region of infinite weight leaves another set of directions to each sample, '
+                              'which cannot be pooled: give a finite weight, such as 100, or do not pool')
 
     def unprotected(self, region: RegionPartition) -> RegionPartition:
         """The region less what is protected. Raises RegionError if nothing is left."""
@@ -56,8 +59,8 @@ class Constraints:
             raise RegionError(f"region '{region.name}' lies wholly within the protected {names}: protect less")
         return dataclasses.replace(region, mask=mask)
 
-    def background_weights(self, region: RegionPartition, h: int, w: int) -> np.ndarray:
-        """How much each pixel counts in B, `[h, w]` float32: 0 in the region, 1 elsewhere, more where it is protected."""
+    def background_weights(self, region: RegionPartition, h: int, w: int) -> NDArray[np.float32]:
+        """How much each pixel counts in B, `[h, w]` float32: 0 in the region, 1 elsewhere, more where protected."""
         weights = (~region.at(h, w)).astype(np.float32)
         for protection in self.protect:
             if math.isfinite(protection.weight):
@@ -77,7 +80,7 @@ class Constraints:
         covariance = self._covariance(viewpoint) if self.norm == 'covariance' else None
         return Coordinates.of(viewpoint.dim, covariance, np.concatenate(excluded) if excluded else None)
 
-    def _covariance(self, viewpoint: Viewpoint) -> list[np.ndarray]:
+    def _covariance(self, viewpoint: Viewpoint) -> list[NDArray[np.float64]]:
         """Of the latents of the viewpoint's space and class, which takes thousands of samples: once for each."""
         c = viewpoint.sample.c
         key = viewpoint.hook, viewpoint.space.name, viewpoint.space.layers, None if c is None else tuple(c[0].tolist())

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resefa_plugin.editing.strength import calibrate
 from resefa_plugin.errors import RegionError, ResefaError
@@ -25,7 +26,7 @@ from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.sharded import ShardedJacobian
 from resefa_plugin.machine.ranks import Ranks
-from resefa_plugin.rayleigh.solution import RayleighSolution
+from resefa_plugin.rayleigh.solution import RayleighSolution, Search
 from resefa_plugin.rayleigh.solvers import Auto, Solver
 from resefa_plugin.regions.partition import RegionPartition
 
@@ -37,15 +38,15 @@ T = TypeVar('T')
 class Factorizer:
     """Finds directions of a latent space that change a region of a picture and leave the rest alone.
 
-    For each sample: probe the generator, compute the Jacobian once, or products with it where that is cheaper, solve the
-    Rayleigh quotient of each region (Eq. 7 to 12), and calibrate each direction so that strength 1 means the same change
-    everywhere.
+    For each sample: probe the generator, compute the Jacobian once, or products with it where that is cheaper, solve
+    the Rayleigh quotient of each region (Eq. 7 to 12), and calibrate each direction so that strength 1 means the same
+    change everywhere.
 
     Args:
         viewpoints: where derivatives are taken: samples in one space of one generator, at one resolution.
         regions: what shall change, each by itself.
-        solver: how the quotient is solved, and how many directions are found; None for `Auto()`.
-        constraints: what else directions must satisfy; None for nothing else.
+        solver: how the quotient is solved, and how many directions are found; None means `Auto()`.
+        constraints: what else directions must satisfy; None where there is nothing else.
         callbacks: what happens along the way.
         store: where Jacobians and the Gram matrices of a pool are kept and found; None keeps nothing.
 
@@ -55,15 +56,16 @@ class Factorizer:
             wholly protected.
     """
 
-    def __init__(self, viewpoints: Sequence[Viewpoint], regions: Sequence[RegionPartition], solver: Solver | None = None,
-                 constraints: Constraints | None = None, callbacks: Iterable[Callback] = (), store: Store | None = None):
+    def __init__(self, viewpoints: Sequence[Viewpoint], regions: Sequence[RegionPartition],
+                 solver: Solver | None = None, constraints: Constraints | None = None,
+                 callbacks: Iterable[Callback] = (), store: Store | None = None):
         self.viewpoints, self.solver = tuple(viewpoints), solver or Auto()
         self.constraints, self.store, self.callbacks = constraints or Constraints(), store or Store(), list(callbacks)
         self._check_viewpoints()
         self._check_regions(regions)
         self.regions = [self.constraints.unprotected(region) for region in regions]
-        for region in self.regions:
-            region.at(*self.viewpoints[0].image_shape[1:])  # a region that vanishes there is better known before the long part
+        for region in self.regions:  # one that vanishes at the resolution is better known before the long part
+            region.at(*self.viewpoints[0].image_shape[1:])
         self._ranks = Ranks()
 
     def _check_viewpoints(self) -> None:
@@ -88,7 +90,8 @@ class Factorizer:
         Args:
             pool: one set of directions per region for all samples, from the mean of their Gram matrices (each over its
                 tr(B)).
-            ranks: the processes of this run; None for this one alone. Only rank 0 calls callbacks and returns results.
+            ranks: the processes of this run; None where this one is alone. Only rank 0 calls callbacks and returns
+                results.
 
         Raises:
             ProbeError: the generator's derivatives cannot be trusted.
@@ -139,7 +142,7 @@ class Factorizer:
 
     def _pooled(self) -> Iterator[RegionResult]:
         samples = [regions for _, regions in self._solved(self._gram_store(), pool=True)]
-        for of_region in zip(*samples):
+        for of_region in zip(*samples, strict=True):
             start = time.perf_counter()
             grams = [solved.grams for solved in of_region]
             solution = self.solver.solve(type(grams[0]).pooled(grams), self.constraints.coordinates(self.viewpoints[0]))
@@ -153,23 +156,28 @@ class Factorizer:
         if len(of_region) < 2:
             return ()
         k, tau = self.solver.count(self.viewpoints[0].dim), self.solver.tau
-        return tuple(agreement(viewpoint.sample.name, solved.grams, solved.solution.directions[:k], pooled.directions[:k], tau)
-                     for viewpoint, solved in zip(self.viewpoints, of_region))
+        return tuple(agreement(viewpoint.sample.name, solved.grams, solved.solution.directions[:k],
+                               pooled.directions[:k], tau)
+                     for viewpoint, solved in zip(self.viewpoints, of_region, strict=True))
 
     def _gram_store(self) -> GramStore:
         key = self.solver.matrices_key(self.viewpoints[0].dim, len(self.regions))
         return GramStore(self.store.grams, repr([*key, *self.constraints.search_key()] if key else key))
 
     def _solved(self, store: GramStore, pool: bool) -> Iterator[tuple[Viewpoint, list[RegionSolution]]]:
-        """Each sample with what its regions gave, on rank 0. As many samples at a time as there are ranks; the last ones,
-        if they are fewer, one by one with their tangents shared out."""
+        """Each sample with what its regions gave, on rank 0.
+
+        As many samples at a time as there are ranks; the last ones, if they are fewer, one by one with their tangents
+        shared out.
+        """
         size = self._ranks.size
         whole = len(self.viewpoints) // size * size if size > 1 else 0
         for start in range(0, whole, size):
             batch = self.viewpoints[start:start + size]
             gathered = self._ranks.gather(self._sample(batch[self._ranks.rank], Ranks(), store, pool))
-            for viewpoint, regions in zip(batch, gathered or []):
-                yield viewpoint, store.keep(regions)
+            if gathered is not None:  # on rank 0
+                for viewpoint, regions in zip(batch, gathered, strict=True):
+                    yield viewpoint, store.keep(regions)
         for viewpoint in self.viewpoints[whole:]:
             regions = self._sample(viewpoint, self._ranks, store, pool)
             if self._ranks.first:
@@ -180,18 +188,19 @@ class Factorizer:
         jacobian = RegionJacobian(viewpoint) if ranks.size == 1 else ShardedJacobian(viewpoint, ranks)
         self._notify('on_sample_start', viewpoint)
         paths = [store.path(jacobian, region, self.constraints.protect) for region in self.regions]
-        kept = [store.load(path) for path in paths]
-        if ranks.least(all(grams is not None for grams in kept), viewpoint.device):
+        kept = [grams for grams in map(store.load, paths) if grams is not None]
+        if ranks.least(len(kept) == len(paths), viewpoint.device):
             self._notify('on_jacobian_end', jacobian)
             coordinates = self.constraints.coordinates(viewpoint)
             return [RegionSolution(region, grams, self.solver.solve(grams, coordinates), None, {}, path)
-                    for region, grams, path in zip(self.regions, kept, paths)]
+                    for region, grams, path in zip(self.regions, kept, paths, strict=True)]
         seconds = self._compute(jacobian, pool)
         self._notify('on_jacobian_end', jacobian)
-        return [self._solve(jacobian, region, ranks, seconds, path, pool) for region, path in zip(self.regions, paths)]
+        return [self._solve(jacobian, region, ranks, seconds, path, pool)
+                for region, path in zip(self.regions, paths, strict=True)]
 
     def _compute(self, jacobian: RegionJacobian, pool: bool) -> float:
-        """Probes the generator, and computes the whole Jacobian if the solver wants it; returns the seconds of the latter."""
+        """Probes the generator, then computes the whole Jacobian if the solver wants it; returns its seconds."""
         viewpoint = jacobian.viewpoint
         probe(viewpoint)
         start = time.perf_counter()
@@ -208,7 +217,8 @@ class Factorizer:
                               lambda *state: self._notify('on_products', viewpoint, region, *state), predict=not pool)
         return dataclasses.replace(solved, path=path, seconds={'jacobian': seconds, **solved.seconds})
 
-    def _calibrate(self, viewpoints: tuple[Viewpoint, ...], solved: RegionSolution, rows: tuple[Agreement, ...] = ()) -> RegionResult:
+    def _calibrate(self, viewpoints: tuple[Viewpoint, ...], solved: RegionSolution,
+                   rows: tuple[Agreement, ...] = ()) -> RegionResult:
         """Measures the strength of the directions, at some of the samples of a pool."""
         first, region, solution = viewpoints[0], solved.region, solved.solution
         k = worthwhile(solution, self.solver.count(first.dim))
@@ -218,21 +228,20 @@ class Factorizer:
         predicted = solved.slopes
         if predicted is None:
             each = [measured_slopes(RegionJacobian(viewpoint), region, solution.directions[:k]) for viewpoint in chosen]
-            inside, outside = (np.mean(parts, axis=0) for parts in zip(*each))
-            predicted = inside, outside
+            inside, outside = zip(*each, strict=True)
+            predicted = np.mean(inside, axis=0), np.mean(outside, axis=0)
         calibration = calibrate(chosen, region, solution.directions[:k], (predicted[0][:k], predicted[1][:k]),
                                 lambda: self._notify('on_direction', first, region))
         directions = direction_set(viewpoints, solved, calibration, self.constraints, rows)
         notes = [describe(rows)] if rows else []
         if solution.search is not None and not rows:
-            notes.append(describe_search(solution))
+            notes.append(describe_search(solution.search, solution.residuals))
         return RegionResult(viewpoints, region, directions, solution.eigenvalues,
                             solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows)
 
 
-def describe_search(solution: RayleighSolution) -> str:
+def describe_search(search: Search, residuals: NDArray[np.float64]) -> str:
     """How a matrix-free search ended, in a sentence or two."""
-    search = solution.search
-    text = (f'Solved without the Jacobian, from {search.columns} products with it, to a residual of {solution.residuals.max():.1g}; '
-            f'tr(B) is known to {search.trace_error:.1%}.')
+    text = (f'Solved without the Jacobian, from {search.columns} products with it, to a residual of '
+            f'{residuals.max():.1g}; tr(B) is known to {search.trace_error:.1%}.')
     return text if search.converged else text + ' It did not converge: the last directions may not be the best ones.'

@@ -6,6 +6,7 @@ import hashlib
 import pathlib
 import zipfile
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from resefa_plugin.machine.files import replacing
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 from resefa_plugin.regions.partition import RegionPartition
 
-_KINDS = {'dense': (DenseGrams, ('A', 'B')), 'factored': (FactoredGrams, ('inside', 'outside'))}
+_DENSE, _FACTORED = ('A', 'B'), ('inside', 'outside')  # names of the arrays in a file of either kind
 
 
 class GramStore:
@@ -34,7 +35,8 @@ class GramStore:
     def __init__(self, folder: pathlib.Path | None, settings: str = ''):
         self.folder, self.settings = folder, settings
 
-    def path(self, jacobian: RegionJacobian, region: RegionPartition, protections: Sequence[Protection]) -> pathlib.Path | None:
+    def path(self, jacobian: RegionJacobian, region: RegionPartition,
+             protections: Sequence[Protection]) -> pathlib.Path | None:
         """The file of a region at a sample, there or not; None where nothing is kept."""
         if self.folder is None:
             return None
@@ -65,14 +67,15 @@ class GramStore:
         """Writes a file, complete or not at all; does nothing without a path."""
         if path is None:
             return
-        names = next(names for kind, names in _KINDS.values() if isinstance(grams, kind))
+        names = _DENSE if isinstance(grams, DenseGrams) else _FACTORED
+        arrays: dict[str, Any] = {name: getattr(grams, name) for name in names}
         with replacing(path) as part, open(part, 'wb') as file:
-            np.savez(file, background=np.float64(grams.background), **{name: getattr(grams, name) for name in names})
+            np.savez(file, background=np.float64(grams.background), **arrays)
 
 
 def _load(path: pathlib.Path) -> DenseGrams | FactoredGrams:
-    with reading(path):
-        with zipfile.ZipFile(path) as archive:
-            grams, names = _KINDS['dense' if 'A.npy' in archive.namelist() else 'factored']
-            arrays = [read_member(archive, name) for name in (*names, 'background')]
-        return grams(*arrays[:2], float(arrays[2]))
+    with reading(path), zipfile.ZipFile(path) as archive:
+        dense = 'A.npy' in archive.namelist()
+        first, second = (read_member(archive, name) for name in (_DENSE if dense else _FACTORED))
+        background = float(read_member(archive, 'background'))
+        return DenseGrams(first, second, background) if dense else FactoredGrams(first, second, background)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from resefa_plugin.errors import RegionError
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
@@ -20,8 +21,9 @@ DEFAULT_WEIGHT = 10.0
 NULL = 1e-3
 SKETCH = 64  # vectors that span what changes a protected region, where there is no Jacobian to take them from
 
-PROTECT_HELP = ('Keep this region still as well: REGION as below, or WEIGHT*REGION; its pixels count WEIGHT times in the background '
-                '(default 10; inf: only directions that do not change it to first order). Pixels that are in --region too are kept')
+PROTECT_HELP = ('Keep this region still as well: REGION as below, or WEIGHT*REGION; its pixels count WEIGHT times in '
+                'the background (default 10; inf: only directions that do not change it to first order). Pixels that '
+                'are in --region too are kept')
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +39,10 @@ class Protection:
     region: RegionPartition
     weight: float = DEFAULT_WEIGHT
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.weight > 0:
-            raise RegionError(f"protected region '{self.region.name}' has weight {self.weight}, expected a number above 0, or inf")
+            raise RegionError(f"protected region '{self.region.name}' has weight {self.weight}, expected a number "
+                              'above 0, or inf')
 
     def __str__(self) -> str:
         return f'{self.weight:g}*{self.region.name}'
@@ -53,8 +56,11 @@ def parse_protection(spec: str, image_size: tuple[int, int]) -> Protection:
     return Protection(parse_region(spec, image_size))
 
 
-def reached(jacobian: RegionJacobian, protections: Sequence[Protection]) -> np.ndarray | None:
-    """Directions `[m, d]` that change regions of infinite weight: an edit must be orthogonal to them. None if there is no such region."""
+def reached(jacobian: RegionJacobian, protections: Sequence[Protection]) -> NDArray[np.float64] | None:
+    """Directions `[m, d]` that change regions of infinite weight, to which an edit must be orthogonal.
+
+    None where no region has infinite weight.
+    """
     mask = np.zeros(jacobian.image_shape[1:], bool)
     for protection in protections:
         if math.isinf(protection.weight):
@@ -63,7 +69,10 @@ def reached(jacobian: RegionJacobian, protections: Sequence[Protection]) -> np.n
         return None
     if jacobian.computed:
         values, vectors = np.linalg.eigh(jacobian.product(mask).cpu().numpy())
-        return vectors.T[values > NULL * values[-1]]
-    pictures = torch.randn(SKETCH, *jacobian.image_shape, generator=torch.Generator().manual_seed(0)) * torch.from_numpy(mask)
-    _, scale, rows = np.linalg.svd(jacobian.vjp(pictures).cpu().double().numpy(), full_matrices=False)
-    return rows[scale ** 2 > NULL * scale[0] ** 2]
+        strong: NDArray[np.float64] = vectors.T[values > NULL * values[-1]]
+        return strong
+    noise = torch.randn(SKETCH, *jacobian.image_shape, generator=torch.Generator().manual_seed(0))
+    pulled = jacobian.vjp(noise * torch.from_numpy(mask)).cpu().double().numpy()
+    _, scale, rows = np.linalg.svd(pulled, full_matrices=False)
+    spanning: NDArray[np.float64] = rows[scale ** 2 > NULL * scale[0] ** 2]
+    return spanning

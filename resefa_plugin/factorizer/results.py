@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from resefa_plugin.directions.direction_set import DirectionSet
@@ -56,7 +57,7 @@ class RegionResult:
     viewpoints: tuple[Viewpoint, ...]
     partition: RegionPartition
     directions: DirectionSet
-    eigenvalues: np.ndarray
+    eigenvalues: NDArray[np.float64]
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     agreement: tuple[Agreement, ...] = ()

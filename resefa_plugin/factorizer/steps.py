@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.directions.metadata import DirectionMetadata
@@ -27,7 +28,8 @@ from resefa_plugin.regions.partition import RegionPartition
 
 IMPERCEPTIBLE = 1e-10  # of the first eigenvalue: a direction below it does not change the region, but for rounding
 
-Slopes = tuple[np.ndarray, np.ndarray]  # mean squared change inside and outside for a step of length 1, `[k]` each
+# Mean squared change inside and outside for a step of length 1, `[k]` each.
+Slopes = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,7 @@ def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solv
     weights = constraints.background_weights(region, *shape)
     coordinates = constraints.coordinates(jacobian.viewpoint, jacobian)
     count = solver.count(jacobian.viewpoint.dim)
+    grams: DenseGrams | FactoredGrams
     if jacobian.computed:
         plain, grams = _dense_grams(jacobian, region, weights)
         solution = solver.solve(grams, coordinates)
@@ -76,12 +79,14 @@ def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solv
         predicted = _slopes_of_grams(jacobian, region, solution.directions[:count], plain) if predict else None
     else:
         solution = solver.solve(RegionOperator(jacobian, region.at(*shape), weights, ranks), coordinates, progress)
+        assert solution.search is not None  # whatever solves by products alone says what it found
         grams, solved = solution.search.grams, time.perf_counter()
         predicted = measured_slopes(jacobian, region, solution.directions[:count]) if predict else None
     return RegionSolution(region, grams, solution, predicted, {'solve': solved - start})
 
 
-def _dense_grams(jacobian: RegionJacobian, region: RegionPartition, weights: np.ndarray) -> tuple[DenseGrams, DenseGrams]:
+def _dense_grams(jacobian: RegionJacobian, region: RegionPartition,
+                 weights: NDArray[np.float32]) -> tuple[DenseGrams, DenseGrams]:
     """A and B without and with the weights of protected pixels; tr(B0) is without them in both."""
     A, B = jacobian.gram(region)
     background, unweighted = float(B.trace()), DenseGrams(A.cpu().numpy(), B.cpu().numpy(), 0.0)
@@ -90,7 +95,8 @@ def _dense_grams(jacobian: RegionJacobian, region: RegionPartition, weights: np.
     return unweighted, DenseGrams(unweighted.A, B.cpu().numpy(), background)
 
 
-def _slopes_of_grams(jacobian: RegionJacobian, region: RegionPartition, directions: np.ndarray, grams: DenseGrams) -> Slopes:
+def _slopes_of_grams(jacobian: RegionJacobian, region: RegionPartition, directions: NDArray[np.float64],
+                     grams: DenseGrams) -> Slopes:
     """The slopes of directions `[k, d]` by A and B, which takes no pass of the network."""
     channels, height, width = jacobian.image_shape
     pixels = int(region.at(height, width).sum())
@@ -98,7 +104,7 @@ def _slopes_of_grams(jacobian: RegionJacobian, region: RegionPartition, directio
     return inside / (channels * pixels), outside / (channels * (height * width - pixels))
 
 
-def measured_slopes(jacobian: RegionJacobian, region: RegionPartition, directions: np.ndarray) -> Slopes:
+def measured_slopes(jacobian: RegionJacobian, region: RegionPartition, directions: NDArray[np.float64]) -> Slopes:
     """The slopes of directions `[k, d]` by a tangent for each."""
     return slopes(jacobian.jvp(torch.from_numpy(directions)), region)
 
@@ -109,7 +115,8 @@ def worthwhile(solution: RayleighSolution, count: int) -> int:
 
 
 def find_directions(jacobian: RegionJacobian, region: RegionPartition, solver: Solver, constraints: Constraints,
-                    progress: Callable[[int, float], None] = lambda products, residual: None) -> tuple[DirectionSet, Slopes]:
+                    progress: Callable[[int, float], None] = lambda products, residual: None,
+                    ) -> tuple[DirectionSet, Slopes]:
     """The directions of one region at one sample, before anything of them is rendered.
 
     Args:
@@ -122,12 +129,13 @@ def find_directions(jacobian: RegionJacobian, region: RegionPartition, solver: S
     """
     solved = solve_region(jacobian, constraints.unprotected(region), solver, constraints, progress=progress)
     count = worthwhile(solved.solution, solver.count(jacobian.viewpoint.dim))
+    assert solved.slopes is not None  # solve_region predicts them unless told not to
     predicted = solved.slopes[0][:count], solved.slopes[1][:count]
     return direction_set([jacobian.viewpoint], solved, uncalibrated(predicted), constraints), predicted
 
 
-def direction_set(viewpoints: Sequence[Viewpoint], solved: RegionSolution, calibration: Calibration, constraints: Constraints,
-                  agreement: Sequence[Agreement] = ()) -> DirectionSet:
+def direction_set(viewpoints: Sequence[Viewpoint], solved: RegionSolution, calibration: Calibration,
+                  constraints: Constraints, agreement: Sequence[Agreement] = ()) -> DirectionSet:
     """Directions as they are saved, with everything needed to use and to reproduce them.
 
     Args:

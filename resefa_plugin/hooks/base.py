@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,10 +25,10 @@ class Sample:
     Attributes:
         name: stem of the file names made from it, e.g. `seed0000`, `proj00`.
         latents: native latents by kind, each with a leading axis of 1: `z [1, z_dim]`, `ws [1, num_ws, w_dim]`, ...
-        c: class label `[1, c_dim]`, or None for an unconditional network.
+        c: class label `[1, c_dim]`; None where the network is unconditional.
         truncation_psi: 1 is no truncation.
-        truncation_cutoff: number of layers that are truncated, None for all.
-        seed: the seed that `z` came from, None if it did not come from one.
+        truncation_cutoff: number of layers that are truncated; None where all of them are.
+        seed: the seed that `z` was drawn from; None where it came from elsewhere.
     """
 
     name: str
@@ -45,7 +46,7 @@ class LatentSpace(abc.ABC):
 
     Attributes:
         name: `z`, `w`, `w+`, `s`, `class`, `cond`, ...
-        layers: the layers that the offset acts on, ascending; None for all, and where the space has no layers.
+        layers: the layers that the offset acts on, ascending; None where it acts on all, or the space has no layers.
         dim: number of coordinates d.
     """
 
@@ -66,18 +67,18 @@ class LatentSpace(abc.ABC):
         """Pictures `[N, C, h, w]` in about [-1, 1] of native latents `[N, ...]`.
 
         `sample` supplies what the latents do not say (label, truncation). `resolution` is the longer side after exact
-        box averaging, None for the full picture.
+        box averaging; None leaves the picture as it is.
         """
 
     @abc.abstractmethod
     def saved(self, latent: Tensor, sample: Sample) -> dict[str, Tensor]:
-        """What a file of edited latents holds: `w [N, num_ws, w_dim]` (the host's projected_w.npz) where the space has w."""
+        """What a file of edited latents holds: `w [N, num_ws, w_dim]`, as the host's projected_w.npz, where it can."""
 
-    def covariance(self, c: Tensor | None) -> list[np.ndarray]:
-        """How the generator's own latents spread in these coordinates: square blocks along the diagonal of a covariance.
+    def covariance(self, c: Tensor | None) -> list[NDArray[np.float64]]:
+        """How the generator's own latents spread in these coordinates: the square diagonal blocks of a covariance.
 
         Args:
-            c: class label `[1, c_dim]`, None for an unconditional network.
+            c: class label `[1, c_dim]`; None where the network is unconditional.
 
         Raises ResefaError where it is not known.
         """
@@ -130,7 +131,7 @@ class GeneratorHook(abc.ABC):
         """The sample of a seed, drawn as the host does: `RandomState(seed).randn(1, z_dim)`."""
 
     def class_vector(self, spec: str) -> Tensor:
-        """The label `[1, c_dim]` that a user means, a class by its number. Raises ResefaError if there is no such class."""
+        """The label `[1, c_dim]` of a class that a user names, by its number. Raises ResefaError if there is none."""
         if not re.fullmatch(r'\d{1,9}', spec) or int(spec) >= self.c_dim:
             raise ResefaError(f"{spec} is not a class of {self.name}, which has 0 to {self.c_dim - 1}")
         c = torch.zeros(1, self.c_dim, device=self.device)
@@ -139,7 +140,7 @@ class GeneratorHook(abc.ABC):
 
     @abc.abstractmethod
     def space(self, name: str, layers: tuple[int, ...] | None = None) -> LatentSpace:
-        """A latent space by name, acting on `layers` only (None: all). Raises ResefaError for names it does not have."""
+        """A latent space by name, acting on `layers` only; None means all. Raises ResefaError for unknown names."""
 
     def layer_count(self, space: str) -> int:
         """Number of layers to choose from in a space, 0 where it has none."""
@@ -161,14 +162,17 @@ class GeneratorHook(abc.ABC):
 
 
 def seed_z(seed: int, z_dim: int, device: torch.device) -> Tensor:
-    """The host's z of a seed, `[1, z_dim]` float32: `RandomState(seed).randn(1, z_dim)`. Raises ResefaError if out of range."""
+    """The host's z of a seed, `[1, z_dim]` float32: `RandomState(seed).randn(1, z_dim)`.
+
+    Raises ResefaError for a seed that numpy does not take.
+    """
     if not 0 <= seed < 2 ** 32:
         raise ResefaError(f'seed {seed} is out of range: numpy takes 0 to {2 ** 32 - 1}')
     return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim)).to(device, torch.float32)
 
 
 def pooling_factor(image_shape: tuple[int, int, int], resolution: int | None) -> int:
-    """Side of the boxes that are averaged so that the longer side becomes `resolution`; 1 for None.
+    """Side of the boxes that are averaged so that the longer side becomes `resolution`; 1 where that is None.
 
     Raises ResefaError unless the boxes tile the picture exactly.
     """
@@ -176,14 +180,16 @@ def pooling_factor(image_shape: tuple[int, int, int], resolution: int | None) ->
     longer = max(height, width)
     if resolution is None:
         return 1
-    if not 1 <= resolution <= longer or longer % resolution or height % (longer // resolution) or width % (longer // resolution):
+    factor = longer // max(resolution, 1)
+    if factor * resolution != longer or height % factor or width % factor:
         factors = [f for f in range(1, longer + 1) if height % f == 0 and width % f == 0]
         raise ResefaError(f'resolution {resolution} does not divide the picture of {height}x{width} into equal boxes; '
                           f'possible are {", ".join(str(longer // f) for f in factors)}')
-    return longer // resolution
+    return factor
 
 
 def box_average(images: Tensor, resolution: int | None) -> Tensor:
-    """Averages `[N, C, H, W]` over equal boxes so that the longer side becomes `resolution`; None returns it as it is."""
-    factor = pooling_factor(tuple(images.shape[1:]), resolution)
+    """Averages `[N, C, H, W]` over equal boxes so that the longer side becomes `resolution`; None changes nothing."""
+    _, channels, height, width = images.shape
+    factor = pooling_factor((channels, height, width), resolution)
     return images if factor == 1 else functional.avg_pool2d(images, factor)

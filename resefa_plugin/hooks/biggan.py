@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from scipy.stats import truncnorm
-from torch import Tensor
+from torch import Tensor, nn
+from typing_extensions import override
 
 from resefa_plugin.checkpoints.biggan_state import read_biggan
 from resefa_plugin.errors import ResefaError
@@ -33,9 +34,15 @@ class LayeredGenerator(Protocol):
     n_classes: int
     slots: tuple[Slot, ...]
 
-    def embed(self, class_weights: Tensor) -> Tensor: ...
+    @property
+    def synthesis(self) -> Callable[..., Tensor]:
+        """What each layer sees -> pictures; that of PretrainedBigGAN takes a row of its statistics as well."""
 
-    def synthesis(self, conditions: Sequence[Tensor]) -> Tensor: ...
+    def embed(self, class_weights: Tensor) -> Tensor:
+        """Soft labels `[N, n_classes]` -> embeddings `[N, shared_dim]`."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """As of `torch.nn.Module`."""
 
 
 class BigGANHook(GeneratorHook):
@@ -61,11 +68,14 @@ class BigGANHook(GeneratorHook):
         weight = next(G.parameters())
         self.device, self.dtype = weight.device, weight.dtype
 
+    @override
     def class_vector(self, spec: str) -> Tensor:
         """The label `[1, c_dim]` of a class by number or name, or of a soft mix such as `12:0.5,207:0.5`."""
         return class_vector(spec, self.c_dim).to(self.device)
 
-    def sample(self, seed, truncation_psi=1.0, truncation_cutoff=None, c=None):
+    @override
+    def sample(self, seed: int, truncation_psi: float = 1.0, truncation_cutoff: int | None = None,
+               c: Tensor | None = None) -> Sample:
         """The sample of a seed and a class.
 
         Args:
@@ -100,10 +110,12 @@ class BigGANHook(GeneratorHook):
         """Pictures of what each layer sees. The statistics of this family are those of untruncated z at every psi."""
         return self.G.synthesis(conditions)
 
-    def layer_count(self, space):
+    @override
+    def layer_count(self, space: str) -> int:
         return len(self.G.slots)
 
-    def space(self, name, layers=None):
+    @override
+    def space(self, name: str, layers: tuple[int, ...] | None = None) -> LatentSpace:
         """A space by name, or by name and layers at once: `z[2:4]` is `z` at layers 2 and 3.
 
         `z`: what enters the layers of z; where each layer has a chunk of its own, layers choose chunks. `class`: the
@@ -131,14 +143,16 @@ class PretrainedBigGANHook(BigGANHook):
 
     G: pretrained_biggan.PretrainedBigGAN
 
-    def draw(self, seed, truncation_psi):
+    @override
+    def draw(self, seed: int, truncation_psi: float) -> Tensor:
         """As the package's `truncated_noise_sample`: a normal distribution cut off at 2, scaled by psi."""
         self.G.statistics_row(truncation_psi)
         seed_z(seed, self.z_dim, self.device)  # raises for a seed out of range
         z = truncnorm.rvs(-2, 2, size=(1, self.z_dim), random_state=np.random.RandomState(seed)).astype(np.float32)
         return torch.from_numpy(truncation_psi * z).to(self.device)
 
-    def synthesis(self, conditions, truncation_psi):
+    @override
+    def synthesis(self, conditions: Sequence[Tensor], truncation_psi: float) -> Tensor:
         return self.G.synthesis(conditions, self.G.statistics_row(truncation_psi))
 
 
@@ -161,26 +175,30 @@ class ConditionSpace(LatentSpace):
         for key in moved:
             places[key] = slice(self.dim, self.dim + key[0].dim)
             self.dim += key[0].dim
-        self._places = [places.get(key) for key in keys]
-        self._moves_latents = len(set(zip(self._parts, keys))) == len(set(self._parts))
+        self._places = [None if key is None else places[key] for key in keys]
+        self._moves_latents = len(set(zip(self._parts, keys, strict=True))) == len(set(self._parts))
 
-    def latent(self, sample):
+    @override
+    def latent(self, sample: Sample) -> Tensor:
         return sample.latents['cond']
 
-    def move(self, latent, offset):
+    @override
+    def move(self, latent: Tensor, offset: Tensor) -> Tensor:
         pieces = [offset.new_zeros(len(offset), part.dim) if place is None else offset[:, place]
-                  for part, place in zip(self._parts, self._places)]
+                  for part, place in zip(self._parts, self._places, strict=True)]
         return latent + torch.cat(pieces, dim=1)
 
-    def render(self, latent, sample, resolution=None):
+    @override
+    def render(self, latent: Tensor, sample: Sample, resolution: int | None = None) -> Tensor:
         pooling_factor(self.hook.image_shape, resolution)
         return box_average(self.hook.synthesis(latent.split(self._widths, dim=1), sample.truncation_psi), resolution)
 
-    def saved(self, latent, sample):
+    @override
+    def saved(self, latent: Tensor, sample: Sample) -> dict[str, Tensor]:
         """`z` and `class`, the official call's arguments, where all layers see the same ones; else `cond`."""
         if not self._moves_latents:
             return {'cond': latent}
-        pieces = dict(zip(self._parts, latent.split([part.dim for part in self._parts], dim=1)))
+        pieces = dict(zip(self._parts, latent.split([part.dim for part in self._parts], dim=1), strict=True))
         parts = sorted(pieces, key=lambda part: part.start)
         return {source: torch.cat([pieces[part] for part in parts if part.source == source], dim=1)
                 for source in ('z', 'class')}
@@ -190,8 +208,8 @@ def _range(layers: tuple[int, ...]) -> str:
     return str(layers[0]) if len(layers) == 1 else f'{layers[0]} to {layers[-1]}'
 
 
-def open_biggan(source: str | os.PathLike, device: torch.device | str = 'cpu',
-                checkout: str | os.PathLike | None = None, BN_eps: float | None = None,
+def open_biggan(source: str | os.PathLike[str], device: torch.device | str = 'cpu',
+                checkout: str | os.PathLike[str] | None = None, BN_eps: float | None = None,
                 SN_eps: float | None = None) -> BigGANHook:
     """The hook of a folder of BigGAN-PyTorch or of pytorch-pretrained-biggan.
 
@@ -213,13 +231,12 @@ def open_biggan(source: str | os.PathLike, device: torch.device | str = 'cpu',
         if superfluous:
             raise ResefaError(f'{source}: a folder of pytorch-pretrained-biggan says all about itself: leave out '
                               f'{", ".join(superfluous)}')
-        G, sha256 = pretrained_biggan.load(path)
-        return PretrainedBigGANHook(G.to(device), name, sha256, implementation='pytorch-pretrained-biggan')
+        model, sha256 = pretrained_biggan.load(path)
+        return PretrainedBigGANHook(model.to(device), name, sha256, implementation='pytorch-pretrained-biggan')
     folder = biggan_pytorch.find_checkout(checkout)
     state = read_biggan(path, BN_eps, SN_eps)
     # In the current folder, a checkout is an offer; the official class has no soft labels without G_shared.
     if folder is not None and (checkout is not None or state.config.G_shared):
-        G, implementation = biggan_pytorch.load(state, folder), f'the BigGAN-PyTorch checkout at {folder}'
-    else:
-        G, implementation = state.build(), 'our own BigGAN network'
-    return BigGANHook(G.to(device), name, state.sha256, state.notes, implementation)
+        official = biggan_pytorch.load(state, folder).to(device)
+        return BigGANHook(official, name, state.sha256, state.notes, f'the BigGAN-PyTorch checkout at {folder}')
+    return BigGANHook(state.build().to(device), name, state.sha256, state.notes, 'our own BigGAN network')

@@ -45,12 +45,13 @@ class FileLatent:
     z: Tensor | None = None
 
     def __str__(self) -> str:
-        if self.ws is None:
-            return f'z latents {list(self.z.shape)}'
-        return f'{"w" if self.ws.shape[1] == 1 else "w+"} latents {list(self.ws.shape)}'
+        if self.ws is not None:
+            return f'{"w" if self.ws.shape[1] == 1 else "w+"} latents {list(self.ws.shape)}'
+        assert self.z is not None  # one of the two is there
+        return f'z latents {list(self.z.shape)}'
 
 
-def read_latents(path: str | os.PathLike, hook: StyleBasedHook) -> list[FileLatent]:
+def read_latents(path: str | os.PathLike[str], hook: StyleBasedHook) -> list[FileLatent]:
     """Reads the latents in a file, as data: no code in it is executed.
 
     Key `w`: w+ `[N, num_ws, w_dim]` or `[num_ws, w_dim]`, w `[N, 1, w_dim]`, `[1, w_dim]` or `[w_dim]`. Key `z`:
@@ -97,7 +98,7 @@ def _torch_entries(root: object) -> list[dict[str, object]]:
 
 def _chosen(names: list[str]) -> list[str]:
     """The keys to read: w, z or both, else the one that does not say which it is."""
-    said = [key for key in ('w', 'z') if key in names]
+    said: list[str] = [key for key in ('w', 'z') if key in names]
     unsaid = [key for key in UNSAID_KEYS if key in names]
     if not said and len(unsaid) != 1:
         raise DirectionsError(f"no array 'w' or 'z' among {', '.join(names[:20]) or 'none'}: expected one of "
@@ -115,7 +116,7 @@ def _latents(entry: Mapping[str, object], hook: StyleBasedHook) -> list[FileLate
     if ws is not None and z is not None and len(ws) != len(z):
         raise DirectionsError(f"'w' has {len(ws)} samples and 'z' has {len(z)}: expected as many")
     return [FileLatent(None if ws is None else ws[i:i + 1], None if z is None else z[i:i + 1])
-            for i in range(len(z if ws is None else ws))]
+            for i in range(len(next(iter(found.values()))))]
 
 
 def _floats(key: str, value: object) -> Tensor:
@@ -124,7 +125,9 @@ def _floats(key: str, value: object) -> Tensor:
         with np.errstate(over='ignore'):
             value = torch.from_numpy(value.astype(np.float32))
     if not isinstance(value, Tensor) or not value.is_floating_point():
-        came = f'{value.dtype} {list(value.shape)}' if hasattr(value, 'shape') else type(value).__name__
+        came = type(value).__name__
+        if isinstance(value, (np.ndarray, Tensor)):
+            came = f'{value.dtype} {list(value.shape)}'
         raise DirectionsError(f"'{key}' is {came}: expected floating-point latents")
     value = value.detach().float()
     if not 1 <= value.ndim <= 3 or not value.numel() or not value.isfinite().all():
@@ -160,13 +163,14 @@ def _as_z(array: Tensor, hook: StyleBasedHook) -> Tensor:
     return z
 
 
-def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor | None = None, truncation_psi: float = 1.0,
-                truncation_cutoff: int | None = None) -> tuple[Sample, str]:
+def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor | None = None,
+                truncation_psi: float = 1.0, truncation_cutoff: int | None = None) -> tuple[Sample, str]:
     """The sample of a latent in a file, and a sentence that says what it was taken for.
 
     A z is mapped with the class and the truncation. A w is taken as it is; a z beside it is kept if it maps to it.
     """
     if latent.ws is None:
+        assert latent.z is not None  # one of the two is there
         sample = hook.sample_from_z(latent.z, name, truncation_psi, truncation_cutoff, c)
         return sample, f'{latent}, mapped to w with truncation {truncation_psi:g}'
     sample = dataclasses.replace(hook.sample_from_ws(latent.ws, name), c=c)
@@ -178,4 +182,5 @@ def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor |
         if torch.allclose(mapped.latents['ws'], ws, rtol=0, atol=SAME_W * float(ws.abs().max())):
             return (dataclasses.replace(mapped, latents={'z': mapped.latents['z'], 'ws': ws}),
                     f'{latent}, and the z that they are mapped from')
-    return sample, f'{latent}; the z beside them is left aside, as it is not mapped to them with this class and truncation'
+    return sample, (f'{latent}; the z beside them is left aside, as it is not mapped to them with this class and '
+                    'truncation')

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+from typing_extensions import override
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import pooling_factor
 from resefa_plugin.hooks.style_based import StyleBasedHook
+from resefa_plugin.linearization import Linearization
 from resefa_plugin.networks.mobile_stylegan import Generator
 from resefa_plugin.third_party import mobilestylegan_ffhq
 
@@ -32,7 +35,8 @@ class MobileStyleGANHook(StyleBasedHook):
         G = mobilestylegan_ffhq.load(device)
         return cls(G, sha256=mobilestylegan_ffhq.ASSET.sha256, licence=mobilestylegan_ffhq.ASSET.licence)
 
-    def mapping(self, z, c, truncation_psi, truncation_cutoff):
+    @override
+    def mapping(self, z: Tensor, c: Tensor | None, truncation_psi: float, truncation_cutoff: int | None) -> Tensor:
         if c is not None:
             raise ResefaError(f'{self.name} is unconditional: it takes no class label')
         w = self.G.mapping(z)[:, None]
@@ -40,15 +44,19 @@ class MobileStyleGANHook(StyleBasedHook):
         truncated = torch.arange(self.num_ws, device=w.device)[:, None] < cutoff
         return torch.where(truncated, self.G.w_avg.lerp(w, truncation_psi), w)
 
-    def styles(self, ws):
+    @override
+    def styles(self, ws: Tensor) -> list[Tensor]:
         return self.G.synthesis.styles(ws)
 
-    def synthesis(self, ws, resolution):
+    @override
+    def synthesis(self, ws: Tensor, resolution: int | None) -> Tensor:
         return self.from_styles(self.styles(ws), resolution)
 
-    def from_styles(self, styles, resolution):
+    @override
+    def from_styles(self, styles: list[Tensor], resolution: int | None) -> Tensor:
         pooling_factor(self.image_shape, resolution)
         return self.G.synthesis.from_styles(styles, resolution)
 
-    def linearize_synthesis(self, styles, resolution):
+    @override
+    def linearize_synthesis(self, styles: list[Tensor], resolution: int | None) -> Linearization | None:
         return self.G.synthesis.linearize(styles, resolution)

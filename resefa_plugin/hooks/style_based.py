@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, seed_z
@@ -40,13 +42,15 @@ class StyleBasedHook(GeneratorHook):
 
     @abc.abstractmethod
     def synthesis(self, ws: Tensor, resolution: int | None) -> Tensor:
-        """ws `[N, num_ws, w_dim]` -> pictures `[N, C, h, w]`, box averaged to `resolution` (None: full)."""
+        """ws `[N, num_ws, w_dim]` -> pictures `[N, C, h, w]`, box averaged to `resolution`; not averaged if None."""
 
     @abc.abstractmethod
     def from_styles(self, styles: list[Tensor], resolution: int | None) -> Tensor:
         """The same from styles: `synthesis(ws, r) == from_styles(styles(ws), r)`."""
 
-    def sample(self, seed, truncation_psi=1.0, truncation_cutoff=None, c=None):
+    @override
+    def sample(self, seed: int, truncation_psi: float = 1.0, truncation_cutoff: int | None = None,
+               c: Tensor | None = None) -> Sample:
         z = seed_z(seed, self.z_dim, self.device)
         sample = self.sample_from_z(z, f'seed{seed:04d}', truncation_psi, truncation_cutoff, c)
         return dataclasses.replace(sample, seed=seed)
@@ -63,7 +67,8 @@ class StyleBasedHook(GeneratorHook):
         """A sample from latents that a projector found.
 
         Args:
-            ws: `[num_ws, w_dim]`, `[1, num_ws, w_dim]`, or one w for all layers: `[w_dim]`, `[1, w_dim]`, `[1, 1, w_dim]`.
+            ws: `[num_ws, w_dim]`, `[1, num_ws, w_dim]`, or one w for all layers: `[w_dim]`, `[1, w_dim]`,
+                `[1, 1, w_dim]`.
 
         Raises ResefaError for other shapes and for values that are not finite.
         """
@@ -74,53 +79,68 @@ class StyleBasedHook(GeneratorHook):
         elif ws.ndim == 2:
             ws = ws[None]
         if ws.ndim != 3 or ws.shape[0] != 1 or ws.shape[1] not in (1, self.num_ws) or ws.shape[2] != self.w_dim:
-            raise ResefaError(f'latents of shape {given} do not fit {self.name}: expected [1, {self.num_ws}, {self.w_dim}]')
+            raise ResefaError(f'latents of shape {given} do not fit {self.name}: expected '
+                              f'[1, {self.num_ws}, {self.w_dim}]')
         if not ws.isfinite().all():
             raise ResefaError('the latents contain NaN or infinity')
         return Sample(name, {'ws': ws.expand(1, self.num_ws, self.w_dim).contiguous()})
 
-    def space(self, name, layers=None):
+    @override
+    def space(self, name: str, layers: tuple[int, ...] | None = None) -> LatentSpace:
         if name not in SPACES:
             raise self.unknown_space(name)
         count = self.layer_count(name)
         if layers is not None:
             layers = tuple(sorted(set(layers)))
             if not layers or layers[0] < 0 or layers[-1] >= count:
-                raise ResefaError(f"layers {', '.join(map(str, layers)) or '(none)'} of space '{name}': {self.name} has layers 0 to {count - 1}")
+                named = ', '.join(map(str, layers)) or '(none)'
+                raise ResefaError(f"layers {named} of space '{name}': {self.name} has layers 0 to {count - 1}")
             if len(layers) == count:
                 layers = None
         return SPACES[name](self, layers)
 
-    def layer_count(self, space):
+    @override
+    def layer_count(self, space: str) -> int:
         return len(self.style_dims) if space == 's' else self.num_ws
 
     def latents(self, c: Tensor | None, count: int) -> Iterator[Tensor]:
-        """ws `[n, num_ws, w_dim]` of random z without truncation, batch by batch, `count` in all; always the same ones."""
+        """ws `[n, num_ws, w_dim]` of random z, not truncated, batch by batch, `count` in all; always the same ones."""
         z = torch.from_numpy(np.random.RandomState(0).randn(count, self.z_dim)).to(self.device, torch.float32)
         for part in z.split(COVARIANCE_BATCH):
             with torch.no_grad():
                 yield self.mapping(part, None if c is None else c.expand(len(part), -1), 1.0, None)
 
     def linearize_synthesis(self, styles: list[Tensor], resolution: int | None) -> Linearization | None:
-        """The derivative of `from_styles` by hand, between lists of `[k, style_dims[i]]` and `[k, C, h, w]`; None where there is none."""
+        """The derivative of `from_styles` by hand, between lists of `[k, style_dims[i]]` and `[k, C, h, w]`.
+
+        None where only automatic differentiation has it.
+        """
         return None
 
 
 class _StyleBasedSpace(LatentSpace):
     def __init__(self, hook: StyleBasedHook, layers: tuple[int, ...] | None):
         self.hook, self.layers = hook, layers
-        self._indices = list(range(hook.num_ws) if layers is None else layers)
+        self._indices = list(range(hook.layer_count(self.name)) if layers is None else layers)
+        self.dim = self._dim()
 
-    def latent(self, sample):
+    @abc.abstractmethod
+    def _dim(self) -> int:
+        """Number of coordinates d, given the layers."""
+
+    @override
+    def latent(self, sample: Sample) -> Tensor:
         return sample.latents['ws']
 
-    def render(self, latent, sample, resolution=None):
+    @override
+    def render(self, latent: Tensor, sample: Sample, resolution: int | None = None) -> Tensor:
         return self.hook.synthesis(latent, resolution)
 
     def _moved_styles(self, latent: Tensor, sample: Sample) -> list[Tensor]:
         return self.hook.styles(latent)
 
-    def linearize(self, latent, sample, resolution=None):
+    @override
+    def linearize(self, latent: Tensor, sample: Sample, resolution: int | None = None) -> Linearization | None:
         zero = torch.zeros(self.dim, device=self.hook.device)
         with torch.no_grad():
             synthesis = self.hook.linearize_synthesis(self._moved_styles(latent, sample), resolution)
@@ -134,35 +154,46 @@ class _StyleBasedSpace(LatentSpace):
         def push(V: Tensor) -> Tensor:
             return synthesis.push(list(torch.func.vmap(lambda v: torch.func.jvp(styles, (zero,), (v,))[1])(V)))
 
+        pull_synthesis = synthesis.pull
+        if pull_synthesis is None:
+            return Linearization(push)
+
         @torch.no_grad()
         def pull(U: Tensor) -> Tensor:
             pull_styles = torch.func.vjp(styles, zero)[1]
-            return torch.func.vmap(lambda *styles_g: pull_styles(styles_g)[0])(*synthesis.pull(U))
+            return torch.func.vmap(lambda *styles_g: pull_styles(styles_g)[0])(*pull_synthesis(U))
 
-        return Linearization(push, None if synthesis.pull is None else pull)
+        return Linearization(push, pull)
 
-    def saved(self, latent, sample):
+    @override
+    def saved(self, latent: Tensor, sample: Sample) -> dict[str, Tensor]:
         return {'w': latent}
 
 
 class ZSpace(_StyleBasedSpace):
-    """z `[N, z_dim]`, before the mapping network. With layers: only they see the moved z, the others keep the sample's ws."""
+    """z `[N, z_dim]`, before the mapping network.
+
+    With layers, only they see the moved z; the others keep the sample's ws.
+    """
 
     name = 'z'
 
-    @property
-    def dim(self):
+    @override
+    def _dim(self) -> int:
         return self.hook.z_dim
 
-    def latent(self, sample):
+    @override
+    def latent(self, sample: Sample) -> Tensor:
         if 'z' not in sample.latents:
-            raise ResefaError(f"{sample.name} is known by its w only, so it cannot be edited in space 'z'; use 'w' or 'w+'")
+            raise ResefaError(f"{sample.name} is known by its w only, so it cannot be edited in space 'z'; use 'w' or "
+                              "'w+'")
         return sample.latents['z']
 
-    def move(self, latent, offset):
+    @override
+    def move(self, latent: Tensor, offset: Tensor) -> Tensor:
         return latent + offset
 
-    def _ws(self, latent, sample):
+    def _ws(self, latent: Tensor, sample: Sample) -> Tensor:
         c = None if sample.c is None else sample.c.expand(len(latent), -1)
         ws = self.hook.mapping(latent, c, sample.truncation_psi, sample.truncation_cutoff)
         if self.layers is None:
@@ -171,13 +202,16 @@ class ZSpace(_StyleBasedSpace):
         moved[self._indices] = True
         return torch.where(moved, ws, sample.latents['ws'])
 
-    def render(self, latent, sample, resolution=None):
+    @override
+    def render(self, latent: Tensor, sample: Sample, resolution: int | None = None) -> Tensor:
         return self.hook.synthesis(self._ws(latent, sample), resolution)
 
-    def _moved_styles(self, latent, sample):
+    @override
+    def _moved_styles(self, latent: Tensor, sample: Sample) -> list[Tensor]:
         return self.hook.styles(self._ws(latent, sample))
 
-    def saved(self, latent, sample):
+    @override
+    def saved(self, latent: Tensor, sample: Sample) -> dict[str, Tensor]:
         return {'w': self._ws(latent, sample), 'z': latent}
 
 
@@ -186,14 +220,16 @@ class WSpace(_StyleBasedSpace):
 
     name = 'w'
 
-    @property
-    def dim(self):
+    @override
+    def _dim(self) -> int:
         return self.hook.w_dim
 
-    def covariance(self, c):
+    @override
+    def covariance(self, c: Tensor | None) -> list[NDArray[np.float64]]:
         return [_covariance(ws[:, 0] for ws in self.hook.latents(c, COVARIANCE_SAMPLES))]
 
-    def move(self, latent, offset):
+    @override
+    def move(self, latent: Tensor, offset: Tensor) -> Tensor:
         moved = latent.new_zeros(self.hook.num_ws, 1)
         moved[self._indices] = 1
         return latent + moved * offset[:, None]
@@ -204,15 +240,17 @@ class WPlusSpace(_StyleBasedSpace):
 
     name = 'w+'
 
-    @property
-    def dim(self):
+    @override
+    def _dim(self) -> int:
         return len(self._indices) * self.hook.w_dim
 
-    def covariance(self, c):
-        """The same block for each layer: latents of the generator have one w, and an offset of each layer is judged by it."""
+    @override
+    def covariance(self, c: Tensor | None) -> list[NDArray[np.float64]]:
+        # The same block for each layer: the generator's own latents have one w, by which each layer's offset is judged.
         return [_covariance(ws[:, 0] for ws in self.hook.latents(c, COVARIANCE_SAMPLES))] * len(self._indices)
 
-    def move(self, latent, offset):
+    @override
+    def move(self, latent: Tensor, offset: Tensor) -> Tensor:
         offset = offset.unflatten(1, (len(self._indices), self.hook.w_dim))
         if self.layers is None:
             return latent + offset
@@ -228,42 +266,44 @@ class StyleSpace(_StyleBasedSpace):
 
     name = 's'
 
-    def __init__(self, hook, layers):
-        super().__init__(hook, layers)
-        self._indices = list(range(len(hook.style_dims)) if layers is None else layers)
-
-    @property
-    def dim(self):
+    @override
+    def _dim(self) -> int:
         return sum(self.hook.style_dims[i] for i in self._indices)
 
-    def latent(self, sample):
+    @override
+    def latent(self, sample: Sample) -> Tensor:
         with torch.no_grad():
             return torch.cat(self.hook.styles(sample.latents['ws']), dim=1)
 
-    def covariance(self, c):
+    @override
+    def covariance(self, c: Tensor | None) -> list[NDArray[np.float64]]:
         batches = [self.hook.styles(ws) for ws in self.hook.latents(c, COVARIANCE_SAMPLES)]
         return [_covariance(styles[i] for styles in batches) for i in self._indices]
 
-    def move(self, latent, offset):
+    @override
+    def move(self, latent: Tensor, offset: Tensor) -> Tensor:
         if self.layers is None:
             return latent + offset
         chosen = iter(offset.split([self.hook.style_dims[i] for i in self._indices], dim=1))
         zeros = [offset.new_zeros(len(offset), width) for width in self.hook.style_dims]
         return latent + torch.cat([next(chosen) if i in self._indices else zeros[i] for i in range(len(zeros))], dim=1)
 
-    def _moved_styles(self, latent, sample):
+    @override
+    def _moved_styles(self, latent: Tensor, sample: Sample) -> list[Tensor]:
         return list(latent.split(list(self.hook.style_dims), dim=1))
 
-    def render(self, latent, sample, resolution=None):
+    @override
+    def render(self, latent: Tensor, sample: Sample, resolution: int | None = None) -> Tensor:
         return self.hook.from_styles(self._moved_styles(latent, sample), resolution)
 
-    def saved(self, latent, sample):
+    @override
+    def saved(self, latent: Tensor, sample: Sample) -> dict[str, Tensor]:
         return {'s': latent}
 
 
-def _covariance(batches: Iterable[Tensor]) -> np.ndarray:
+def _covariance(batches: Iterable[Tensor]) -> NDArray[np.float64]:
     """Of vectors `[n, d]`, batch by batch; `[d, d]` float64."""
     return np.atleast_2d(np.cov(torch.cat(list(batches)).cpu().double().numpy(), rowvar=False))
 
 
-SPACES = {space.name: space for space in (ZSpace, WSpace, WPlusSpace, StyleSpace)}
+SPACES: dict[str, type[_StyleBasedSpace]] = {space.name: space for space in (ZSpace, WSpace, WPlusSpace, StyleSpace)}

@@ -9,6 +9,7 @@ import json
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
@@ -22,17 +23,19 @@ class Viewpoint:
 
     Args:
         hook: the generator.
-        space: what an offset means: a space of `hook`, its name, or None for the generator's default.
+        space: what an offset means: a space of `hook`, or its name; None means the generator's default.
         sample: where the offset is zero.
-        resolution: longer side of the pictures after exact box averaging; None for min(256, the picture's).
+        resolution: longer side of the pictures after exact box averaging; None means `default_resolution`.
 
     Attributes:
         image_shape: `(C, h, w)` at this resolution.
 
-    Raises ResefaError for a space that the generator does not have, and for a resolution that does not divide the picture.
+    Raises ResefaError for a space that the generator does not have, and for a resolution that does not divide the
+    picture.
     """
 
-    def __init__(self, hook: GeneratorHook, space: LatentSpace | str | None, sample: Sample, resolution: int | None = None):
+    def __init__(self, hook: GeneratorHook, space: LatentSpace | str | None, sample: Sample,
+                 resolution: int | None = None):
         self.hook, self.sample = hook, sample
         self.space = space if isinstance(space, LatentSpace) else hook.space(space or hook.default_space)
         self._set_resolution(default_resolution(hook.image_shape) if resolution is None else resolution)
@@ -58,7 +61,7 @@ class Viewpoint:
         return self.hook.device
 
     def images(self, offsets: Tensor) -> Tensor:
-        """Pictures `[N, C, h, w]` of offsets `[N, d]` float32: what is differentiated at zero and evaluated for edits."""
+        """Pictures `[N, C, h, w]` of offsets `[N, d]` float32: what is differentiated at zero, and shown for edits."""
         return self.space.render(self.space.move(self.latent, offsets), self.sample, self.resolution)
 
     def zero(self, count: int = 1) -> Tensor:
@@ -85,16 +88,17 @@ class Viewpoint:
         """The derivative of `images` at zero by hand, see `LatentSpace.linearize`; None where only AD has it."""
         return self.space.linearize(self.latent, self.sample, self.resolution)
 
-    def covariance(self) -> list[np.ndarray]:
+    def covariance(self) -> list[NDArray[np.float64]]:
         """How the generator's own latents spread in the coordinates of the space, see `LatentSpace.covariance`."""
         return self.space.covariance(self.sample.c)
 
     def fingerprint(self) -> str:
         """A hash of everything that the derivative depends on: network, space, layers, sample, resolution."""
         facts = {'network': self.hook.sha256 or self.hook.name, 'space': self.space.name, 'layers': self.space.layers,
-                 'image_shape': self.image_shape, 'psi': self.sample.truncation_psi, 'cutoff': self.sample.truncation_cutoff}
+                 'image_shape': self.image_shape, 'psi': self.sample.truncation_psi,
+                 'cutoff': self.sample.truncation_cutoff}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-        with torch.no_grad():  # tells one function from another where there is no hash, and one noise mode from another
+        with torch.no_grad():  # the picture tells functions apart that have no hash, and noise modes
             picture = self.images(self.zero())[0].to(torch.float32)
         for part in (self.latent, self.sample.c, picture):
             if part is not None:
@@ -103,7 +107,7 @@ class Viewpoint:
 
 
 def default_resolution(image_shape: tuple[int, int, int]) -> int:
-    """The largest resolution up to 256 that divides the picture into equal boxes; the picture's own if that is below 64."""
+    """The largest resolution up to 256 that divides the picture into equal boxes; the picture's own if below 64."""
     _, height, width = image_shape
     longer = max(height, width)
     factors = [f for f in range(1, longer // SMALLEST_DEFAULT + 1) if height % f == 0 and width % f == 0]

@@ -25,7 +25,7 @@ from resefa_plugin.regions.partition import RegionPartition, parse_region
 ON_ERROR = ('warn', 'raise')
 
 
-def _lightning_callback() -> tuple[type, str]:
+def _lightning_callback() -> tuple[Any, str]:
     """The base class of Lightning's callbacks, or `object` and why there is none."""
     reasons = []
     for module in ('lightning.pytorch', 'pytorch_lightning'):
@@ -36,14 +36,15 @@ def _lightning_callback() -> tuple[type, str]:
     return object, '; '.join(reasons)
 
 
+_Base: Any
 _Base, _MISSING = _lightning_callback()
 
 
 class ResefaCallback(_Base):
     """Factorizes the generator every n epochs and writes `OUTDIR/epoch0004/seed0000-REGION.npz`.
 
-    Works in a Trainer of `lightning` or of `pytorch_lightning`. While it runs, the module is in evaluation mode and without
-    gradients; afterwards its tensors, training flags, `requires_grad` and all random states are what they were.
+    Works in a Trainer of `lightning` or of `pytorch_lightning`. While it runs, the module is in evaluation mode and
+    without gradients; afterwards its tensors, training flags, `requires_grad` and all random states are what they were.
     Only rank zero works, so the module must hold all of its weights there (not FSDP).
 
     Args:
@@ -55,7 +56,7 @@ class ResefaCallback(_Base):
         outdir: the folder of all epochs.
         truncation_psi: of the samples.
         on_error: 'warn' lets the training go on if a factorization fails, 'raise' ends it.
-        space, layers, resolution: as of Viewpoint; None for the defaults.
+        space, layers, resolution: as of Viewpoint; None means the default of each.
         pool: one set of directions for all seeds, see `Factorizer.run`.
         factorizer_options: further arguments of Factorizer, such as `solver=Auto(num_directions=3)`.
 
@@ -66,13 +67,15 @@ class ResefaCallback(_Base):
         ResefaError: Lightning cannot be imported, or an argument is out of range.
     """
 
-    def __init__(self, make_hook: Callable[[torch.nn.Module], GeneratorHook], regions: Sequence[str | RegionPartition], *,
-                 every_n_epochs: int = 1, seeds: Sequence[int] = (0,), outdir: str | pathlib.Path = 'resefa',
+    def __init__(self, make_hook: Callable[[torch.nn.Module], GeneratorHook],
+                 regions: Sequence[str | RegionPartition], *, every_n_epochs: int = 1, seeds: Sequence[int] = (0,),
+                 outdir: str | pathlib.Path = 'resefa',
                  truncation_psi: float = 1.0, on_error: str = 'warn', space: str | None = None,
                  layers: tuple[int, ...] | None = None, resolution: int | None = None, pool: bool = False,
                  **factorizer_options: Any):
         if _MISSING:
-            raise ResefaError(f'ResefaCallback needs lightning or pytorch_lightning: pip install lightning ({_MISSING})')
+            raise ResefaError('ResefaCallback needs lightning or pytorch_lightning: pip install lightning '
+                              f'({_MISSING})')
         super().__init__()
         if every_n_epochs < 1:
             raise ResefaError(f'every_n_epochs is {every_n_epochs}, expected 1 or more')
@@ -86,7 +89,7 @@ class ResefaCallback(_Base):
         self.space, self.layers, self.resolution, self.pool = space, layers, resolution, pool
         self.results: list[RegionResult] = []
 
-    def on_train_epoch_end(self, trainer, pl_module) -> None:
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Factorizes if the epoch that ends is one of every n; called by the Trainer."""
         if not trainer.is_global_zero or (trainer.current_epoch + 1) % self.every_n_epochs:
             return
@@ -96,15 +99,18 @@ class ResefaCallback(_Base):
         except Exception as error:
             if self.on_error == 'raise':
                 raise
-            warnings.warn(f'epoch {trainer.current_epoch}: no directions, {type(error).__name__}: {error}', stacklevel=2)
+            reason = f'{type(error).__name__}: {error}'
+            warnings.warn(f'epoch {trainer.current_epoch}: no directions, {reason}', stacklevel=2)
 
-    def _factorize(self, pl_module, folder: pathlib.Path) -> list[RegionResult]:
+    def _factorize(self, pl_module: Any, folder: pathlib.Path) -> list[RegionResult]:
         hook = self.make_hook(pl_module)
-        regions = [parse_region(region, hook.image_shape[1:]) if isinstance(region, str) else region for region in self.regions]
+        regions = [parse_region(region, hook.image_shape[1:]) if isinstance(region, str) else region
+                   for region in self.regions]
         options = dict(self.factorizer_options)
         callbacks: list[Callback] = [DirectionsWriter(folder), *options.pop('callbacks', ())]
         space = hook.space(self.space or hook.default_space, self.layers)
-        viewpoints = [Viewpoint(hook, space, hook.sample(seed, self.truncation_psi), self.resolution) for seed in self.seeds]
+        samples = [hook.sample(seed, self.truncation_psi) for seed in self.seeds]
+        viewpoints = [Viewpoint(hook, space, sample, self.resolution) for sample in samples]
         return Factorizer(viewpoints, regions, callbacks=callbacks, **options).run(self.pool)
 
 
@@ -114,7 +120,8 @@ def borrowed(module: torch.nn.Module) -> Iterator[None]:
     training = {part: part.training for part in module.modules()}
     buffers = [(part, name, buffer) for part in module.modules() for name, buffer in part._buffers.items()]
     parameters = [(parameter, parameter.data, parameter.requires_grad) for parameter in module.parameters()]
-    gradients = [(parameter, parameter.grad, parameter.grad.data) for parameter in module.parameters() if parameter.grad is not None]
+    gradients = [(parameter, parameter.grad, parameter.grad.data) for parameter in module.parameters()
+                 if parameter.grad is not None]
     device, python, numpy = getattr(module, 'device', None), random.getstate(), np.random.get_state()
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         try:

@@ -11,7 +11,8 @@ from torch import Tensor
 ADJOINT_TOLERANCE = 1e-3
 
 
-def adjoint_mismatch(v: Tensor, column: Tensor, pull: Callable[[Tensor], Tensor], generator: torch.Generator) -> str | None:
+def adjoint_mismatch(v: Tensor, column: Tensor, pull: Callable[[Tensor], Tensor],
+                     generator: torch.Generator) -> str | None:
     """Both sides of the identity, in words, where they differ by more than `ADJOINT_TOLERANCE`; None where they agree.
 
     Args:

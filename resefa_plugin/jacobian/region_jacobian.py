@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resefa_plugin.errors import NonFiniteError, ResefaError, TangentError
@@ -23,7 +24,7 @@ from resefa_plugin.machine.memory import available_bytes, out_of_memory
 from resefa_plugin.regions.partition import RegionPartition
 
 MAX_CHUNK = 8  # tangents; measured on the demo generator: more are not faster, and cost memory
-# Float32 at 1024 pixels: rounding flips the slope of activations near zero, which measured as 4e-4. An error is order 1.
+# Float32 at 1024 pixels: rounding flips the slope of activations near zero, measured as 4e-4. An error is order 1.
 LINEARIZATION_TOLERANCE = 1e-2
 
 
@@ -31,14 +32,15 @@ class RegionJacobian:
     """J `[C * h * w, d]`: how the picture at a viewpoint changes with an offset of its latent.
 
     Forward mode: one pass gives a column of J for each tangent, so the full matrix costs d passes instead of the
-    C * h * w of reverse mode, which is used, and announced, where an op of the network has no forward mode. Products with
-    J and its transpose are available at any time; `matrix` and `gram` need `compute` first, which is what takes long. A
-    computed Jacobian serves any number of regions.
+    C * h * w of reverse mode, which is used, and announced, where an op of the network has no forward mode. Products
+    with J and its transpose are available at any time; `matrix` and `gram` need `compute` first, which is what takes
+    long. A computed Jacobian serves any number of regions.
 
     Args:
         viewpoint: where the derivative is taken, and of pictures of which size.
-        chunk_size: tangents per pass; None to choose from the memory that is free.
-        gram_room: bytes that may be kept beside the columns, to make `product` quick; None for a quarter of those free.
+        chunk_size: tangents per pass; None lets the memory that is free decide.
+        gram_room: bytes that may be kept beside the columns, to make `product` quick; None allows a quarter of those
+            that are free.
 
     Attributes:
         image_shape: `(C, h, w)` of the viewpoint's pictures.
@@ -58,7 +60,10 @@ class RegionJacobian:
         return self.viewpoint.images(offset[None])[0].to(torch.float32)
 
     def jvp(self, V: Tensor) -> Tensor:
-        """J v for each row v of `V [k, d]`; returns `[k, C, h, w]` float32. Raises ResefaError if memory is too short for one."""
+        """J v for each row v of `V [k, d]`; returns `[k, C, h, w]` float32.
+
+        Raises ResefaError if the memory does not suffice for one tangent.
+        """
         return self._in_chunks(self._jvp_chunk, self._check(V, (self.viewpoint.dim,), 'V'))
 
     def vjp(self, U: Tensor) -> Tensor:
@@ -86,7 +91,7 @@ class RegionJacobian:
         return rows
 
     def release(self) -> None:
-        """Frees autograd's graph of the picture, which the next `vjp_by_autograd` builds anew. It stays if `jvp` needs it."""
+        """Frees autograd's graph of the picture, unless `jvp` needs it; the next `vjp_by_autograd` builds it anew."""
         self._reverse = None
 
     def _reverse_mode(self) -> ReverseMode:
@@ -122,21 +127,22 @@ class RegionJacobian:
         return self._pull(U)
 
     def _checked_pull(self) -> Callable[[Tensor], Tensor] | None:
-        """The network's own transposed pass, where it has one; believed only if it is the transpose of `jvp` for a pair."""
+        """The network's own transposed pass, where it has one; believed only if it is that of `jvp` for a pair."""
         if self._linearization is None or self._linearization.pull is None:
             return None
         generator = torch.Generator().manual_seed(0)
         v = torch.randn(1, self.viewpoint.dim, generator=generator).to(self.viewpoint.device)
         mismatch = adjoint_mismatch(v[0], self._linearization.push(v)[0], self._linearization.pull, generator)
         if mismatch:
-            raise TangentError(f'{self.viewpoint.hook.name}: its linearization and the transpose of it disagree, {mismatch}; report this with the '
-                               'version of torch')
+            raise TangentError(f'{self.viewpoint.hook.name}: its linearization and the transpose of it disagree, '
+                               f'{mismatch}; report this with the version of torch')
         return self._linearization.pull
 
     def _forward_mode(self, V: Tensor) -> Tensor:
         zero = torch.zeros(self.viewpoint.dim, device=self.viewpoint.device)
         with torch.no_grad(), self.viewpoint.hook.differentiable():
-            return torch.func.vmap(lambda v: torch.func.jvp(self._images, (zero,), (v,))[1])(V)
+            columns: Tensor = torch.func.vmap(lambda v: torch.func.jvp(self._images, (zero,), (v,))[1])(V)
+        return columns
 
     def _forward_or_reverse(self) -> Callable[[Tensor], Tensor]:
         """Forward mode, or backward passes, with a warning, where it fails: for an op that has no rule, as a rule."""
@@ -150,8 +156,8 @@ class RegionJacobian:
             reason = str(error).partition('\n')[0]
         with self.viewpoint.hook.differentiable():
             push, cost = self._reverse_mode().push()
-        warnings.warn(f'{self.viewpoint.hook.name}: forward-mode AD does not work ({reason}). Reverse mode is used instead: {cost}',
-                      stacklevel=2)
+        warnings.warn(f'{self.viewpoint.hook.name}: forward-mode AD does not work ({reason}). Reverse mode is used '
+                      f'instead: {cost}', stacklevel=2)
 
         def reverse(V: Tensor) -> Tensor:
             with self.viewpoint.hook.differentiable():
@@ -161,7 +167,7 @@ class RegionJacobian:
 
     @functools.cached_property
     def _linearization(self) -> Linearization | None:
-        """The network's own derivative, where it has one; believed only if it agrees with forward-mode AD on a tangent."""
+        """The network's own derivative, where it has one; believed only if it agrees with forward mode on a tangent."""
         linearization = self.viewpoint.linearize()
         if linearization is not None:
             v = torch.randn(1, self.viewpoint.dim, generator=torch.Generator().manual_seed(0)).to(self.viewpoint.device)
@@ -170,8 +176,8 @@ class RegionJacobian:
                 return None  # no scale to compare with: forward mode shows what is wrong
             error = ((linearization.push(v) - expected).norm() / expected.norm()).item()
             if not error < LINEARIZATION_TOLERANCE:
-                raise TangentError(f'{self.viewpoint.hook.name}: its linearization is off by {error:.2g} from forward-mode AD; report this with '
-                                   'the version of torch')
+                raise TangentError(f'{self.viewpoint.hook.name}: its linearization is off by {error:.2g} from '
+                                   'forward-mode AD; report this with the version of torch')
         return linearization
 
     def _chunk(self) -> int:
@@ -180,26 +186,30 @@ class RegionJacobian:
             # A tangent's live tensors measured 12 times the widest feature map of the demo generator, 64 x 512 x 512.
             # Official networks are alike: 32 x 1024 x 1024.
             per_tangent = 12 * 4 * 16 * height * width
-            self.chunk_size = max(1, min(MAX_CHUNK, self.viewpoint.dim, available_bytes(self.viewpoint.device) // 2 // per_tangent))
+            room = available_bytes(self.viewpoint.device) // 2 // per_tangent
+            self.chunk_size = max(1, min(MAX_CHUNK, self.viewpoint.dim, room))
         return self.chunk_size
 
     def _halve_chunk(self, error: Exception) -> None:
         """Goes on with half as many tangents after an error that says that memory ran out; raises any other."""
         if not out_of_memory(error):
             raise error
-        if self.chunk_size == 1:
-            raise ResefaError('the memory does not suffice for one tangent: choose a smaller --resolution or another --device') from error
-        self.chunk_size = max(1, self.chunk_size // 2)
+        chunk = self._chunk()
+        if chunk == 1:
+            raise ResefaError('the memory does not suffice for one tangent: choose a smaller --resolution or another '
+                              '--device') from error
+        self.chunk_size = chunk // 2
         if self.viewpoint.device.type == 'cuda':
             torch.cuda.empty_cache()
 
-    def compute(self, progress: Callable[[int], None] | None = None, path: str | pathlib.Path | None = None) -> RegionJacobian:
-        """Computes all columns, in chunks; the chunk is halved when memory runs out. Does nothing if it was done before.
+    def compute(self, progress: Callable[[int], None] | None = None,
+                path: str | pathlib.Path | None = None) -> RegionJacobian:
+        """Computes all columns, in chunks; the chunk is halved when memory runs out. Does nothing if it has been done.
 
         Args:
             progress: called after each chunk with the number of tangents that it had.
-            path: a folder to keep the matrix in, as a memory-mapped file that a later run with the same network, sample,
-                space and resolution finds and uses. None keeps it in memory, `d * C * h * w * 4` bytes.
+            path: a folder to keep the matrix in, as a memory-mapped file that a later run with the same network,
+                sample, space and resolution finds and uses. None keeps it in memory, `d * C * h * w * 4` bytes.
 
         Returns: itself.
 
@@ -235,8 +245,9 @@ class RegionJacobian:
             return torch.empty(self.viewpoint.dim, columns, device=self.viewpoint.device)
         room = available_bytes(torch.device('cpu'))
         if needed > room:
-            raise ResefaError(f"the Jacobian of space '{self.viewpoint.space.name}' needs {needed / 1e9:.1f} GB and {room / 1e9:.1f} GB are free: choose "
-                              'fewer --layers, a smaller --resolution, or a folder for it with --jacobian-dir')
+            raise ResefaError(f"the Jacobian of space '{self.viewpoint.space.name}' needs {needed / 1e9:.1f} GB and "
+                              f'{room / 1e9:.1f} GB are free: choose fewer --layers, a smaller --resolution, or a '
+                              'folder for it with --jacobian-dir')
         return torch.empty(self.viewpoint.dim, columns)
 
     def _read(self, file: pathlib.Path) -> Tensor:
@@ -245,8 +256,8 @@ class RegionJacobian:
         except (OSError, ValueError, EOFError) as error:
             raise ResefaError(f'{file}: is no kept Jacobian ({error}); delete it, and it is computed anew') from error
         if array.dtype != np.float32 or array.shape != (self.viewpoint.dim, *self.image_shape):
-            raise ResefaError(f'{file}: holds {array.dtype} {list(array.shape)}, expected float32 {[self.viewpoint.dim, *self.image_shape]}; '
-                              'delete it, and it is computed anew')
+            raise ResefaError(f'{file}: holds {array.dtype} {list(array.shape)}, expected float32 '
+                              f'{[self.viewpoint.dim, *self.image_shape]}; delete it, and it is computed anew')
         return torch.from_numpy(array.reshape(self.viewpoint.dim, -1))
 
     def _write(self, file: pathlib.Path, progress: Callable[[int], None] | None) -> None:
@@ -268,7 +279,8 @@ class RegionJacobian:
                 self._halve_chunk(error)
                 continue
             if not columns.isfinite().all():
-                raise NonFiniteError(f'{self.viewpoint.hook.name}: the Jacobian of {self.viewpoint.sample.name} contains NaN or infinity')
+                raise NonFiniteError(f'{self.viewpoint.hook.name}: the Jacobian of {self.viewpoint.sample.name} '
+                                     'contains NaN or infinity')
             matrix[start:start + count] = columns.flatten(1).to(matrix.device)
             start += count
             if progress is not None:
@@ -287,7 +299,7 @@ class RegionJacobian:
             raise ResefaError('this Jacobian is not computed yet: call compute() first')
         return self._matrix
 
-    def product(self, mask: Tensor | np.ndarray | None = None) -> Tensor:
+    def product(self, mask: Tensor | NDArray[np.bool_] | None = None) -> Tensor:
         """J^T diag(mask) J of a boolean mask `[h, w]` at this resolution, or J^T J; `[d, d]` float64, symmetric.
 
         The first call takes as long as J^T J. Where memory allows, it leaves sums over tiles behind, by which every
@@ -298,7 +310,8 @@ class RegionJacobian:
         if mask is not None:
             mask = torch.as_tensor(mask)
             if mask.dtype != torch.bool or tuple(mask.shape) != self.image_shape[1:]:
-                raise ResefaError(f'mask is {mask.dtype} {list(mask.shape)}, expected torch.bool {list(self.image_shape[1:])}')
+                raise ResefaError(f'mask is {mask.dtype} {list(mask.shape)}, expected torch.bool '
+                                  f'{list(self.image_shape[1:])}')
             mask = mask.to(self.matrix.device)
         if self._grams is None:
             self._grams = pixel_grams(self.matrix.unflatten(1, self.image_shape), self.gram_room)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from typing_extensions import override
 
 from resefa_plugin.errors import NonFiniteError, ResefaError
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -14,8 +21,8 @@ from resefa_plugin.machine.ranks import Ranks
 class ShardedJacobian(RegionJacobian):
     """A RegionJacobian whose tangents are shared out and whose Gram matrices are summed over the ranks.
 
-    Every rank makes it and calls `compute` and `gram` alike. The columns are exchanged chunk by chunk, so that the ranks
-    hold one matrix between them.
+    Every rank makes it and calls `compute` and `gram` alike. The columns are exchanged chunk by chunk, so that the
+    ranks hold one matrix between them.
 
     Args:
         viewpoint: where the derivative is taken.
@@ -28,9 +35,12 @@ class ShardedJacobian(RegionJacobian):
         _, height, width = self.image_shape
         self._pixels = ranks.share(height * width)
 
-    def compute(self, progress=None, path=None):
+    @override
+    def compute(self, progress: Callable[[int], None] | None = None,
+                path: str | pathlib.Path | None = None) -> ShardedJacobian:
         if path is not None:
-            raise ResefaError('a kept Jacobian is whole, and each of several processes holds a part of it: leave out --jacobian-dir')
+            raise ResefaError('a kept Jacobian is whole, and each of several processes holds a part of it: leave out '
+                              '--jacobian-dir')
         if self._matrix is not None:
             return self
         device, d = self.viewpoint.device, self.viewpoint.dim
@@ -43,14 +53,15 @@ class ShardedJacobian(RegionJacobian):
             V[range(len(own)), own] = 1
             columns = torch.cat(self.ranks.all_gather(self._jvp_chunk(V).flatten(2)))[:d - start]  # [k, C, h * w]
             if not columns.isfinite().all():
-                raise NonFiniteError(f'{self.viewpoint.hook.name}: the Jacobian of {self.viewpoint.sample.name} contains NaN '
-                                     'or infinity')
+                raise NonFiniteError(f'{self.viewpoint.hook.name}: the Jacobian of {self.viewpoint.sample.name} '
+                                     'contains NaN or infinity')
             self._matrix[start:start + len(columns)] = columns[:, :, self._pixels.start:self._pixels.stop].flatten(1)
             if progress is not None:
                 progress(len(columns))
         return self
 
-    def product(self, mask=None):
+    @override
+    def product(self, mask: Tensor | NDArray[np.bool_] | None = None) -> Tensor:
         own = slice(self._pixels.start, self._pixels.stop)
         part = None if mask is None else torch.as_tensor(mask).flatten()[own, None].to(self.matrix.device)
         return self.ranks.sum(DirectGrams(self.matrix.unflatten(1, (self.image_shape[0], -1, 1))).product(part))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
@@ -22,12 +23,12 @@ class TangentModel:
     a few Krylov vectors are one where nothing is known of the sample.
 
     Attributes:
-        basis: `[m, d]` float64, orthonormal rows q_i; None for all coordinates, m = d.
+        basis: `[m, d]` float64, orthonormal rows q_i; None means the unit vectors, all coordinates, m = d.
         columns: `[m, C * h * w]` float32, the pictures J q_i.
         products: how many products J v and J^T u it took, for the record.
     """
 
-    def __init__(self, basis: np.ndarray | None, columns: Tensor,
+    def __init__(self, basis: NDArray[np.float64] | None, columns: Tensor,
                  gram: Callable[[RegionPartition], tuple[Tensor, Tensor]], products: int = 0):
         self.basis, self.columns, self._gram, self.products = basis, columns, gram, products
 
@@ -37,15 +38,15 @@ class TangentModel:
         return cls(None, jacobian.matrix, jacobian.gram)
 
     @classmethod
-    def of_basis(cls, jacobian: RegionJacobian, vectors: np.ndarray) -> TangentModel:
+    def of_basis(cls, jacobian: RegionJacobian, vectors: NDArray[np.float64]) -> TangentModel:
         """The span of `vectors [k, d]`: the factors of low-rank Gram matrices, or what an iterative solver found."""
         builder = _Builder(jacobian)
         builder.add(np.asarray(vectors, np.float64))
         return builder.model()
 
     @classmethod
-    def krylov(cls, jacobian: RegionJacobian, partition: RegionPartition, direction: np.ndarray, changes: Tensor,
-               blocks: int) -> TangentModel:
+    def krylov(cls, jacobian: RegionJacobian, partition: RegionPartition, direction: NDArray[np.float64],
+               changes: Tensor, blocks: int) -> TangentModel:
         """A basis from products with J and J^T alone: block Lanczos on B, begun where the correction of an edit begins.
 
         First come the direction n, A n, and J_b^T r of the given changes r; each further block is B times the last.
@@ -72,19 +73,20 @@ class TangentModel:
         """The same basis with the pictures of a Jacobian elsewhere."""
         return self.of_basis(jacobian, np.eye(jacobian.viewpoint.dim) if self.basis is None else self.basis)
 
-    def gram(self, partition: RegionPartition) -> tuple[np.ndarray, np.ndarray]:
+    def gram(self, partition: RegionPartition) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """A and B of Eq. 5 and 3 in the coordinates of the basis, `[m, m]` float64 each."""
-        return tuple(matrix.cpu().double().numpy() for matrix in self._gram(partition))
+        A, B = self._gram(partition)
+        return A.cpu().double().numpy(), B.cpu().double().numpy()
 
-    def coordinates(self, vector: np.ndarray) -> np.ndarray:
+    def coordinates(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
         """`[d]` -> `[m]`, of the part of a vector in the span."""
         return vector if self.basis is None else self.basis @ vector
 
-    def offset(self, coordinates: np.ndarray) -> np.ndarray:
+    def offset(self, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
         """`[m]` -> `[d]`."""
         return coordinates if self.basis is None else coordinates @ self.basis
 
-    def pull(self, picture: Tensor) -> np.ndarray:
+    def pull(self, picture: Tensor) -> NDArray[np.float64]:
         """J^T u of a picture u `[C, h, w]`, in the coordinates of the basis, `[m]` float64."""
         return (self.columns @ picture.to(self.columns).flatten()).cpu().double().numpy()
 
@@ -93,9 +95,11 @@ class _Builder:
     """An orthonormal basis that grows, with its pictures."""
 
     def __init__(self, jacobian: RegionJacobian):
-        self.jacobian, self.basis, self.pictures, self.products = jacobian, np.zeros((0, jacobian.viewpoint.dim)), [], 0
+        self.jacobian, self.products = jacobian, 0
+        self.basis: NDArray[np.float64] = np.zeros((0, jacobian.viewpoint.dim))
+        self.pictures: list[Tensor] = []
 
-    def add(self, vectors: np.ndarray) -> Tensor:
+    def add(self, vectors: NDArray[np.float64]) -> Tensor:
         """Adds what is new in `vectors [k, d]`; returns the pictures of the new vectors, `[<= k, C, h, w]`."""
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors = vectors[lengths[:, 0] > 0] / lengths[lengths[:, 0] > 0]
@@ -111,16 +115,18 @@ class _Builder:
         self.pictures.append(self.jacobian.jvp(torch.from_numpy(self.basis[-len(new):])))
         return self.pictures[-1]
 
-    def pull(self, pictures: Tensor) -> np.ndarray:
+    def pull(self, pictures: Tensor) -> NDArray[np.float64]:
+        """J^T u of each picture u of `[k, C, h, w]`, `[k, d]`."""
         self.products += len(pictures)
         return self.jacobian.vjp(pictures).cpu().double().numpy()
 
     def model(self) -> TangentModel:
+        """The basis so far as a model."""
         pictures = torch.cat(self.pictures)
 
         def gram(partition: RegionPartition) -> tuple[Tensor, Tensor]:
             mask = torch.tensor(partition.at(*pictures.shape[2:])).to(pictures.device)
-            parts = (pictures[:, :, part].flatten(1).cpu().double() for part in (mask, ~mask))
-            return tuple(part @ part.T for part in parts)
+            inside, outside = (pictures[:, :, part].flatten(1).cpu().double() for part in (mask, ~mask))
+            return inside @ inside.T, outside @ outside.T
 
         return TangentModel(self.basis, pictures.flatten(1), gram, self.products)

@@ -10,7 +10,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def reading(path: pathlib.Path) -> Iterator[None]:
                               'copy it again, or write it anew') from error
 
 
-def read_array(file: BinaryIO, size: int) -> np.ndarray:
+def read_array(file: IO[bytes], size: int) -> np.ndarray:
     """Reads one `.npy` stream of `size` bytes as data, never as pickles, allocating no more than it can hold.
 
     Raises:
@@ -63,8 +63,9 @@ def read_array(file: BinaryIO, size: int) -> np.ndarray:
 
 def read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """Reads array `name` of an open `.npz` as `read_array` does, distrusting the archive's index of sizes."""
-    info = archive.getinfo(f'{name}.npy')
-    compressed = min(info.compress_size, os.path.getsize(archive.filename))
+    info, file_name = archive.getinfo(f'{name}.npy'), archive.filename
+    assert file_name is not None  # our archives are files, not streams
+    compressed = min(info.compress_size, os.path.getsize(file_name))
     if info.file_size > MAX_DEFLATE_RATIO * compressed:
         raise DirectionsError(f"array '{name}' claims {info.file_size} bytes from {compressed}: damaged or forged")
     try:

@@ -13,7 +13,7 @@ from resefa_plugin.errors import ResefaError
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """A path to write to that takes the place of `path` at the end, or vanishes if an exception passes.
 
     Folders are made. Raises ResefaError if the file cannot be written.
@@ -26,7 +26,8 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         yield part
         os.replace(part, path)
     except OSError as error:
-        raise ResefaError(f'cannot write {path}: {error.strerror or error}. Check that the folder can be written and has room') from error
+        raise ResefaError(f'cannot write {path}: {error.strerror or error}. Check that the folder can be written and '
+                          'has room') from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink()

@@ -27,10 +27,14 @@ class Ranks:
 
     @property
     def first(self) -> bool:
+        """Whether this is rank 0."""
         return self.rank == 0
 
     def gather(self, value: Any) -> list[Any] | None:
-        """The value of every rank, in order, on rank 0; None on the others. Values go through pickle between our processes."""
+        """The value of every rank, in order, on rank 0; None on the others.
+
+        Values go through pickle between our processes.
+        """
         if self.size == 1:
             return [value]
         values = [None] * self.size if self.first else None
@@ -66,13 +70,13 @@ def launched() -> bool:
 
 
 def local_device(device: torch.device) -> torch.device:
-    """The device of this process: of several GPUs its own. Raises ResefaError if there are fewer GPUs than processes."""
+    """The device of this process: of several GPUs its own. Raises ResefaError if there are too few GPUs."""
     if not launched() or device.type != 'cuda':
         return device
     index = int(os.environ.get('LOCAL_RANK', '0'))
     if index >= torch.cuda.device_count():
-        raise ResefaError(f'process {index} of this machine has no GPU, there are {torch.cuda.device_count()}: start fewer processes with '
-                          '--nproc-per-node, or give --device=cpu')
+        raise ResefaError(f'process {index} of this machine has no GPU, there are {torch.cuda.device_count()}: start '
+                          'fewer processes with --nproc-per-node, or give --device=cpu')
     return torch.device('cuda', index)
 
 

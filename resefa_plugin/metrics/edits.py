@@ -1,8 +1,10 @@
-"""What a paired metric looks at: originals, edits and the region."""
+"""What a paired metric is, and what it looks at: originals, edits and the region."""
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,7 +35,7 @@ class Edits:
     predicted_inside: Tensor | None = None
     predicted_outside: Tensor | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         shape, count = tuple(self.edited.shape), len(self.edited)
         if len(shape) != 4 or tuple(self.original.shape) not in (shape, (1, *shape[1:])):
             raise MetricError(f'original has shape {list(self.original.shape)} and edited {list(shape)}, expected '
@@ -53,6 +55,20 @@ class Edits:
     def change(self) -> Tensor:
         """Differences `[N, C, H, W]`."""
         return self.edited - self.original
+
+
+class PairMetric(abc.ABC):
+    """Compares edits with their originals.
+
+    Attributes:
+        keys: names of the figures that a call returns.
+    """
+
+    keys: ClassVar[tuple[str, ...]]
+
+    @abc.abstractmethod
+    def __call__(self, edits: Edits) -> dict[str, Tensor]:
+        """`[N]` float64 in main memory for each of `keys`."""
 
 
 def averages(maps: Tensor, partition: RegionPartition) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
-from resefa_plugin.metrics.edits import Edits
+from resefa_plugin.metrics.edits import Edits, PairMetric
 from resefa_plugin.metrics.metric_networks import Networks, rgb
 from resefa_plugin.metrics.networks.sface import SIDE
 
@@ -17,7 +18,7 @@ from resefa_plugin.metrics.networks.sface import SIDE
 FACE_BOX = (0.1204, 0.1187, 0.7588)
 
 
-class Identity:
+class Identity(PairMetric):
     """Cosine of the SFace embeddings of original and edit: 1 for equal pictures.
 
     Meant for faces aligned as in FFHQ, which are cropped by a fixed box. As a measure, 12 persons of the demo
@@ -30,6 +31,7 @@ class Identity:
     def __init__(self, networks: Networks):
         self._network, self._device = networks.identity, networks.device
 
+    @override
     def __call__(self, edits: Edits) -> dict[str, Tensor]:
         cosine = functional.cosine_similarity(self.embeddings(edits.edited), self.embeddings(edits.original))
         return {'identity': cosine}

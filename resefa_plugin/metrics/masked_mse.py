@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import override
 
 from resefa_plugin.editing.strength import mean_square
-from resefa_plugin.metrics.edits import Edits
+from resefa_plugin.metrics.edits import Edits, PairMetric
 
 
-class MaskedMSE:
+class MaskedMSE(PairMetric):
     """Mean squared change over the pixels and channels inside the region, and outside.
 
     The scale is the network's, [-1, 1], which is what `measured_inside` of a directions file and the report have. The
@@ -19,5 +20,7 @@ class MaskedMSE:
 
     keys = ('mse_in', 'mse_out')
 
+    @override
     def __call__(self, edits: Edits) -> dict[str, Tensor]:
-        return dict(zip(self.keys, (part.cpu() for part in mean_square(edits.change.cpu(), edits.partition))))
+        inside, outside = mean_square(edits.change.cpu(), edits.partition)
+        return {'mse_in': inside.cpu(), 'mse_out': outside.cpu()}

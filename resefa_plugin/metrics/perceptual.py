@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from resefa_plugin.errors import MetricError
 from resefa_plugin.hooks.base import box_average
 from resefa_plugin.hooks.viewpoint import default_resolution
-from resefa_plugin.metrics.edits import Edits, averages
+from resefa_plugin.metrics.edits import Edits, PairMetric, averages
 from resefa_plugin.metrics.metric_networks import Networks, rgb
 from resefa_plugin.metrics.networks.lpips import SMALLEST_SIDE
 
 
-class Perceptual:
+class Perceptual(PairMetric):
     """Spatial LPIPS (AlexNet, version 0.1) averaged over the region and over the rest.
 
     The picture is box averaged to at most 256 pixels first: the network was trained on patches of 64. Its receptive
@@ -26,8 +27,10 @@ class Perceptual:
     def __init__(self, networks: Networks):
         self._network, self._device = networks.lpips, networks.device
 
+    @override
     def __call__(self, edits: Edits) -> dict[str, Tensor]:
-        resolution = default_resolution(tuple(edits.edited.shape[1:]))
+        _, channels, height, width = edits.edited.shape
+        resolution = default_resolution((channels, height, width))
         original, edited = (rgb(box_average(images, resolution)).to(self._device)
                             for images in (edits.original, edits.edited))
         if min(edited.shape[2:]) < SMALLEST_SIDE:
@@ -35,8 +38,9 @@ class Perceptual:
                               f'{list(edited.shape[2:])}')
         originals = original.expand_as(edited)
         with torch.no_grad():
-            maps = torch.cat([self._network(a[None], b[None]) for a, b in zip(originals, edited)])
-        return dict(zip(self.keys, averages(_enlarged(maps.cpu(), edits.partition.mask.shape), edits.partition)))
+            maps = torch.cat([self._network(a[None], b[None]) for a, b in zip(originals, edited, strict=True)])
+        inside, outside = averages(_enlarged(maps.cpu(), edits.partition.mask.shape), edits.partition)
+        return {'lpips_in': inside, 'lpips_out': outside}
 
 
 def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:

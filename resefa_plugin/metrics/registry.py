@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 
 from resefa_plugin.errors import MetricError
-from resefa_plugin.metrics.edits import Edits
+from resefa_plugin.metrics.edits import PairMetric
 from resefa_plugin.metrics.frechet import frechet_distance
 from resefa_plugin.metrics.identity import Identity
 from resefa_plugin.metrics.inception_features import InceptionFeatures
@@ -21,19 +21,6 @@ from resefa_plugin.metrics.perceptual import Perceptual
 from resefa_plugin.metrics.prediction import Prediction
 
 T = TypeVar('T')
-
-
-class PairMetric(Protocol):
-    """Compares edits with their originals.
-
-    Attributes:
-        keys: names of the figures that a call returns.
-    """
-
-    keys: tuple[str, ...]
-
-    def __call__(self, edits: Edits) -> dict[str, Tensor]:
-        """`[N]` float64 in main memory for each of `keys`."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
-"""Other coordinates for a Rayleigh quotient: a norm that knows where the latents are, and directions that are excluded."""
+"""Other coordinates for a Rayleigh quotient: a norm that knows where the latents are, and excluded directions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
+from numpy.typing import NDArray
 
 from resefa_plugin.errors import SolverError
 
@@ -25,16 +27,19 @@ class Coordinates:
     projects excluded directions away: those n are orthogonal to them.
 
     Attributes:
-        roots: K K^T = Sigma, block by block along the diagonal, lower triangular; None for the identity.
-        excluded: `[m, d]`, orthonormal rows in y; None for none.
+        roots: K K^T = Sigma, block by block along the diagonal, lower triangular; None where K is the identity.
+        excluded: `[m, d]`, orthonormal rows in y; None where no direction is excluded.
     """
 
-    roots: tuple[np.ndarray, ...] | None = None
-    excluded: np.ndarray | None = None
+    roots: tuple[NDArray[np.float64], ...] | None = None
+    excluded: NDArray[np.float64] | None = None
 
     @classmethod
-    def of(cls, dim: int, covariance: Sequence[np.ndarray] | None = None, orthogonal_to: np.ndarray | None = None) -> Coordinates | None:
-        """Coordinates in which the latents are white and some directions do not exist; None where there is nothing to do.
+    def of(cls, dim: int, covariance: Sequence[NDArray[np.float64]] | None = None,
+           orthogonal_to: NDArray[np.floating[Any]] | None = None) -> Coordinates | None:
+        """Coordinates in which the latents are white and some directions do not exist.
+
+        None where there is neither a covariance nor a direction to exclude.
 
         Args:
             dim: d.
@@ -54,42 +59,46 @@ class Coordinates:
         _, scale, rows = np.linalg.svd(cls(roots).pull(E.T).T, full_matrices=False)  # n.e = y.(K^T e)
         rows = rows[scale > DEPENDENT * scale[0]]
         if len(rows) >= dim:
-            raise SolverError(f'the directions that are excluded (orthogonal_to, or all that reach a region protected with weight inf) span all '
-                              f'{dim} dimensions and leave nothing: exclude fewer, or give a finite weight, such as 100')
+            raise SolverError('the directions that are excluded (orthogonal_to, or all that reach a region protected '
+                              f'with weight inf) span all {dim} dimensions and leave nothing: exclude fewer, or give a '
+                              'finite weight, such as 100')
         return cls(roots, rows)
 
-    def latent(self, Y: np.ndarray) -> np.ndarray:
+    def latent(self, Y: NDArray[np.float64]) -> NDArray[np.float64]:
         """C y for each column of `Y [d, k]`."""
         if self.excluded is not None:
             Y = Y - self.excluded.T @ (self.excluded @ Y)
         return self._blocks(Y, lambda K: K)
 
-    def solve(self, N: np.ndarray) -> np.ndarray:
+    def solve(self, N: NDArray[np.float64]) -> NDArray[np.float64]:
         """The y of each column n of `N [d, k]`, as far as directions are not excluded."""
         Y = self._blocks(N, lambda K: scipy.linalg.inv(K))
         return Y if self.excluded is None else Y - self.excluded.T @ (self.excluded @ Y)
 
-    def pull(self, X: np.ndarray) -> np.ndarray:
+    def pull(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """C^T x for each column of `X [d, k]`."""
         X = self._blocks(X, lambda K: K.T)
         return X if self.excluded is None else X - self.excluded.T @ (self.excluded @ X)
 
-    def gram(self, A: np.ndarray) -> np.ndarray:
+    def gram(self, A: NDArray[np.float64]) -> NDArray[np.float64]:
         """C^T A C of a symmetric `A [d, d]`."""
         return self.pull(self.pull(A).T)
 
-    def _blocks(self, X, side):
+    def _blocks(self, X: NDArray[np.float64],
+                side: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
         if self.roots is None:
             return X
         ends = np.cumsum([len(K) for K in self.roots])[:-1]
-        return np.concatenate([side(K) @ part for K, part in zip(self.roots, np.split(X, ends))])
+        return np.concatenate([side(K) @ part for K, part in zip(self.roots, np.split(X, ends), strict=True)])
 
 
-def _roots(covariance: Sequence[np.ndarray], dim: int) -> tuple[np.ndarray, ...]:
+def _roots(covariance: Sequence[NDArray[np.float64]], dim: int) -> tuple[NDArray[np.float64], ...]:
     blocks = [np.asarray(block, np.float64) for block in covariance]
     if any(block.ndim != 2 or block.shape[0] != block.shape[1] for block in blocks) or sum(map(len, blocks)) != dim:
-        raise SolverError(f'the covariance has blocks {[list(block.shape) for block in blocks]}, expected square ones of {dim} rows in all')
+        raise SolverError(f'the covariance has blocks {[list(block.shape) for block in blocks]}, expected square ones '
+                          f'of {dim} rows in all')
     mean = sum(np.trace(block) for block in blocks) / dim
     if not np.isfinite(mean) or mean <= 0:
         raise SolverError(f'the mean variance of the latents is {mean:g}, expected a number above 0')
-    return tuple(scipy.linalg.cholesky((block / mean + SHRINKAGE * np.eye(len(block))) / (1 + SHRINKAGE), lower=True) for block in blocks)
+    return tuple(scipy.linalg.cholesky((block / mean + SHRINKAGE * np.eye(len(block))) / (1 + SHRINKAGE), lower=True)
+                 for block in blocks)

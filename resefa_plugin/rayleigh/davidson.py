@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg
+from numpy.typing import NDArray
 
 from resefa_plugin.errors import SolverError
 from resefa_plugin.rayleigh.coordinates import Coordinates
@@ -23,15 +24,18 @@ ROUNDING = 1e-7  # of the largest eigenvalue of S^T B S: below it is rounding of
 
 
 def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = TAU, tolerance: float = TOLERANCE,
-                 max_columns: int | None = None, start: np.ndarray | None = None, coordinates: Coordinates | None = None,
-                 progress: Callable[[int, float], None] = lambda columns, residual: None, seed: int = 0) -> RayleighSolution:
+                   max_columns: int | None = None, start: NDArray[np.float64] | None = None,
+                   coordinates: Coordinates | None = None,
+                   progress: Callable[[int, float], None] = lambda columns, residual: None,
+                   seed: int = 0) -> RayleighSolution:
     """The best directions of n^T A n / n^T (B + a I) n, a = tau tr(B0) (Eq. 7, 10 and 11), from products alone.
 
     Block Davidson (Morgan and Scott 1986): each step adds the preconditioned residuals of the best Ritz vectors to the
     basis, and Rayleigh and Ritz choose among all columns so far. LOBPCG (Knyazev 2001) is the same with only the last
-    three blocks. A column costs a jvp and two vjps of a network and d numbers of memory, so that keeping it is cheap and
-    forgetting it is not; on the same products this is at least as good as LOBPCG. The preconditioner is (B^ + a I)^-1 with the Nystroem approximation
-    B^ = B S (S^T B S)^-1 S^T B, which the products give for nothing, inverted by Woodbury's identity as in Eq. 12.
+    three blocks. A column costs a jvp and two vjps of a network and d numbers of memory, so that keeping it is cheap
+    and forgetting it is not; on the same products this is at least as good as LOBPCG. The preconditioner is
+    (B^ + a I)^-1 with the Nystroem approximation B^ = B S (S^T B S)^-1 S^T B, which the products give for nothing,
+    inverted by Woodbury's identity as in Eq. 12.
 
     tr(B0), where the operator does not know it, is what the basis holds of it plus a Hutchinson estimate of the rest
     (Meyer et al., Hutch++, 2021) by vectors that take no other part.
@@ -41,9 +45,9 @@ def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = 
         num_directions: k, from 1 to d.
         tau: the ridge relative to tr(B0), above 0.
         tolerance: of the relative residuals (see RayleighSolution); eigenvalues are as good as its square.
-        max_columns: products to spend at most; None for 40 + 25 k.
+        max_columns: products to spend at most; None allows 40 + 25 k.
         start: `[m, d]`, directions of a similar problem, to begin with.
-        coordinates: see Coordinates; None for those of the latent.
+        coordinates: in which to solve; None means those of the latent.
         progress: called after each step with the columns so far and the largest residual.
         seed: of the random start.
 
@@ -77,11 +81,11 @@ def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = 
                               'generator paints, or another latent space')
         trace, error = (known, 0.0) if known is not None else basis.trace(probes)
         if not trace > 0:
-            raise SolverError('B is zero: no direction changes anything outside the region, so that the ridge a = tau tr(B) is '
-                              'zero too. Choose a smaller region')
+            raise SolverError('B is zero: no direction changes anything outside the region, so that the ridge '
+                              'a = tau tr(B) is zero too. Choose a smaller region')
         ridge = tau * trace
         values, X, A_X, B_X = basis.ritz(block, ridge)
-        residuals = relative_residuals(A_X, B_X, values, np.linalg.norm(A_X[:, 0]))
+        residuals = relative_residuals(A_X, B_X, values, float(np.linalg.norm(A_X[:, 0])))
         worst = residuals[:num_directions].max() if len(values) >= num_directions else np.inf
         progress(basis.size, float(worst))
         converged = bool(worst <= tolerance)
@@ -91,7 +95,8 @@ def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = 
         new = basis.precondition(rest, ridge)
     k = min(num_directions, len(values))
     return RayleighSolution(
-        directions=unit_rows(X[:, :k], coordinates), eigenvalues=values[:k], residuals=residuals[:k], ridge=ridge, tau=tau, solver='davidson',
+        directions=unit_rows(X[:, :k], coordinates), eigenvalues=values[:k], residuals=residuals[:k], ridge=ridge,
+        tau=tau, solver='davidson',
         search=Search(basis.size, converged or basis.size == d, trace, error, basis.grams(trace)))
 
 
@@ -100,16 +105,17 @@ class _Basis:
 
     def __init__(self, operator: GramOperator, coordinates: Coordinates):
         self.operator, self.coordinates = operator, coordinates
-        empty = np.zeros((operator.dim, 0))
+        empty: NDArray[np.float64] = np.zeros((operator.dim, 0))
         self.S, self.A_S, self.B_S = empty, empty, empty  # in the solver's coordinates
         self.N, self.A_N, self.B_N = empty, empty, empty  # the same in those of the latent
         self.background = 0.0  # tr(S^T B0 S)
 
     @property
     def size(self) -> int:
+        """Number of columns m."""
         return self.S.shape[1]
 
-    def add(self, new: np.ndarray) -> int:
+    def add(self, new: NDArray[np.float64]) -> int:
         """Adds what is new in some columns; returns how many that were."""
         new = new / np.maximum(np.linalg.norm(new, axis=0), np.finfo(np.float64).tiny)
         for _ in range(2):  # twice is enough
@@ -121,7 +127,8 @@ class _Basis:
         N = self.coordinates.latent(new)
         A_N, B_N, background = self.operator.apply(N)
         if not (np.isfinite(A_N).all() and np.isfinite(B_N).all()):
-            raise SolverError('products with A or B hold NaN or infinity: the Jacobian they were made from is not finite')
+            raise SolverError('products with A or B hold NaN or infinity: the Jacobian they were made from is not '
+                              'finite')
         self.S, self.N = np.hstack([self.S, new]), np.hstack([self.N, N])
         self.A_N, self.B_N = np.hstack([self.A_N, A_N]), np.hstack([self.B_N, B_N])
         self.A_S = np.hstack([self.A_S, self.coordinates.pull(A_N)])
@@ -129,38 +136,42 @@ class _Basis:
         self.background += background.sum()
         return new.shape[1]
 
-    def trace(self, probes: np.ndarray) -> tuple[float, float]:
+    def trace(self, probes: NDArray[np.float64]) -> tuple[float, float]:
         """tr(B0) and its relative standard error, from vectors `[d, p]` of covariance B0."""
         rest = np.square(probes - self.S @ (self.S.T @ probes)).sum(axis=0)
         total = self.background + rest.mean()
         return float(total), float(rest.std(ddof=1) / np.sqrt(len(rest)) / total) if total else 0.0
 
-    def ritz(self, count: int, ridge: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def ritz(self, count: int, ridge: float) -> tuple[
+            NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """The best Ritz values, descending, their unit vectors X `[d, count]`, A X and (B + a I) X."""
         A, B = ((M + M.T) / 2 for M in (self.S.T @ self.A_S, self.S.T @ self.B_S))
         try:
             _, Y = scipy.linalg.eigh(A, B + ridge * np.eye(len(B)))
         except scipy.linalg.LinAlgError as error:
-            raise SolverError(f'B + a I is singular to the precision of its products with a = {ridge:.3g}: give a larger tau, '
-                              'such as 1e-3') from error
+            raise SolverError(f'B + a I is singular to the precision of its products with a = {ridge:.3g}: give a '
+                              'larger tau, such as 1e-3') from error
         Y = Y[:, ::-1][:, :count]
         Y = Y / np.linalg.norm(Y, axis=0)
         X, A_X = self.S @ Y, self.A_S @ Y
         B_X = self.B_S @ Y + ridge * X
         return np.sum(X * A_X, axis=0) / np.sum(X * B_X, axis=0), X, A_X, B_X
 
-    def precondition(self, R: np.ndarray, ridge: float) -> np.ndarray:
+    def precondition(self, R: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
         """(B^ + a I)^-1 R."""
         F = _root(self.S, self.B_S)
-        return (R - F @ scipy.linalg.solve(F.T @ F + ridge * np.eye(F.shape[1]), F.T @ R, assume_a='pos')) / ridge
+        inner: NDArray[np.float64] = scipy.linalg.solve(F.T @ F + ridge * np.eye(F.shape[1]), F.T @ R, assume_a='pos')
+        return (R - F @ inner) / ridge
 
     def grams(self, trace: float) -> FactoredGrams:
+        """A and B as far as the products tell them, where tr(B0) is `trace`."""
         return FactoredGrams(_root(self.N, self.A_N), _root(self.N, self.B_N), trace)
 
 
-def _root(N: np.ndarray, M_N: np.ndarray) -> np.ndarray:
+def _root(N: NDArray[np.float64], M_N: NDArray[np.float64]) -> NDArray[np.float64]:
     """F `[d, m]` with F F^T = M N (N^T M N)^-1 N^T M, the Nystroem approximation of M."""
     small = N.T @ M_N
     values, U = np.linalg.eigh((small + small.T) / 2)
     kept = values > ROUNDING * values[-1]
-    return M_N @ (U[:, kept] / np.sqrt(values[kept]))
+    root: NDArray[np.float64] = M_N @ (U[:, kept] / np.sqrt(values[kept]))
+    return root

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
 
 from resefa_plugin.rayleigh.coordinates import Coordinates
 
 
 class GramOperator(abc.ABC):
-    """A = J_f^T J_f and B = J_b^T J_b, known by their products.
+    """A = J_f^T J_f and B = J_b^T J_b, known by their products."""
 
-    Attributes:
-        dim: d.
-    """
-
-    dim: int
+    @property
+    @abc.abstractmethod
+    def dim(self) -> int:
+        """Number of dimensions d."""
 
     @abc.abstractmethod
-    def apply(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def apply(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """A X and B X of `X [d, k]`, `[d, k]` float64 each, and x^T B0 x of each column, `[k]`.
 
         B0 is the B that the ridge is relative to: B itself unless some pixels of it weigh more than others.
         """
 
     @abc.abstractmethod
-    def sketch(self, inside: int, outside: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+    def sketch(self, inside: int, outside: int,
+               random: np.random.RandomState) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Random vectors of covariance A, `[d, inside]`, and of covariance B0, `[d, outside]`, float64.
 
         Only their ranges count where `trace` is known.
@@ -49,35 +52,41 @@ class FactoredGrams(GramOperator):
         background: tr(B0); that of G G^T is less where the factors left something out.
     """
 
-    inside: np.ndarray
-    outside: np.ndarray
+    inside: NDArray[np.float64]
+    outside: NDArray[np.float64]
     background: float
 
     @property
+    @override
     def dim(self) -> int:
         return len(self.inside)
 
-    def apply(self, X):
+    @override
+    def apply(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         G_X = self.outside.T @ X
         return self.inside @ (self.inside.T @ X), self.outside @ G_X, np.square(G_X).sum(axis=0)
 
-    def sketch(self, inside, outside, random):
-        return tuple(F @ random.standard_normal((F.shape[1], count)) for F, count in ((self.inside, inside), (self.outside, outside)))
+    @override
+    def sketch(self, inside: int, outside: int,
+               random: np.random.RandomState) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return (self.inside @ random.standard_normal((self.inside.shape[1], inside)),
+                self.outside @ random.standard_normal((self.outside.shape[1], outside)))
 
-    def trace(self, coordinates):
+    @override
+    def trace(self, coordinates: Coordinates | None) -> float:
         if coordinates is None:
             return self.background
         return self.background * float(np.square(coordinates.pull(self.outside)).sum() / np.square(self.outside).sum())
 
-    def quadratics(self, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def quadratics(self, n: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """n^T A n and n^T B n of each row of `n [k, d]`."""
         return np.square(n @ self.inside).sum(axis=1), np.square(n @ self.outside).sum(axis=1)
 
     @classmethod
     def pooled(cls, grams: Sequence[FactoredGrams]) -> FactoredGrams:
         """The mean over samples, each scaled so that its tr(B0) is 1: none dominates, and each keeps its own ridge."""
-        scales = [1 / np.sqrt(len(grams) * g.background) for g in grams]
-        return cls(np.hstack([s * g.inside for s, g in zip(scales, grams)]), np.hstack([s * g.outside for s, g in zip(scales, grams)]), 1.0)
+        scaled = [(1 / math.sqrt(len(grams) * g.background), g) for g in grams]
+        return cls(np.hstack([s * g.inside for s, g in scaled]), np.hstack([s * g.outside for s, g in scaled]), 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +98,12 @@ class DenseGrams(GramOperator):
         background: tr(B0).
     """
 
-    A: np.ndarray
-    B: np.ndarray
+    A: NDArray[np.float64]
+    B: NDArray[np.float64]
     background: float
 
     @property
+    @override
     def dim(self) -> int:
         return len(self.A)
 
@@ -102,24 +112,31 @@ class DenseGrams(GramOperator):
         """Whether no pixel weighs more than others, so that the ridge is relative to tr(B) itself."""
         return bool(np.isclose(self.background, np.trace(self.B), rtol=1e-12, atol=0))
 
-    def apply(self, X):
+    @override
+    def apply(self, X: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         B_X = self.B @ X
         return self.A @ X, B_X, np.sum(X * B_X, axis=0)
 
-    def sketch(self, inside, outside, random):
+    @override
+    def sketch(self, inside: int, outside: int,
+               random: np.random.RandomState) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         # Their ranges are those of the roots, which would cost an eigendecomposition.
-        return tuple(M @ random.standard_normal((self.dim, count)) for M, count in ((self.A, inside), (self.B, outside)))
+        return (self.A @ random.standard_normal((self.dim, inside)),
+                self.B @ random.standard_normal((self.dim, outside)))
 
-    def trace(self, coordinates):
+    @override
+    def trace(self, coordinates: Coordinates | None) -> float:
         if coordinates is None:
             return self.background
         return self.background * float(np.trace(coordinates.gram(self.B)) / np.trace(self.B))
 
-    def quadratics(self, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def quadratics(self, n: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """n^T A n and n^T B n of each row of `n [k, d]`."""
-        return tuple(np.sum((n @ M) * n, axis=1) for M in (self.A, self.B))
+        return np.sum((n @ self.A) * n, axis=1), np.sum((n @ self.B) * n, axis=1)
 
     @classmethod
     def pooled(cls, grams: Sequence[DenseGrams]) -> DenseGrams:
         """The mean over samples, each scaled so that its tr(B0) is 1: none dominates, and each keeps its own ridge."""
-        return cls(*(sum(getattr(g, M) / (len(grams) * g.background) for g in grams) for M in 'AB'), 1.0)
+        scaled = [(1 / (len(grams) * g.background), g) for g in grams]
+        zero = np.zeros_like(grams[0].A)
+        return cls(sum((s * g.A for s, g in scaled), zero), sum((s * g.B for s, g in scaled), zero), 1.0)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import scipy.linalg
 import torch
+from numpy.typing import NDArray
 
 from resefa_plugin.errors import SolverError
 from resefa_plugin.rayleigh.coordinates import Coordinates
@@ -30,14 +32,14 @@ class RayleighProblem:
         ridge: a; B + a I is positive definite to working precision.
     """
 
-    A: np.ndarray
-    B: np.ndarray
+    A: NDArray[np.float64]
+    B: NDArray[np.float64]
     tau: float
     ridge: float
 
     @classmethod
-    def checked(cls, A: torch.Tensor | np.ndarray, B: torch.Tensor | np.ndarray, tau: float, trace: float | None = None,
-                coordinates: Coordinates | None = None) -> RayleighProblem:
+    def checked(cls, A: torch.Tensor | NDArray[Any], B: torch.Tensor | NDArray[Any], tau: float,
+                trace: float | None = None, coordinates: Coordinates | None = None) -> RayleighProblem:
         """Converts A and B to float64, in the given coordinates, and refuses whatever has no answer.
 
         `trace` takes the place of tr(B) in the ridge.
@@ -72,7 +74,7 @@ class RayleighProblem:
         return cls(A, B, float(tau), ridge)
 
 
-def _matrix(value: torch.Tensor | np.ndarray, name: str) -> np.ndarray:
+def _matrix(value: torch.Tensor | NDArray[Any], name: str) -> NDArray[np.float64]:
     """A finite symmetric matrix as float64; rounding errors of its symmetry are averaged away."""
     if isinstance(value, torch.Tensor):
         if value.is_complex():
@@ -95,11 +97,12 @@ def _matrix(value: torch.Tensor | np.ndarray, name: str) -> np.ndarray:
     return (matrix + matrix.T) / 2
 
 
-def _check_semidefinite(matrix: np.ndarray, name: str) -> float:
+def _check_semidefinite(matrix: NDArray[np.float64], name: str) -> float:
     """A bound below the smallest eigenvalue of a symmetric matrix that is positive semi-definite up to rounding.
 
-    A Cholesky factor of the matrix plus a permitted shift proves it at a fifth of the cost of the eigenvalues, which are
-    computed where there is no factor. The shift is safe: the largest entry of the diagonal is below the largest eigenvalue.
+    A Cholesky factor of the matrix plus a permitted shift proves it at a fifth of the cost of the eigenvalues, which
+    are computed where there is no factor. The shift is safe: the largest entry of the diagonal is below the largest
+    eigenvalue.
     """
     shift = INDEFINITE * float(matrix.diagonal().max())
     try:
@@ -113,7 +116,7 @@ def _check_semidefinite(matrix: np.ndarray, name: str) -> float:
     return smallest
 
 
-def _extremes(matrix: np.ndarray) -> tuple[float, float]:
+def _extremes(matrix: NDArray[np.float64]) -> tuple[float, float]:
     """The smallest and the largest eigenvalue of a symmetric matrix."""
     spectrum = scipy.linalg.eigvalsh(matrix, check_finite=False)
     return float(spectrum[0]), float(spectrum[-1])

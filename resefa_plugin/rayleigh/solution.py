@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resefa_plugin.rayleigh.coordinates import Coordinates
 from resefa_plugin.rayleigh.operators import FactoredGrams
@@ -50,13 +51,13 @@ class RayleighSolution:
         ridge: a = tau tr(B), Eq. 11.
         tau: the ridge relative to the trace of B.
         solver: name of the solver that was used.
-        rank: eigenvectors of B that were kept, None for a solver that does not truncate.
-        search: of a matrix-free solver, None for the others.
+        rank: eigenvectors of B that were kept; None where the solver does not truncate.
+        search: how a matrix-free solver got there; None where A and B were matrices.
     """
 
-    directions: np.ndarray
-    eigenvalues: np.ndarray
-    residuals: np.ndarray
+    directions: NDArray[np.float64]
+    eigenvalues: NDArray[np.float64]
+    residuals: NDArray[np.float64]
     ridge: float
     tau: float
     solver: str
@@ -64,7 +65,7 @@ class RayleighSolution:
     search: Search | None = None
 
 
-def fix_signs(directions: np.ndarray) -> np.ndarray:
+def fix_signs(directions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Flips the rows of `directions [k, d]` that break the sign rule of RayleighSolution."""
     magnitudes = np.abs(directions)
     tied = magnitudes >= (1 - SIGN_TIE) * magnitudes.max(axis=1, keepdims=True)
@@ -72,7 +73,7 @@ def fix_signs(directions: np.ndarray) -> np.ndarray:
     return np.where(deciding < 0, -directions, directions)
 
 
-def finish(problem: RayleighProblem, vectors: np.ndarray, solver: str, rank: int | None,
+def finish(problem: RayleighProblem, vectors: NDArray[np.float64], solver: str, rank: int | None,
            coordinates: Coordinates | None = None) -> RayleighSolution:
     """Turns a solver's vectors `[d, k]`, of any length, sign and order, into a RayleighSolution.
 
@@ -83,20 +84,24 @@ def finish(problem: RayleighProblem, vectors: np.ndarray, solver: str, rank: int
     A_n = problem.A @ vectors
     B_n = problem.B @ vectors + problem.ridge * vectors
     eigenvalues = np.sum(vectors * A_n, axis=0) / np.sum(vectors * B_n, axis=0)
-    residuals = relative_residuals(A_n, B_n, eigenvalues, np.linalg.norm(problem.A))
+    residuals = relative_residuals(A_n, B_n, eigenvalues, float(np.linalg.norm(problem.A)))
     order = np.argsort(-eigenvalues, kind='stable')
     return RayleighSolution(
-        directions=unit_rows(vectors[:, order], coordinates), eigenvalues=eigenvalues[order], residuals=residuals[order],
-        ridge=problem.ridge, tau=problem.tau, solver=solver, rank=rank)
+        directions=unit_rows(vectors[:, order], coordinates), eigenvalues=eigenvalues[order],
+        residuals=residuals[order], ridge=problem.ridge, tau=problem.tau, solver=solver, rank=rank)
 
 
-def relative_residuals(A_n: np.ndarray, B_n: np.ndarray, eigenvalues: np.ndarray, scale: float) -> np.ndarray:
+def relative_residuals(A_n: NDArray[np.float64], B_n: NDArray[np.float64], eigenvalues: NDArray[np.float64],
+                       scale: float) -> NDArray[np.float64]:
     """|A n - lambda (B + a I) n| / max(|A n|, sqrt(eps) scale) of each column; `scale` is |A|_F or below it."""
     floor = np.sqrt(np.finfo(np.float64).eps) * scale
-    return np.linalg.norm(A_n - eigenvalues * B_n, axis=0) / np.maximum(np.linalg.norm(A_n, axis=0), floor)
+    lengths: NDArray[np.float64] = np.linalg.norm(A_n, axis=0)
+    errors: NDArray[np.float64] = np.linalg.norm(A_n - eigenvalues * B_n, axis=0)
+    relative: NDArray[np.float64] = errors / np.maximum(lengths, floor)
+    return relative
 
 
-def unit_rows(vectors: np.ndarray, coordinates: Coordinates | None) -> np.ndarray:
+def unit_rows(vectors: NDArray[np.float64], coordinates: Coordinates | None) -> NDArray[np.float64]:
     """Columns `[d, k]` in the solver's coordinates as unit rows `[k, d]` in those of the latent, of fixed sign."""
     vectors = vectors if coordinates is None else coordinates.latent(vectors)
     return fix_signs((vectors / np.linalg.norm(vectors, axis=0)).T)

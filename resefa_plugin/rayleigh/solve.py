@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from operator import index
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from resefa_plugin.errors import SolverError
@@ -24,16 +26,17 @@ from resefa_plugin.rayleigh.woodbury import solve_woodbury
 SMALL = 1024
 
 
-def _dense(problem: RayleighProblem, num_directions: int, rank: int | None) -> tuple[np.ndarray, None]:
+def _dense(problem: RayleighProblem, num_directions: int, rank: int | None) -> tuple[NDArray[np.float64], None]:
     if rank is not None:
         raise SolverError(f"rank is {rank}, but solver 'dense' does not truncate: leave it out, or take solver "
                           "'woodbury'")
     return solve_cholesky(problem, num_directions), None
 
 
-def _davidson(problem: RayleighProblem, num_directions: int, rank: int | None) -> tuple[np.ndarray, None]:
+def _davidson(problem: RayleighProblem, num_directions: int, rank: int | None) -> tuple[NDArray[np.float64], None]:
     if rank is not None:
-        raise SolverError(f"rank is {rank}, but solver 'davidson' does not truncate: leave it out, or take solver 'woodbury'")
+        raise SolverError(f"rank is {rank}, but solver 'davidson' does not truncate: leave it out, or take solver "
+                          "'woodbury'")
     if problem.ridge == 0:
         raise SolverError("solver 'davidson' needs a ridge a = tau tr(B): give a tau above 0, or take solver 'dense'")
     grams = DenseGrams(problem.A, problem.B, problem.ridge / problem.tau)
@@ -41,7 +44,7 @@ def _davidson(problem: RayleighProblem, num_directions: int, rank: int | None) -
 
 
 # name -> (problem, num_directions, rank) -> (vectors [d, k], rank used)
-METHODS: dict[str, Callable[[RayleighProblem, int, int | None], tuple[np.ndarray, int | None]]] = {
+METHODS: dict[str, Callable[[RayleighProblem, int, int | None], tuple[NDArray[np.float64], int | None]]] = {
     'dense': _dense,
     'woodbury': solve_woodbury,
     'davidson': _davidson,
@@ -49,8 +52,8 @@ METHODS: dict[str, Callable[[RayleighProblem, int, int | None], tuple[np.ndarray
 
 
 def solve_rayleigh(
-    A: torch.Tensor | np.ndarray,
-    B: torch.Tensor | np.ndarray,
+    A: torch.Tensor | NDArray[Any],
+    B: torch.Tensor | NDArray[Any],
     num_directions: int | None = None,
     *,
     tau: float = TAU,
@@ -64,13 +67,13 @@ def solve_rayleigh(
     Args:
         A: `[d, d]`, J_f^T J_f, the change inside the region. Real and symmetric; computed in float64.
         B: `[d, d]`, J_b^T J_b, the change outside it.
-        num_directions: k, from 1 to d; None for all d.
+        num_directions: k, from 1 to d; None means all d.
         tau: the ridge relative to the trace of B; 0 solves Eq. 8 as it stands, which needs a regular B.
-        solver: 'dense' (Cholesky, Eq. 9), 'woodbury' (Eq. 12), 'davidson' (matrix-free, which pays where A and B are not
-            known as matrices: see solve_davidson), or 'auto': woodbury if a rank is given, else dense.
+        solver: 'dense' (Cholesky, Eq. 9), 'woodbury' (Eq. 12), 'davidson' (matrix-free, which pays where A and B are
+            not known as matrices: see solve_davidson), or 'auto': woodbury if a rank is given, else dense.
         rank: how many eigenvectors of B woodbury keeps, from 1 to d; None keeps all that stand above rounding.
         trace: what the ridge is relative to, in place of tr(B), where some pixels weigh more in B than others.
-        coordinates: see Coordinates; None for those of A and B.
+        coordinates: in which to solve; None means those of A and B.
 
     Returns: the k best directions, by descending eigenvalue; fewer where coordinates leave fewer.
 
@@ -82,8 +85,8 @@ def solve_rayleigh(
         return _solve(A, B, num_directions, tau, solver, rank, trace, coordinates)
 
 
-def _solve(A, B, num_directions: int | None, tau: float, solver: str, rank: int | None, trace: float | None,
-           coordinates: Coordinates | None) -> RayleighSolution:
+def _solve(A: torch.Tensor | NDArray[Any], B: torch.Tensor | NDArray[Any], num_directions: int | None, tau: float,
+           solver: str, rank: int | None, trace: float | None, coordinates: Coordinates | None) -> RayleighSolution:
     if solver != 'auto' and solver not in METHODS:
         raise SolverError(f"solver '{solver}' is not one of auto, {', '.join(METHODS)}")
     problem = RayleighProblem.checked(A, B, tau, trace, coordinates)
@@ -106,7 +109,7 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _integer(value: object, name: str) -> int:
+def _integer(value: SupportsIndex, name: str) -> int:
     try:
         return index(value)
     except TypeError:

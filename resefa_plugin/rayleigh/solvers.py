@@ -1,4 +1,4 @@
-"""Solvers as objects: which way the Rayleigh quotient is solved, to what tolerance, and what that needs of a network."""
+"""Solvers as objects: which way the quotient is solved, to what tolerance, and what that needs of a network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
+
+from typing_extensions import override
 
 from resefa_plugin.errors import SolverError
 from resefa_plugin.rayleigh.coordinates import Coordinates
@@ -34,7 +36,7 @@ class Solver(abc.ABC):
     """A way to solve the quotient of a region (Eq. 7 to 12).
 
     Attributes:
-        num_directions: directions to find per region; None for 5, or 4 of a quick solver.
+        num_directions: directions to find per region; None means 5, or 4 of a quick solver.
         tau: the ridge relative to tr(B) (Eq. 11), at least 0.
 
     Raises SolverError for numbers out of range.
@@ -55,7 +57,7 @@ class Solver(abc.ABC):
 
     @abc.abstractmethod
     def needs_jacobian(self, dim: int, num_regions: int = 1) -> bool:
-        """Whether the whole Jacobian is to be computed, for so many regions of one sample, or products with it suffice."""
+        """Whether the whole Jacobian is computed for so many regions of one sample, or products with it suffice."""
 
     @property
     def takes_kept_jacobian(self) -> bool:
@@ -69,7 +71,7 @@ class Solver(abc.ABC):
 
         Args:
             grams: A and B: matrices (DenseGrams), factors (FactoredGrams), or products with a network's Jacobian.
-            coordinates: see Coordinates; None for those of the latent.
+            coordinates: in which to solve; None means those of the latent.
             progress: called along a search with the products so far and the largest residual.
 
         Raises SolverError: the quotient has no answer, or this solver needs A and B in another form.
@@ -84,7 +86,7 @@ class Solver(abc.ABC):
         """The name of the solver that such a run ends with."""
 
     def matrices_key(self, dim: int, num_regions: int) -> list[object]:
-        """What A and B of a region depend on beside the Jacobian and the pixels: nothing, unless a search found them."""
+        """What A and B of a region depend on beside Jacobian and pixels: nothing, unless a search found them."""
         return []
 
 
@@ -97,18 +99,22 @@ class Direct(Solver):
     def _rank(self) -> int | None:
         return None
 
+    @override
     def needs_jacobian(self, dim: int, num_regions: int = 1) -> bool:
         return True
 
+    @override
     def solve(self, grams: GramOperator, coordinates: Coordinates | None = None,
               progress: Callable[[int, float], None] = _no_progress) -> RayleighSolution:
         if not isinstance(grams, DenseGrams):
-            raise SolverError(f"solver '{self.name}' needs A and B as matrices, from a Jacobian that is computed; take solver "
-                              "'davidson' to do without")
+            raise SolverError(f"solver '{self.name}' needs A and B as matrices, from a Jacobian that is computed; take "
+                              "solver 'davidson' to do without")
         trace = None if grams.whole else grams.trace(coordinates)
-        return solve_rayleigh(grams.A, grams.B, min(grams.dim, max(self.count(grams.dim), SPECTRUM)), tau=self.tau, solver=self.name,
-                              rank=self._rank(), trace=trace, coordinates=coordinates)
+        count = min(grams.dim, max(self.count(grams.dim), SPECTRUM))
+        return solve_rayleigh(grams.A, grams.B, count, tau=self.tau, solver=self.name, rank=self._rank(), trace=trace,
+                              coordinates=coordinates)
 
+    @override
     def _name(self, dim: int, num_regions: int) -> str:
         return self.name
 
@@ -125,12 +131,13 @@ class Woodbury(Direct):
     """B by its largest eigenvectors and Woodbury's identity (Eq. 12).
 
     Attributes:
-        rank: how many eigenvectors of B are kept; None for all that stand above rounding.
+        rank: how many eigenvectors of B are kept; None keeps all that stand above rounding.
     """
 
     name = 'woodbury'
     rank: int | None = None
 
+    @override
     def _rank(self) -> int | None:
         return self.rank
 
@@ -150,22 +157,28 @@ class Davidson(Solver):
         if not self.tolerance > 0:
             raise SolverError(f'tolerance is {self.tolerance!r}, expected a number above 0')
 
+    @override
     def needs_jacobian(self, dim: int, num_regions: int = 1) -> bool:
         return False
 
+    @override
     def solve(self, grams: GramOperator, coordinates: Coordinates | None = None,
               progress: Callable[[int, float], None] = _no_progress) -> RayleighSolution:
         # Products with factors cost nothing: there is no reason to stop early.
         tolerance = min(self.tolerance, TOLERANCE) if isinstance(grams, FactoredGrams) else self.tolerance
-        return solve_davidson(grams, self.count(grams.dim), tau=self.tau, tolerance=tolerance, coordinates=coordinates, progress=progress)
+        return solve_davidson(grams, self.count(grams.dim), tau=self.tau, tolerance=tolerance, coordinates=coordinates,
+                              progress=progress)
 
+    @override
     def _name(self, dim: int, num_regions: int) -> str:
         return 'davidson'
 
+    @override
     def matrices_key(self, dim: int, num_regions: int) -> list[object]:
         # The order and the words are those of files that were kept before.
         quick = self.tolerance == QUICK_TOLERANCE
-        return ['searched', quick if quick or self.tolerance == TOLERANCE else self.tolerance, self.tau, self.count(dim)]
+        kind = quick if quick or self.tolerance == TOLERANCE else self.tolerance
+        return ['searched', kind, self.tau, self.count(dim)]
 
 
 @dataclass(frozen=True)
@@ -178,6 +191,7 @@ class Auto(Solver):
 
     quick: bool = False
 
+    @override
     def count(self, dim: int) -> int:
         return min(dim, QUICK_NUM_DIRECTIONS) if self.quick and self.num_directions is None else super().count(dim)
 
@@ -186,36 +200,43 @@ class Auto(Solver):
         count = QUICK_NUM_DIRECTIONS if self.quick and self.num_directions is None else self.num_directions
         return Davidson(count, self.tau, QUICK_TOLERANCE if self.quick else TOLERANCE)
 
+    @override
     def needs_jacobian(self, dim: int, num_regions: int = 1) -> bool:
         affordable = num_regions * QUICK_TANGENTS if self.quick else DENSE_LIMIT
         return dim <= affordable or self.tau == 0  # without a ridge there is no search
 
     @property
+    @override
     def takes_kept_jacobian(self) -> bool:
         return self.quick
 
+    @override
     def solve(self, grams: GramOperator, coordinates: Coordinates | None = None,
               progress: Callable[[int, float], None] = _no_progress) -> RayleighSolution:
         if isinstance(grams, DenseGrams):
             return Dense(self.count(grams.dim), self.tau).solve(grams, coordinates)
         return self._search.solve(grams, coordinates, progress)
 
+    @override
     def _name(self, dim: int, num_regions: int) -> str:
         return Dense.name if self.needs_jacobian(dim, num_regions) else self._search._name(dim, num_regions)
 
+    @override
     def choice(self, space: str, dim: int, num_regions: int) -> str:
         whole = self.needs_jacobian(dim, num_regions)
         if whole and not self.quick:
             return super().choice(space, dim, num_regions)
         plural = num_regions > 1
-        searched = (f'{num_regions} region{"s" if plural else ""} without the Jacobian take{"" if plural else "s"} about '
-                    f'{num_regions * QUICK_TANGENTS} tangents')
+        searched = (f'{num_regions} region{"s" if plural else ""} without the Jacobian take{"" if plural else "s"} '
+                    f'about {num_regions * QUICK_TANGENTS} tangents')
         return f"space '{space}' has {dim} dimensions, so that its Jacobian takes {dim} tangents; {searched}: " + (
             'the Jacobian is computed' if whole else 'it is not computed')
 
+    @override
     def matrices_key(self, dim: int, num_regions: int) -> list[object]:
         return [] if self.needs_jacobian(dim, num_regions) else self._search.matrices_key(dim, num_regions)
 
 
 # Names on the command line.
-SOLVERS: dict[str, type[Solver]] = {'auto': Auto, 'dense': Dense, 'woodbury': Woodbury, 'davidson': Davidson, 'lobpcg': Davidson}
+SOLVERS: dict[str, type[Solver]] = {
+    'auto': Auto, 'dense': Dense, 'woodbury': Woodbury, 'davidson': Davidson, 'lobpcg': Davidson}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.linalg
+from numpy.typing import NDArray
 
 from resefa_plugin.errors import SolverError
 from resefa_plugin.rayleigh.problem import RayleighProblem
 
 
-def apply_inverse_root(V: np.ndarray, D_squared: np.ndarray, ridge: float, X: np.ndarray) -> np.ndarray:
+def apply_inverse_root(V: NDArray[np.float64], D_squared: NDArray[np.float64], ridge: float,
+                       X: NDArray[np.float64]) -> NDArray[np.float64]:
     """Multiplies X by the symmetric square root of Eq. 12, S = (V D^2 V^T + a I)^(-1/2).
 
     With D~ = D (a I + D^2)^-1 D, Woodbury's identity is
@@ -28,11 +32,11 @@ def apply_inverse_root(V: np.ndarray, D_squared: np.ndarray, ridge: float, X: np
     Returns: S X, `[d, m]`.
     """
     shrink = 1 - np.sqrt(ridge / (ridge + D_squared))
-    return (X - V @ (shrink[:, None] * (V.T @ X))) / np.sqrt(ridge)
+    return (X - V @ (shrink[:, None] * (V.T @ X))) / math.sqrt(ridge)
 
 
-def solve_woodbury(problem: RayleighProblem, num_directions: int, rank: int | None) -> tuple[np.ndarray, int]:
-    """Solves A n = lambda (V D^2 V^T + a I) n, B = V D^2 V^T + (what the truncation drops).
+def solve_woodbury(problem: RayleighProblem, num_directions: int, rank: int | None) -> tuple[NDArray[np.float64], int]:
+    """Solves A n = lambda (V D^2 V^T + a I) n, where V D^2 V^T is B without what the truncation drops.
 
     The eigenproblem (V D^2 V^T + a I)^-1 A n = lambda n of the paper is not symmetric. With n = S y it becomes
     S A S y = lambda y, which is, so the result is real by construction.

@@ -24,10 +24,14 @@ class CountedGrams(GramOperator):
 
     def __init__(self, d=300, rank_a=40, seed=0):
         random = np.random.RandomState(seed)
-        self.dim, self.columns = d, 0
+        self.columns = 0
         self.F = random.randn(d, rank_a) * np.exp(-np.arange(rank_a) / 4)
         self.G = scipy.linalg.qr(random.randn(d, d))[0] * np.exp(-np.arange(d) / 12)
         self.A, self.B = self.F @ self.F.T, self.G @ self.G.T
+
+    @property
+    def dim(self):
+        return len(self.A)
 
     def apply(self, X):
         self.columns += X.shape[1]
