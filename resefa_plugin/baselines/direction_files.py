@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pathlib
 
-from resefa_plugin.baselines.problem import Found, Problem
+from resefa_plugin.baselines.problem import MethodResult, Problem
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.directions.exports import load_foreign_direction
 
 
-def from_file(path: pathlib.Path, problem: Problem) -> Found:
+def from_file(path: pathlib.Path, problem: Problem) -> MethodResult:
     """The directions of a file: ours (`.npz`) in their own space, another tool's (`.npy`) in the problem's.
 
     Raises ResefaError for a file that cannot be read or does not fit the generator.
     """
     if path.suffix != '.npy':
         directions = DirectionSet.load(path)
-        return Found.of(directions.directions[:problem.num_directions], directions.check_fits(problem.hook), {})
+        return MethodResult.of(directions.directions[:problem.num_directions], directions.check_fits(problem.hook), {})
     space = problem.hook.space(problem.space, problem.layers)
-    return Found.of(load_foreign_direction(path, space.dim), space, {}, note=f"taken for space '{space.name}'")
+    return MethodResult.of(load_foreign_direction(path, space.dim), space, {}, note=f"taken for space '{space.name}'")

@@ -6,14 +6,14 @@ import time
 
 import numpy as np
 
-from resefa_plugin.baselines.problem import Found, MethodError, Problem
+from resefa_plugin.baselines.problem import MethodError, MethodResult, Problem
 from resefa_plugin.baselines.robust_pca import robust_pca
 
 RANK_TOLERANCE = 1e-6   # of the largest eigenvalue: below it the low-rank part is rounding
 VANISHED = 1e-4         # of a principal vector is left in the null space: its direction is rounding
 
 
-def lowrankgan_directions(problem: Problem) -> Found:
+def lowrankgan_directions(problem: Problem) -> MethodResult:
     """Low-rank parts of J_f^T J_f and J_b^T J_b by robust PCA, then the null-space projection (I - V_b V_b^T) v_f.
 
     The Jacobian is that of all layers, and so are the edits unless layers are chosen.
@@ -24,7 +24,7 @@ def lowrankgan_directions(problem: Problem) -> Found:
     start = time.perf_counter()
     A, B = (matrix.cpu().numpy() for matrix in jacobian.gram(problem.region))
     directions = project_principal_vectors(A, B)[:problem.num_directions]
-    return Found.of(directions, problem.hook.space(problem.space, problem.layers),
+    return MethodResult.of(directions, problem.hook.space(problem.space, problem.layers),
                     {'jacobian': seconds, 'solve': time.perf_counter() - start}, ('jacobian',) if extrapolated else ())
 
 

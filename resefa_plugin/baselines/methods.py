@@ -1,6 +1,6 @@
 """ReSeFa and its rivals, each written anew from its paper, asked the same question: directions that change a region.
 
-A method is a function of a Problem that returns a Found, or raises MethodError where it has nothing to offer.
+A method is a function of a Problem that returns a MethodResult, or raises MethodError where it has nothing to offer.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from resefa_plugin.baselines.direction_files import from_file
 from resefa_plugin.baselines.floor import random_directions
 from resefa_plugin.baselines.ganspace import ganspace_directions
 from resefa_plugin.baselines.lowrankgan import lowrankgan_directions
-from resefa_plugin.baselines.problem import Found, Problem
+from resefa_plugin.baselines.problem import MethodResult, Problem
 from resefa_plugin.baselines.published import published_directions
 from resefa_plugin.baselines.resefa import resefa_directions, resefa_quick_directions, resefa_stylespace_directions
 from resefa_plugin.baselines.sefa import sefa_directions
 from resefa_plugin.baselines.stylespace import stylespace_directions
 from resefa_plugin.errors import ResefaError
 
-Method = Callable[[Problem], Found]
+Method = Callable[[Problem], MethodResult]
 
 # Name on the command line -> method.
 METHODS: dict[str, Method] = {

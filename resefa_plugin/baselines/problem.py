@@ -112,7 +112,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Found:
+class MethodResult:
     """Directions of one method.
 
     Attributes:
@@ -131,7 +131,7 @@ class Found:
 
     @classmethod
     def of(cls, directions: np.ndarray, space: LatentSpace, seconds: dict[str, float],
-           extrapolated: tuple[str, ...] = (), note: str = '') -> Found:
+           extrapolated: tuple[str, ...] = (), note: str = '') -> MethodResult:
         """Scales the rows to unit length.
 
         Raises MethodError for rows of another length than `space.dim`, zeros and NaN.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from resefa_plugin.baselines.problem import Found, MethodError, Problem
+from resefa_plugin.baselines.problem import MethodError, MethodResult, Problem
 from resefa_plugin.hooks.base import LatentSpace
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -29,7 +29,7 @@ FINE = ('eyebrows', 'lipstick')
 TIMED_ROWS = 3
 
 
-def published_directions(problem: Problem) -> Found:
+def published_directions(problem: Problem) -> MethodResult:
     """Directions of the published procedure.
 
     Its Jacobian is computed by forward mode, which gives the same numbers sooner; the seconds are those of its own way,
@@ -46,7 +46,7 @@ def published_directions(problem: Problem) -> Found:
     solve = time.perf_counter() - start
     layers = problem.layers or _published_layers(problem)
     per_row = row_seconds(problem.viewpoint(space).full())
-    return Found.of(directions, problem.hook.space(problem.space, layers),
+    return MethodResult.of(directions, problem.hook.space(problem.space, layers),
                     {'jacobian': per_row * grey.shape[1], 'solve': solve}, ('jacobian',))
 
 

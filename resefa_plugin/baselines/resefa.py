@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from resefa_plugin.baselines.problem import Found, MethodError, Problem
+from resefa_plugin.baselines.problem import MethodError, MethodResult, Problem
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.steps import solve_region
 from resefa_plugin.hooks.base import LatentSpace
@@ -15,23 +15,23 @@ from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE, Davidson, Dense, Solver
 
 
-def resefa_directions(problem: Problem) -> Found:
+def resefa_directions(problem: Problem) -> MethodResult:
     """The Rayleigh quotient of the region against the rest, with the ridge (Eq. 7 to 11).
 
     What is factorized is what is edited: layers restrict the derivative, too.
     """
     jacobian, seconds, extrapolated = problem.jacobians.get(problem.sample, problem.layers)
     found, solving = _solved(problem, jacobian, Dense(problem.num_directions))
-    return Found.of(found, jacobian.viewpoint.space, {'jacobian': seconds, 'solve': solving},
+    return MethodResult.of(found, jacobian.viewpoint.space, {'jacobian': seconds, 'solve': solving},
                     ('jacobian',) if extrapolated else ())
 
 
-def resefa_quick_directions(problem: Problem) -> Found:
+def resefa_quick_directions(problem: Problem) -> MethodResult:
     """The same quotient by products with the Jacobian, which is never formed, to the tolerance of `--quick`."""
     return _matrix_free(problem, problem.hook.space(problem.space, problem.layers))
 
 
-def resefa_stylespace_directions(problem: Problem) -> Found:
+def resefa_stylespace_directions(problem: Problem) -> MethodResult:
     """The same in StyleSpace, whose thousands of dimensions are out of reach of a whole Jacobian.
 
     Raises MethodError for a generator without styles.
@@ -41,14 +41,14 @@ def resefa_stylespace_directions(problem: Problem) -> Found:
     return _matrix_free(problem, problem.hook.space('s', problem.layers))
 
 
-def _matrix_free(problem: Problem, space: LatentSpace) -> Found:
+def _matrix_free(problem: Problem, space: LatentSpace) -> MethodResult:
     return problem.jacobians.once(('resefa', space.name, *problem.key), lambda: _searched(problem, space))
 
 
-def _searched(problem: Problem, space: LatentSpace) -> Found:
+def _searched(problem: Problem, space: LatentSpace) -> MethodResult:
     solver = Davidson(problem.num_directions, tolerance=QUICK_TOLERANCE)
     directions, solving = _solved(problem, RegionJacobian(problem.viewpoint(space)), solver)
-    return Found.of(directions, space, {'solve': solving})
+    return MethodResult.of(directions, space, {'solve': solving})
 
 
 def _solved(problem: Problem, jacobian: RegionJacobian, solver: Solver) -> tuple[np.ndarray, float]:

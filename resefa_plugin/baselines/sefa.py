@@ -7,12 +7,12 @@ import time
 import numpy as np
 import torch
 
-from resefa_plugin.baselines.problem import Found, MethodError, Problem
+from resefa_plugin.baselines.problem import MethodError, MethodResult, Problem
 from resefa_plugin.hooks.base import LatentSpace
 from resefa_plugin.hooks.style_based import StyleBasedHook
 
 
-def sefa_directions(problem: Problem) -> Found:
+def sefa_directions(problem: Problem) -> MethodResult:
     """Eigenvectors of A^T A, largest first, where A stacks the weights of the chosen layers' affine maps w -> style.
 
     It is closed form: no sample, no picture and no region. The directions act on the layers that A was taken from.
@@ -22,7 +22,7 @@ def sefa_directions(problem: Problem) -> Found:
     start = time.perf_counter()
     A, space = affine_weights(problem)
     values, vectors = np.linalg.eigh(A.T @ A)
-    return Found.of(vectors.T[::-1][:problem.num_directions], space, {'solve': time.perf_counter() - start})
+    return MethodResult.of(vectors.T[::-1][:problem.num_directions], space, {'solve': time.perf_counter() - start})
 
 
 def affine_weights(problem: Problem) -> tuple[np.ndarray, LatentSpace]:

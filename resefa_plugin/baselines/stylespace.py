@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from resefa_plugin.baselines.population import random_ws
-from resefa_plugin.baselines.problem import Found, MethodError, Problem
+from resefa_plugin.baselines.problem import MethodError, MethodResult, Problem
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
@@ -18,7 +18,7 @@ ACTIVE_SHARE = 0.05     # of the channels, those that change the region most, ar
 DEVIATION_SAMPLES = 1_000
 
 
-def stylespace_directions(problem: Problem) -> Found:
+def stylespace_directions(problem: Problem) -> MethodResult:
     """One-hot directions of the channels that change the region and little else, most local first.
 
     The effect of a channel is the gradient of the picture with respect to it times the channel's standard deviation
@@ -33,7 +33,7 @@ def stylespace_directions(problem: Problem) -> Found:
     return problem.jacobians.once(('stylespace', *problem.key), lambda: _localized(problem, hook))
 
 
-def _localized(problem: Problem, hook: StyleBasedHook) -> Found:
+def _localized(problem: Problem, hook: StyleBasedHook) -> MethodResult:
     start = time.perf_counter()
     space = hook.space('s', problem.layers)
     jacobian = RegionJacobian(problem.viewpoint(space))
@@ -43,7 +43,7 @@ def _localized(problem: Problem, hook: StyleBasedHook) -> Found:
     channels = local_channels(inside * variance, outside * variance)[:problem.num_directions]
     directions = np.zeros((len(channels), space.dim))
     directions[np.arange(len(channels)), channels] = 1
-    return Found.of(directions, space, {'gradients': gradients - start, 'solve': time.perf_counter() - gradients})
+    return MethodResult.of(directions, space, {'gradients': gradients - start, 'solve': time.perf_counter() - gradients})
 
 
 def channel_energies(jacobian: RegionJacobian, mask: np.ndarray, probes: int = PROBES) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from resefa_plugin.baselines.methods import parse_method
-from resefa_plugin.baselines.problem import Found, JacobianStore, MethodError, Problem
+from resefa_plugin.baselines.problem import JacobianStore, MethodError, MethodResult, Problem
 from resefa_plugin.errors import SolverError
 from resefa_plugin.evaluation.matching import Edit, match_change
 from resefa_plugin.evaluation.measures import Measures
@@ -75,7 +75,7 @@ def _figures(edit: Edit) -> dict[str, float]:
     return {'alpha': edit.alpha, 'inside': edit.inside, 'outside': edit.outside}
 
 
-def _record(found: Found, choice: Choice, edits: list[dict[str, Any]], curve: list[dict[str, Any]]) -> dict[str, Any]:
+def _record(found: MethodResult, choice: Choice, edits: list[dict[str, Any]], curve: list[dict[str, Any]]) -> dict[str, Any]:
     layers = found.space.layers
     return {'space': found.space.name, 'layers': None if layers is None else list(layers),
             'directions': len(found.directions), 'index': choice.index + 1, 'signs': list(choice.signs),

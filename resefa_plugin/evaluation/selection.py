@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from resefa_plugin.baselines.problem import Found, MethodError
+from resefa_plugin.baselines.problem import MethodError, MethodResult
 from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.evaluation.matching import Edit, Matched, match_change
 from resefa_plugin.evaluation.rows import Row
@@ -39,7 +39,7 @@ class Choice:
     candidates: list[Matched]
 
 
-def choose(viewpoint: Viewpoint, found: Found, row: Row, target: float, chooser: Chooser) -> Choice:
+def choose(viewpoint: Viewpoint, found: MethodResult, row: Row, target: float, chooser: Chooser) -> Choice:
     """Chooses by the row's attribute, else by the least change outside, at matched change, at the factorized sample.
 
     Args:

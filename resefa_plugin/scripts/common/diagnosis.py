@@ -34,7 +34,7 @@ SMALL_SYNTHESIS = {'channel_base': 256, 'channel_max': 8}
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One line of the screen.
 
     Attributes:
@@ -50,7 +50,7 @@ class Finding:
     prevents: bool = False
 
 
-def examine(repo: str | os.PathLike | None = None, build: bool = False) -> Iterator[Finding]:
+def examine(repo: str | os.PathLike | None = None, build: bool = False) -> Iterator[Check]:
     """Everything that is worth knowing, in the order in which it is shown.
 
     Args:
@@ -67,14 +67,14 @@ def examine(repo: str | os.PathLike | None = None, build: bool = False) -> Itera
     yield _allocator()
     yield from _cache()
     if not checkouts:
-        yield Finding('checkout', 'none in the current folder or its third_party: our own networks are used')
+        yield Check('checkout', 'none in the current folder or its third_party: our own networks are used')
     for checkout in checkouts:
         yield from _checkout(checkout, build)
     yield from _host_scripts(checkouts)
 
 
-def _packages() -> Iterator[Finding]:
-    yield Finding('versions', ', '.join(f'{name} {version}' for name, version in package_versions().items()))
+def _packages() -> Iterator[Check]:
+    yield Check('versions', ', '.join(f'{name} {version}' for name, version in package_versions().items()))
     for requirement in _requirements('resefa_plugin'):
         match = re.match(r'([\w.-]+)(?:>=([\w.]+))?$', requirement)
         if match is None:  # of an extra
@@ -83,12 +83,12 @@ def _packages() -> Iterator[Finding]:
         version = _version(name)
         if version is None or least and TorchVersion(version) < TorchVersion(least):
             wanted = f'{least} or later' if least else 'any version'
-            yield Finding(name, f'{version or "not installed"}, expected {wanted}',
+            yield Check(name, f'{version or "not installed"}, expected {wanted}',
                           f'python -m pip install "{requirement}"', prevents=True)
     wanted = next((match[1] for match in (re.match(r'torch ?\(?==([\w.]+)', r) for r in _requirements('torchvision'))
                    if match), None)
     if wanted is not None and wanted != torch.__version__.partition('+')[0]:
-        yield Finding('torchvision', f'{_version("torchvision")} is built for torch {wanted}, so that importing it may '
+        yield Check('torchvision', f'{_version("torchvision")} is built for torch {wanted}, so that importing it may '
                                      'fail; resefa does not use it', 'update it together with torch if your host does')
 
 
@@ -106,25 +106,25 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _devices() -> Iterator[Finding]:
+def _devices() -> Iterator[Check]:
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(i)
-            yield Finding('device', f'cuda:{i} {properties.name}, {properties.total_memory / 2 ** 30:.0f} GiB'
+            yield Check('device', f'cuda:{i} {properties.name}, {properties.total_memory / 2 ** 30:.0f} GiB'
                                     f'{", the default" * (i == 0)}')
     elif shutil.which('nvidia-smi'):
         built = f'is built for CUDA {torch.version.cuda}' if torch.version.cuda else 'is built without CUDA'
-        yield Finding('device', f'cpu; there is an nvidia-smi, but torch {torch.__version__} {built} and finds no GPU',
+        yield Check('device', f'cpu; there is an nvidia-smi, but torch {torch.__version__} {built} and finds no GPU',
                       'see whether nvidia-smi lists a GPU, and install the torch of its CUDA version: '
                       'https://pytorch.org/get-started')
     if torch.backends.mps.is_available():
-        yield Finding('device', 'mps, with --device=mps')
-    yield Finding('device', f'cpu, {torch.get_num_threads()} threads')
+        yield Check('device', 'mps, with --device=mps')
+    yield Check('device', f'cpu, {torch.get_num_threads()} threads')
 
 
-def _compilers() -> Iterator[Finding]:
+def _compilers() -> Iterator[Check]:
     for topic, tool in _tools().items():
-        yield Finding(topic, tool or 'not found; only the plugins of a checkout on a GPU need it')
+        yield Check(topic, tool or 'not found; only the plugins of a checkout on a GPU need it')
 
 
 def _tools() -> dict[str, str | None]:
@@ -137,40 +137,40 @@ def _tools() -> dict[str, str | None]:
             'ninja': shutil.which('ninja')}
 
 
-def _allocator() -> Finding:
+def _allocator() -> Check:
     kept = keep_large_blocks()
-    return Finding('allocator', 'glibc keeps large blocks while a command runs' if kept else
+    return Check('allocator', 'glibc keeps large blocks while a command runs' if kept else
                    'not glibc: it stays as it is, and large pictures on the CPU may be slower')
 
 
-def _cache() -> Iterator[Finding]:
+def _cache() -> Iterator[Check]:
     folder = cache_dir()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     usable = existing.is_dir() and os.access(existing, os.W_OK)
-    yield Finding('cache', f'{folder}{"" if usable else ", which cannot be written"}',
+    yield Check('cache', f'{folder}{"" if usable else ", which cannot be written"}',
                   '' if usable else 'set the environment variable RESEFA_CACHE to a folder that can')
     present = all((folder / ASSET.name / pathlib.PurePosixPath(member).name).is_file() for member in ASSET.files)
-    yield Finding('demo network', f'{ASSET.name} is {"in the cache" if present else "fetched with pip on first use"}')
+    yield Check('demo network', f'{ASSET.name} is {"in the cache" if present else "fetched with pip on first use"}')
 
 
-def _checkout(checkout: Checkout, build: bool) -> Iterator[Finding]:
+def _checkout(checkout: Checkout, build: bool) -> Iterator[Check]:
     commit, known = _commit(checkout.path), checkout.repository.commit
     compared = 'unknown commit' if commit is None else f'commit {commit}'
     if commit is not None:
         compared += ', tested' if commit.startswith(known) else f'; tested is {known}'
-    yield Finding('checkout', f'{checkout}, {compared}')
+    yield Check('checkout', f'{checkout}, {compared}')
     patches: set[str] = set()
     for family in families_in(checkout.repository):
         try:
             patches |= set(_patches(checkout, family))
         except CheckpointError as error:  # which names the remedy
-            yield Finding(family.name, str(error), prevents=True)
+            yield Check(family.name, str(error), prevents=True)
             return
         except Exception as error:  # code of others: whatever it raises, the checkout cannot be used
-            yield Finding(family.name, f'the {checkout} does not make a generator: {type(error).__name__}: {error}',
+            yield Check(family.name, f'the {checkout} does not make a generator: {type(error).__name__}: {error}',
                           'repair the checkout, or work in another folder to use our own networks', prevents=True)
             return
-    yield Finding('patches', ', '.join(sorted(patches)) or 'none: its networks are not made of the official modules')
+    yield Check('patches', ', '.join(sorted(patches)) or 'none: its networks are not made of the official modules')
     for name in PLUGINS:
         if (checkout.path / 'torch_utils' / 'ops' / f'{name}.py').is_file():
             yield _plugin(checkout, name, build)
@@ -196,24 +196,24 @@ def _patches(checkout: Checkout, family: GeneratorFamily) -> tuple[str, ...]:
             return names
 
 
-def _plugin(checkout: Checkout, name: str, build: bool) -> Finding:
+def _plugin(checkout: Checkout, name: str, build: bool) -> Check:
     if not torch.cuda.is_available():
-        return Finding(name, 'not on the CPU: its reference implementation is used')
+        return Check(name, 'not on the CPU: its reference implementation is used')
     missing = [tool for tool, path in _tools().items() if path is None]
     if missing:
-        return Finding(name, f'cannot be built: no {", ".join(missing)}; {_without_plugin(checkout)}',
+        return Check(name, f'cannot be built: no {", ".join(missing)}; {_without_plugin(checkout)}',
                        f'install {", ".join(missing)} (nvcc is in the CUDA toolkit) and have them in PATH')
     if not build:
-        return Finding(name, 'is built on first use; --build tries it now')
+        return Check(name, 'is built on first use; --build tries it now')
     module = checkout.import_module(f'torch_utils.ops.{name}')
     with checkout.active(), patch_plugin_loader([module] if hasattr(module, '_plugin') else []):
         try:
             built = module._init()
         except Exception as error:  # code of others, and a compiler
             reason = (str(error).strip().splitlines() or [''])[0]
-            return Finding(name, f'does not build: {type(error).__name__}: {reason[:200]}; {_without_plugin(checkout)}',
+            return Check(name, f'does not build: {type(error).__name__}: {reason[:200]}; {_without_plugin(checkout)}',
                            'check that nvcc and the C++ compiler fit the CUDA version of torch')
-    return Finding(name, 'builds') if built else Finding(
+    return Check(name, 'builds') if built else Check(
         name, f'does not build, see the warning; {_without_plugin(checkout)}',
         'check that nvcc and the C++ compiler fit the CUDA version of torch')
 
@@ -224,10 +224,10 @@ def _without_plugin(checkout: Checkout) -> str:
     return 'its networks stop on the GPU; use --device=cpu'
 
 
-def _host_scripts(checkouts: list[Checkout]) -> Iterator[Finding]:
+def _host_scripts(checkouts: list[Checkout]) -> Iterator[Check]:
     """Problems of a checkout's own scripts, which our commands do not have."""
     needing = dict.fromkeys(c.repository.name for c in checkouts if c.repository.needs_pkg_resources)
     if needing and importlib.util.find_spec('pkg_resources') is None:
-        yield Finding('setuptools', f'{_version("setuptools") or "absent"}, without pkg_resources; resefa has a '
+        yield Check('setuptools', f'{_version("setuptools") or "absent"}, without pkg_resources; resefa has a '
                                     f"stand-in, but {', '.join(needing)}'s own scripts stop",
                       'python -m pip install "setuptools<82" if you run them')
