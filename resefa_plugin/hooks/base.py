@@ -16,6 +16,8 @@ from torch.nn import functional
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.linearization import Linearization
 
+MAX_SEED = 2 ** 32 - 1  # of numpy's RandomState
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -164,8 +166,8 @@ class GeneratorHook(abc.ABC):
 
 def seed_z(seed: int, z_dim: int, device: torch.device) -> Tensor:
     """The host's z of a seed, `[1, z_dim]` float32: `RandomState(seed).randn(1, z_dim)`. Raises ResefaError if out of range."""
-    if not 0 <= seed < 2 ** 32:
-        raise ResefaError(f'seed {seed} is out of range: numpy takes 0 to {2 ** 32 - 1}')
+    if not 0 <= seed <= MAX_SEED:
+        raise ResefaError(f'seed {seed} is out of range: numpy takes 0 to {MAX_SEED}')
     return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim)).to(device, torch.float32)
 
 
