@@ -17,6 +17,8 @@ from torch.nn import functional
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.linearization import Linearization
 
+MAX_SEED = 2 ** 32 - 1  # of numpy's RandomState
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -166,8 +168,8 @@ def seed_z(seed: int, z_dim: int, device: torch.device) -> Tensor:
 
     Raises ResefaError for a seed that numpy does not take.
     """
-    if not 0 <= seed < 2 ** 32:
-        raise ResefaError(f'seed {seed} is out of range: numpy takes 0 to {2 ** 32 - 1}')
+    if not 0 <= seed <= MAX_SEED:
+        raise ResefaError(f'seed {seed} is out of range: numpy takes 0 to {MAX_SEED}')
     return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim)).to(device, torch.float32)
 
 

@@ -24,7 +24,8 @@ from resefa_plugin.errors import RegionError
 from resefa_plugin.regions import files as region_files
 from resefa_plugin.regions.presets import GRID, PRESETS
 
-_NAME = r'[A-Za-z0-9][A-Za-z0-9_-]{0,63}'
+NAME = r'[A-Za-z0-9][A-Za-z0-9_-]{0,63}'
+NAME_RULE = "use up to 64 letters, digits, '_' and '-', the first a letter or digit"
 _LABELS = r'(?P<file>.+):(?P<numbers>\s*-?\d{1,18}\s*(,\s*-?\d{1,18}\s*)*)'
 
 REGION_HELP = f"""The pixels to change; all others are kept. One of:
@@ -71,9 +72,8 @@ class RegionPartition:
         if mask.dtype != bool or mask.ndim != 2:
             raise RegionError(f"the mask of a region must be bool [H, W], got {mask.dtype} {list(mask.shape)}: "
                               'use RegionPartition.from_mask for other kinds of masks')
-        if not re.fullmatch(_NAME, self.name):
-            raise RegionError(f"region name '{self.name}' is not fit for a file name: "
-                              "use up to 64 letters, digits, '_' and '-', the first a letter or digit")
+        if not re.fullmatch(NAME, self.name):
+            raise RegionError(f"region name '{self.name}' is not fit for a file name: {NAME_RULE}")
         _check_sides(mask, self.name, 'paint or choose at least one pixel', 'leave out what the edit should keep')
         mask.flags.writeable = False
         object.__setattr__(self, 'mask', mask)

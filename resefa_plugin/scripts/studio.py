@@ -7,6 +7,7 @@ import signal
 
 import click
 
+from resefa_plugin.hooks.base import MAX_SEED
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 from resefa_plugin.scripts.common import options
@@ -18,7 +19,7 @@ from resefa_plugin.studio.work.sources import Source
 
 @click.command()
 @options.network_options
-@click.option('--seed', metavar='INT', type=click.IntRange(min=0, max=2 ** 32 - 1), default=0, show_default=True,
+@click.option('--seed', metavar='INT', type=click.IntRange(min=0, max=MAX_SEED), default=0, show_default=True,
               help='Sample to begin with')
 @click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=float, default=0.7, show_default=True,
               help='Truncation psi to begin with')

@@ -14,12 +14,18 @@ from resefa_plugin.rayleigh.solvers import QUICK_TANGENTS
 from resefa_plugin.studio.jobs import Cancelled, Job, JobQueue
 from resefa_plugin.studio.work.session import Session
 
-WORTHWHILE = 1.5  # a search delays the Jacobian by as much: it must end well before
-ABSENT = 60.0  # seconds without a sign of the page, after which nothing is prepared for it
+# A search without the Jacobian delays the Jacobian by as much as it takes: it starts only if there are more tangents
+# left than so many times its own.
+SEARCH_MARGIN = 1.5
+PAGE_GONE = 60.0  # seconds without a request of the page, after which nothing is prepared for it
 
 
 class Desk:
     """A session with what is under way for it.
+
+    The kinds of its jobs: 'prepare' computes the Jacobian of the sample, 'solve' finds the directions of a region,
+    'ends' renders the pictures at both ends of its sliders, 'measure' measures what its directions do, 'keep' bends
+    the edit so that its background stays, 'save' writes a file.
 
     Args:
         owner: the name of its jobs in the queue.
@@ -34,28 +40,29 @@ class Desk:
         self.messages: deque[str] = deque(maxlen=8)  # of jobs that failed, until the page has shown them
         self._keep_folder = keep_folder
         self._lock = threading.RLock()  # of what follows: the jobs themselves submit more
-        self._jobs: dict[tuple[str, str], Job] = {}
+        self._jobs: dict[tuple[str, str], Job] = {}  # by kind, and what they are about
         self._waiting: list[str] = []  # regions to be factorized when the Jacobian is there
-        self._seen, self._lapsed = time.monotonic(), False
+        self._page_seen_at = time.monotonic()
+        self._stopped_unseen = False  # the Jacobian was given up, as the page was gone
 
     @property
     def waiting(self) -> list[str]:
         """The regions that wait for the sample's Jacobian."""
         return list(self._waiting)
 
-    def present(self) -> None:
-        """Notes a sign of the page, and goes on with what was ended for want of one."""
-        self._seen = time.monotonic()
-        if self._lapsed:
-            self._lapsed = False
+    def page_seen(self) -> None:
+        """Notes that the page is open, and goes on with what was stopped while it was not."""
+        self._page_seen_at = time.monotonic()
+        if self._stopped_unseen:
+            self._stopped_unseen = False
             self.prepare()
 
     def prepare(self) -> Job | None:
         """Starts the sample's Jacobian unless it is there, under way or unaffordable; ends an earlier sample's."""
         key = self.session.jacobian_key()
         with self._lock:
-            for (kind, of), job in self._jobs.items():
-                if kind == 'prepare' and of != key:
+            for (kind, about), job in self._jobs.items():
+                if kind == 'prepare' and about != key:
                     job.cancel()
         if key in self.session.cache or self.session.direct:
             with self._lock:
@@ -65,8 +72,8 @@ class Desk:
 
     def _prepare(self, job: Job) -> None:
         def report(done: int, total: int) -> None:
-            if time.monotonic() - self._seen > ABSENT:
-                self._lapsed = True
+            if time.monotonic() - self._page_seen_at > PAGE_GONE:
+                self._stopped_unseen = True
                 raise Cancelled(job.title)
             job.report(done, total)
 
@@ -80,7 +87,7 @@ class Desk:
             waiting, self._waiting = self._waiting, []
         state = self.session.state
         for name in waiting:
-            # A slider that was moved on the quick answer meanwhile is not pulled from under the hand.
+            # Better directions would move the picture under a slider that is in use on the first ones.
             if name in state.regions and all(region != name for region, _ in state.strengths):
                 self.factorize(name)
 
@@ -98,33 +105,33 @@ class Desk:
         with self._lock:
             if preparing is not None and name not in self._waiting:
                 self._waiting.append(name)
-        if preparing is None or not preparing.total or preparing.total - preparing.done > WORTHWHILE * QUICK_TANGENTS:
+        left = preparing.total - preparing.done if preparing is not None and preparing.total else None  # tangents
+        if left is None or left > SEARCH_MARGIN * QUICK_TANGENTS:
             return self._submit('solve', name, f'Searching directions of {name}',
-                                lambda job: self._solve(job, name, True), urgent=True)
+                                lambda job: self._solve(job, name, quick=True), urgent=True)
         return preparing
 
     def _solve(self, job: Job, name: str, quick: bool = False) -> None:
         self.session.factorize(name, quick and self.session.jacobian() is None, job.report)
-        self._submit('ends', name, f'Picturing directions of {name}', lambda job: self._follow(job, name, self.session.picture_ends), urgent=True)
-        self._submit('measure', name, f'Measuring directions of {name}', lambda job: self._follow(job, name, self.session.measure))
+        self._submit('ends', name, f'Picturing directions of {name}',
+                     lambda job: self._complete(job, name, self.session.picture_ends), urgent=True)
+        self._submit('measure', name, f'Measuring directions of {name}',
+                     lambda job: self._complete(job, name, self.session.measure))
 
-    def _follow(self, job: Job, name: str, work: Callable[[str, Callable[[], None]], None]) -> None:
-        """What follows on directions, unless they have gone from the screen while it waited."""
-        if name not in self.session.state.findings:
+    def _complete(self, job: Job, name: str, work: Callable[[str, Callable[[], None]], None]) -> None:
+        """Pictures or measures the directions of a region, for as long as they are on the screen."""
+        finding = self.session.state.findings.get(name)
+        if finding is None:
             raise Cancelled(job.title)
-        work(name, self._steps(job, name))
-
-    def _steps(self, job: Job, name: str) -> Callable[[], None]:
-        """A breath that ends the job when the directions are no longer on the screen."""
-        directions = self.session.finding(name).directions.directions
+        directions = finding.directions.directions
 
         def breathe() -> None:
-            finding = self.session.state.findings.get(name)
-            if finding is None or finding.directions.directions is not directions:
+            now = self.session.state.findings.get(name)
+            if now is None or now.directions.directions is not directions:
                 raise Cancelled(job.title)
-            job.report(finding.measured if not job.urgent else len(finding.ends), len(finding.directions))
+            job.report(len(now.ends) if job.kind == 'ends' else now.measured, len(now.directions))
 
-        return breathe
+        work(name, breathe)
 
     def keep_background(self) -> Job:
         """Bends the edit so that its background stays. Its error is for whoever waits for it."""
@@ -156,8 +163,14 @@ class Desk:
         if not self._keep_folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _submit(self, kind: str, of: str, title: str, work: Callable[[Job], object], urgent: bool = False,
+    def _submit(self, kind: str, about: str, title: str, work: Callable[[Job], object], urgent: bool = False,
                 quiet: bool = False) -> Job:
+        """Queues a job; one of the same kind about the same thing that is not over takes its place.
+
+        Args:
+            about: the region, the key of the Jacobian or the file.
+            quiet: its error is not among the messages.
+        """
         def guarded(job: Job) -> object:
             try:
                 return work(job)
@@ -169,9 +182,9 @@ class Desk:
                 raise
 
         with self._lock:
-            current = self._jobs.get((kind, of))
+            current = self._jobs.get((kind, about))
             if current is not None and not current.finished and not current.cancelling:
                 return current
             self._jobs = {key: job for key, job in self._jobs.items() if not job.finished}
-            self._jobs[kind, of] = job = self.queue.submit(self.owner, title, guarded, urgent)
+            self._jobs[kind, about] = job = self.queue.submit(self.owner, kind, title, guarded, urgent)
             return job

@@ -12,9 +12,8 @@ from resefa_plugin.errors import ResefaError
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = 'queued', 'running', 'done', 'failed', 'cancelled'
 MAX_WAITING = 24  # jobs of one owner: two for each of twelve regions
-COURTESY = 0.5  # seconds between two moves of one slider, and some
+SLIDER_PAUSE = 0.5  # seconds that work pauses after a slider was moved: more than between two moves of a drag
 WARM_UP = 1.0  # seconds of work before an estimate of the rest is worth showing
-
 
 _numbers = itertools.count(1)
 
@@ -27,8 +26,9 @@ class Job:
     """A piece of work in the queue.
 
     Attributes:
-        number: by which it is named.
+        number: by which a page names it.
         owner: whose it is: all jobs of an owner can be cancelled at once.
+        kind: what it does, for programs; see Desk.
         title: what it does, for people.
         urgent: runs as soon as the running job reports; for what takes seconds.
         state: 'queued', 'running', 'done', 'failed' or 'cancelled'.
@@ -37,16 +37,17 @@ class Job:
         result: what a finished job returned.
     """
 
-    def __init__(self, queue: JobQueue, owner: str, title: str, work: Callable[[Job], Any], urgent: bool):
+    def __init__(self, queue: JobQueue, owner: str, kind: str, title: str, work: Callable[[Job], Any], urgent: bool):
         self.number = next(_numbers)
-        self.owner, self.title, self.urgent = owner, title, urgent
+        self.owner, self.kind, self.title, self.urgent = owner, kind, title, urgent
         self.state, self.done, self.total = QUEUED, 0, 0
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
         self.result: Any = None
         self._queue, self._work = queue, work
         self._cancel, self._finished = threading.Event(), threading.Event()
         self._first: tuple[float, int] | None = None  # when it had first done something, and how much
-        self._spent = self._away = 0.0  # seconds from the first report to the last, and those of urgent jobs among them
+        self._paused = 0.0  # seconds since then that went to sliders and urgent jobs
+        self._worked = 0.0  # seconds from then to the last report, without the pauses
 
     @property
     def finished(self) -> bool:
@@ -71,27 +72,27 @@ class Job:
         """Called by the work itself: notes the progress, and lets urgent jobs go first. Raises Cancelled."""
         self.done, self.total, now = done, total, time.monotonic()
         if self._first is None or not self._first[1]:  # what comes before the first step is no measure of the others
-            self._first, self._away = (now, done), 0.0
-        self._spent = now - self._first[0] - self._away
+            self._first, self._paused = (now, done), 0.0
+        self._worked = now - self._first[0] - self._paused
         self.breathe()
 
     def breathe(self) -> None:
         """Called by the work where it can pause: lets sliders and urgent jobs go first. Raises Cancelled."""
         start = time.monotonic()
-        self._cancel.wait(self._queue.courtesy(self))
+        self._cancel.wait(self._queue.pause_seconds(self))
         if self._cancel.is_set():
             raise Cancelled(self.title)
         self._queue.run_urgent(self)
-        self._away += time.monotonic() - start
+        self._paused += time.monotonic() - start
 
     def remaining(self) -> float | None:
         """Seconds that are left, by the pace since its first step; None while that is not known."""
         if self._first is None or self.finished:
             return None
         _, before = self._first
-        if self.done <= before or self._spent < WARM_UP:
+        if self.done <= before or self._worked < WARM_UP:
             return None
-        return self._spent / (self.done - before) * (self.total - self.done)
+        return self._worked / (self.done - before) * (self.total - self.done)
 
     def run(self) -> None:
         """Does the work; called by the queue."""
@@ -118,28 +119,28 @@ class JobQueue:
     Two threads that differentiate at once would take the memory of two and be no faster.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.Condition()
         self._waiting: list[Job] = []
         self._running: list[Job] = []  # the interrupted one first
-        self._closed, self._touched = False, -COURTESY
+        self._closed, self._slider_moved_at = False, -SLIDER_PAUSE
         self._thread = threading.Thread(target=self._loop, name='resefa-studio-jobs', daemon=True)
         self._thread.start()
 
-    def touch(self) -> None:
-        """Somebody moves a slider: the running job pauses at its next breath, so that the picture follows."""
-        self._touched = time.monotonic()
+    def slider_moved(self) -> None:
+        """Somebody moves a slider: the running job pauses where it can, so that the picture follows."""
+        self._slider_moved_at = time.monotonic()
 
-    def courtesy(self, job: Job) -> float:
-        """Seconds that a job should wait now."""
-        return 0.0 if job.urgent else max(0.0, COURTESY - (time.monotonic() - self._touched))
+    def pause_seconds(self, job: Job) -> float:
+        """How long a job should pause now, in seconds."""
+        return 0.0 if job.urgent else max(0.0, SLIDER_PAUSE - (time.monotonic() - self._slider_moved_at))
 
-    def submit(self, owner: str, title: str, work: Callable[[Job], Any], urgent: bool = False) -> Job:
-        """Queues a job; `work` gets the job, and should call its `report` often.
+    def submit(self, owner: str, kind: str, title: str, work: Callable[[Job], Any], urgent: bool = False) -> Job:
+        """Queues a job; `work` gets the job, and should call its `report` or `breathe` often.
 
         Raises ResefaError if the owner has too many jobs waiting, or the queue is closed.
         """
-        job = Job(self, owner, title, work, urgent)
+        job = Job(self, owner, kind, title, work, urgent)
         with self._lock:
             if self._closed:
                 raise ResefaError('the studio is shutting down')
@@ -213,7 +214,7 @@ class JobQueue:
     def _loop(self) -> None:
         while True:
             with self._lock:
-                self._lock.wait_for(lambda: self._waiting or self._closed)
+                self._lock.wait_for(lambda: bool(self._waiting) or self._closed)
                 if self._closed:
                     return
             job = self._take(urgent_only=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.regions.presets import BIGGAN_PRESETS, FACE_PRESETS
 from resefa_plugin.report import pictures
 from resefa_plugin.studio.desk import Desk
-from resefa_plugin.studio.work.findings import END_STRENGTH, Finding
+from resefa_plugin.studio.limits import page_limits
+from resefa_plugin.studio.work.findings import Finding
 from resefa_plugin.studio.work.session import Session
 from resefa_plugin.studio.work.state import State
 
@@ -27,26 +29,25 @@ def jpeg_url(image: Image.Image | bytes) -> str:
     return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
 
 
-def mask_url(mask: np.ndarray) -> str:
+def mask_url(mask: np.ndarray[Any, Any]) -> str:
     """A mask as the data URL of a one-bit PNG."""
     buffer = io.BytesIO()
     Image.fromarray(mask).save(buffer, 'PNG')
     return 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()
 
 
-def network_view(hook: GeneratorHook, session: Session) -> dict[str, Any]:
-    """What does not change: the network, its spaces, and the preset regions as boxes in pixels."""
-    height, width = hook.image_shape[1:]
+def network_view(hook: GeneratorHook) -> dict[str, Any]:
+    """What does not change: the network, its spaces, the preset regions as boxes in pixels, and the limits."""
+    _, height, width = hook.image_shape
     return {
         'name': hook.name, 'licence': hook.licence, 'width': width, 'height': height, 'classes': hook.c_dim,
-        'spaces': [{'name': name, 'layers': hook.layer_count(name)} for name in hook.space_names],
-        'preview': session.preview_resolution, 'end': END_STRENGTH,
+        'spaces': list(hook.space_names), 'limits': page_limits(),
         'presets': {title: _boxes(presets, (height, width)) for title, presets in
                     (('Aligned faces', FACE_PRESETS), ('Any picture', BIGGAN_PRESETS))},
     }
 
 
-def _boxes(presets, image_size: tuple[int, int]) -> dict[str, list[int]]:
+def _boxes(presets: Iterable[str], image_size: tuple[int, int]) -> dict[str, list[int]]:
     """`[x, y, width, height]` by name; those that are smaller than a pixel are left out."""
     boxes = {}
     for name in presets:
@@ -68,8 +69,8 @@ def status_view(desk: Desk) -> dict[str, Any]:
     return {
         'version': session.version, 'ready': session.jacobian_key() in session.cache, 'direct': session.direct,
         'waiting': desk.waiting, 'messages': messages,
-        'jobs': [{'number': job.number, 'title': job.title, 'state': job.state, 'ahead': desk.queue.ahead(job),
-                  'done': job.done, 'total': job.total, 'remaining': job.remaining()}
+        'jobs': [{'number': job.number, 'kind': job.kind, 'title': job.title, 'state': job.state,
+                  'ahead': desk.queue.ahead(job), 'done': job.done, 'total': job.total, 'remaining': job.remaining()}
                  for job in desk.jobs() if not job.cancelling],
     }
 
@@ -85,18 +86,23 @@ def state_view(session: Session, masks: bool = False) -> dict[str, Any]:
         'sample': {'name': state.sample.name, 'seed': state.source.seed, 'trunc': state.source.truncation_psi,
                    'cutoff': state.source.truncation_cutoff, 'label': state.source.label, 'note': state.source.note},
         'regions': regions,
-        'findings': {name: _finding(finding, state) for name, finding in state.findings.items()},
+        'directions': {name: _directions_view(finding, state) for name, finding in state.findings.items()},
         'strengths': [[name, index, strength] for (name, index), strength in state.strengths.items()],
     }
 
 
-def _finding(finding: Finding, state: State) -> dict[str, Any]:
+def _directions_view(finding: Finding, state: State) -> dict[str, Any]:
+    """Directions of a region: `levels` are root mean square changes inside and outside, in grey levels.
+
+    `elsewhere` names the sample that they were found on, if it is another; `stale` says that other pixels are protected
+    now than were then.
+    """
     directions = finding.directions
-    protected = {name: region.mask for name, region in state.regions.items() if region.protect}
+    now = {name: region.mask for name, region in state.regions.items() if region.protect}
     then = {protection.region.name: protection.region.mask for protection in finding.protect}
-    stale = then.keys() != protected.keys() or any((then[name] != protected[name]).any() for name in then)
+    stale = then.keys() != now.keys() or any((then[name] != now[name]).any() for name in then)
     levels = [[pictures.GREY_LEVELS * float(value) ** 0.5 for value in pair]
-              for pair in zip(directions.measured_inside, directions.measured_outside)]
+              for pair in zip(directions.measured_inside, directions.measured_outside, strict=True)]
     return {'elsewhere': finding.sample.name if finding.sample.name != state.sample.name else '', 'stale': stale,
             'measured': finding.measured, 'quick': finding.quick, 'levels': levels,
             'ends': [[jpeg_url(low), jpeg_url(high)] for low, high in finding.ends]}

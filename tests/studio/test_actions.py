@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import pickle
+import re
 import threading
 import zipfile
 
@@ -16,7 +17,8 @@ from PIL import Image
 from resefa_plugin import DirectionSet, ResefaError
 from resefa_plugin.studio import actions
 from resefa_plugin.studio import desk as desk_module
-from resefa_plugin.studio.actions import ACTIONS, MAX_UPLOAD, Studio
+from resefa_plugin.studio.actions import ACTIONS, Studio
+from resefa_plugin.studio.limits import MAX_UPLOAD
 from resefa_plugin.studio.view import mask_url
 from tests.helpers.toys import TanhToy, TinyHook
 
@@ -86,13 +88,15 @@ def npz(**arrays):
 
 
 def test_the_whole_path(page):
-    assert page.opened['network']['name'] == 'tiny' and page.opened['network']['presets']['Aligned faces']['eyes'] == [9, 14, 14, 2]
+    network = page.opened['network']
+    assert network['name'] == 'tiny' and network['presets']['Aligned faces']['eyes'] == [9, 14, 14, 2]
     assert page.good('status')['status']['ready']
     page.with_directions()
     state = page.good('status')['state']
-    finding = state['findings']['mouth']
-    assert finding['measured'] == len(finding['levels']) == len(finding['ends']) == 4 and not finding['quick'] and not finding['elsewhere']
-    assert all(inside == pytest.approx(12.75, rel=0.03) and outside > 0 for inside, outside in finding['levels'])
+    directions = state['directions']['mouth']
+    assert directions['measured'] == len(directions['levels']) == len(directions['ends']) == 4
+    assert not directions['quick'] and not directions['elsewhere']
+    assert all(inside == pytest.approx(12.75, rel=0.03) and outside > 0 for inside, outside in directions['levels'])
 
     original = picture(page.opened['original']).astype(int)
     moved = page.good('render', strengths=[['mouth', 0, 3.0]], full=True)
@@ -107,14 +111,15 @@ def test_the_whole_path(page):
     assert undone['picture'] == undone['original'] and undone['state']['strengths'] == []
     assert 'mask' in undone['state']['regions'][0]
     gone = page.good('undo')['state']
-    assert not gone['findings'] and gone['regions']
+    assert not gone['directions'] and gone['regions']
 
 
 def test_downloads(page, tmp_path):
     page.with_directions()
     page.good('render', strengths=[['mouth', 0, 2.0]], full=True)
-    for kind, name in [('picture', 'seed0000-edited.png'), ('latent', 'seed0000-edited.npz'), ('strip', 'seed0000-strip.png'),
-                       ('webp', 'seed0000.webp'), ('all', 'seed0000.zip'), ('directions', 'seed0000-mouth.npz')]:
+    for kind, name in [('picture', 'seed0000-edited.png'), ('latent', 'seed0000-edited.npz'),
+                       ('strip', 'seed0000-strip.png'), ('webp', 'seed0000.webp'), ('all', 'seed0000.zip'),
+                       ('directions', 'seed0000-mouth.npz')]:
         answer = page.good('download', kind=kind, region='mouth')
         assert answer['name'] == name
         (tmp_path / name).write_bytes(base64.b64decode(answer['content']))
@@ -137,12 +142,12 @@ def test_a_dragged_slider_gives_a_small_picture():
 
 def test_directions_from_before_a_protection_are_marked(page):
     page.with_directions()
-    assert not page.good('status')['state']['findings']['mouth']['stale']
+    assert not page.good('status')['state']['directions']['mouth']['stale']
     state = page.good('region', name='keep', mask=mask_url(BOX.T), protect=True)['state']
-    assert state['findings']['mouth']['stale']
+    assert state['directions']['mouth']['stale']
     page.good('factorize', name='mouth')
     page.settle()
-    assert not page.good('status')['state']['findings']['mouth']['stale']
+    assert not page.good('status')['state']['directions']['mouth']['stale']
 
 
 def test_the_background_is_kept_on_request(page):
@@ -152,7 +157,7 @@ def test_the_background_is_kept_on_request(page):
     assert bent['state']['keep'] and bent['picture'] != straight and 'note' not in bent
     assert page.good('keep', keep=False)['picture'] == straight
     page.good('keep', keep=True)
-    page.studio.queue.submit('nobody', 'free', lambda job: page.studio.cache._kept.clear()).wait(LONG)
+    page.studio.queue.submit('nobody', 'save', 'free', lambda job: page.studio.cache._kept.clear()).wait(LONG)
     answer = page.good('render', strengths=[['mouth', 0, 2.0]], full=True)
     assert 'once the sample is prepared' in answer['note'] and answer['picture']
 
@@ -173,7 +178,7 @@ def test_sessions_are_isolated(studio):
 
 def test_one_cannot_cancel_what_another_waits_for(studio):
     blocked, go = threading.Event(), threading.Event()
-    studio.queue.submit('nobody', 'slow', lambda job: (blocked.set(), go.wait(LONG)))
+    studio.queue.submit('nobody', 'save', 'slow', lambda job: (blocked.set(), go.wait(LONG)))
     assert blocked.wait(LONG)
     one, other = Page(studio), Page(studio)
     job, = one.good('status')['status']['jobs']
@@ -192,12 +197,13 @@ def test_one_cannot_cancel_what_another_waits_for(studio):
 
 def test_another_sample_ends_the_preparation_of_the_last(studio):
     blocked, go = threading.Event(), threading.Event()
-    studio.queue.submit('nobody', 'slow', lambda job: (blocked.set(), go.wait(LONG)))
+    studio.queue.submit('nobody', 'save', 'slow', lambda job: (blocked.set(), go.wait(LONG)))
     assert blocked.wait(LONG)
     page = Page(studio)
     page.good('seed', seed=1, trunc=0.5)
     page.good('seed', seed=2, trunc=0.5)
-    assert [job['title'] for job in page.good('status')['status']['jobs']] == ['Preparing seed0002']
+    job, = page.good('status')['status']['jobs']
+    assert job['kind'] == 'prepare' and job['title'] == 'Preparing seed0002'
     go.set()
     page.settle()
     assert page.good('status')['status']['ready'] and len(studio.cache._kept) == 1
@@ -205,11 +211,11 @@ def test_another_sample_ends_the_preparation_of_the_last(studio):
 
 def test_nothing_is_prepared_for_a_page_that_is_gone_but_for_one_that_comes_back(studio, monkeypatch):
     blocked, go = threading.Event(), threading.Event()
-    studio.queue.submit('nobody', 'slow', lambda job: (blocked.set(), go.wait(LONG)))
+    studio.queue.submit('nobody', 'save', 'slow', lambda job: (blocked.set(), go.wait(LONG)))
     assert blocked.wait(LONG)
     page = Page(studio)
     desk = studio.store.get(page.token)
-    desk._seen -= desk_module.ABSENT + 1
+    desk._page_seen_at -= desk_module.PAGE_GONE + 1
     job, = studio.queue.jobs(page.token)
     go.set()
     assert job.wait(LONG) and job.state == 'cancelled' and studio.cache.bytes == 0
@@ -220,7 +226,7 @@ def test_nothing_is_prepared_for_a_page_that_is_gone_but_for_one_that_comes_back
 
 def test_directions_that_are_asked_for_early_come_when_the_sample_is_prepared(studio):
     blocked, go = threading.Event(), threading.Event()
-    studio.queue.submit('nobody', 'slow', lambda job: (blocked.set(), go.wait(LONG)))
+    studio.queue.submit('nobody', 'save', 'slow', lambda job: (blocked.set(), go.wait(LONG)))
     assert blocked.wait(LONG)
     page = Page(studio)
     page.good('region', name='mouth', mask=mask_url(BOX))
@@ -228,7 +234,35 @@ def test_directions_that_are_asked_for_early_come_when_the_sample_is_prepared(st
     go.set()
     page.settle()
     status = page.good('status')
-    assert status['status']['waiting'] == [] and not status['state']['findings']['mouth']['quick']
+    assert status['status']['waiting'] == [] and not status['state']['directions']['mouth']['quick']
+
+
+def test_layers_are_chosen_as_on_the_command_line(page):
+    assert page.good('space', space='w', layers=' 0,4-6, 5 ')['state']['layers'] == [0, 4, 5, 6]
+    assert page.good('space', space='w', layers='all')['state']['layers'] is None
+
+
+def test_the_limits_of_the_page_are_those_that_are_checked(page):
+    """Each limit is allowed, and a step beyond it is refused: by the number that the page was given."""
+    limits = page.opened['network']['limits']
+    assert page.good('seed', seed=limits['seed'])['state']['sample']['seed'] == limits['seed']
+    assert 'is out of range' in page.ask('seed', seed=limits['seed'] + 1)['error']
+    page.settle()
+    page.with_directions()
+    for strength in (-limits['strength'], limits['slider_strength'], limits['end_strength'], limits['strength']):
+        page.good('render', strengths=[['mouth', 0, strength]], full=True)
+    assert 'is out of range' in page.ask('render', strengths=[['mouth', 0, limits['strength'] + 0.1]])['error']
+    for number in range(limits['regions'] - 1):
+        page.good('region', name=f'r{number}', mask=mask_url(BOX))
+    assert f"{limits['regions']} regions already" in page.ask('region', name='more', mask=mask_url(BOX))['error']
+    for name in ('a' * 64, 'a' * 65, '-a', 'a b', 'A_1-'):
+        refused = 'error' in page.ask('region', name=name, mask=mask_url(np.zeros((32, 32), bool)))
+        message = page.ask('region', name=name, mask=mask_url(np.zeros((32, 32), bool)))['error']
+        assert refused and (limits['region_name_rule'] in message) == (not re.fullmatch(limits['region_name'], name))
+    for suffix in limits['latent_suffixes']:
+        assert 'is no latent file' not in page.ask('upload', name=f'w{suffix}', content='')['error']
+    for size, message in ((limits['upload_bytes'], 'cannot be read'), (limits['upload_bytes'] + 3, 'is larger than')):
+        assert message in page.ask('upload', name='w.npz', content=encoded(bytes(size)))['error']
 
 
 def test_a_space_that_is_too_large_is_searched_without_a_jacobian():
@@ -239,7 +273,7 @@ def test_a_space_that_is_too_large_is_searched_without_a_jacobian():
         answer = page.good('space', space='w+')
         assert answer['status']['direct'] and not answer['status']['jobs'] and answer['state']['space'] == 'w+'
         page.with_directions()
-        assert page.good('status')['state']['findings']['mouth']['quick'] and studio.cache.bytes <= 100_000
+        assert page.good('status')['state']['directions']['mouth']['quick'] and studio.cache.bytes <= 100_000
     finally:
         studio.close()
 
@@ -268,7 +302,7 @@ def test_idle_sessions_and_their_files_go(studio):
 
 
 def test_idle_sessions_go_without_anybody_asking(monkeypatch):
-    monkeypatch.setattr(actions, 'SWEEP', 0.01)
+    monkeypatch.setattr(actions, 'SWEEP_INTERVAL', 0.01)
     studio = Studio(TinyHook(), idle_seconds=0.0)
     try:
         studio.call({'action': 'open'})
@@ -288,7 +322,8 @@ def test_kept_files_stay(tmp_path):
     page.good('download', kind='picture')
     studio.store.close(page.token)
     studio.close()
-    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob('*.png')] == ['session001/seed0000-edited.png']
+    kept = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob('*.png')]
+    assert kept == ['session001/seed0000-edited.png']
 
 
 # Uploads
@@ -306,7 +341,8 @@ class Hostile:
 
 
 @pytest.mark.parametrize('name, content, message', [
-    ('w.npz', npz(w=np.zeros((1, 8, 5), np.float32)), r'w.npz: latents of shape [1, 8, 5] do not fit tiny: expected w+ [1, 8, 4]'),
+    ('w.npz', npz(w=np.zeros((1, 8, 5), np.float32)),
+     r'w.npz: latents of shape [1, 8, 5] do not fit tiny: expected w+ [1, 8, 4]'),
     ('w.npz', npz(w=np.full((1, 8, 4), np.nan, np.float32)), 'expected finite numbers'),
     ('w.npz', npz(w=np.array([Hostile()], object)), 'whose loading would execute code: refused'),
     ('w.npz', npz(other=np.zeros(4)), "no array 'w' or 'z' among other"),
@@ -364,7 +400,8 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused(page):
 # Nonsense
 
 
-@pytest.mark.parametrize('data', [None, 'open', [], {}, {'action': 'no'}, {'action': ['open']}, {'action': '__class__'}])
+@pytest.mark.parametrize('data', [None, 'open', [], {}, {'action': 'no'}, {'action': ['open']},
+                                  {'action': '__class__'}])
 def test_what_is_no_action(studio, data):
     assert 'no such action; expected open, seed' in studio.call(data)['error']
 
@@ -384,8 +421,10 @@ def test_nothing_without_a_token(studio, action, token):
     ('seed', {'seed': 0, 'trunc': 'x'}, "'trunc' is 'x', expected float"),
     ('seed', {'seed': 0, 'label': '3'}, 'is unconditional: leave the class empty'),
     ('space', {'space': 'w++'}, "space 'w++' is not one of z, w, w+, s"),
-    ('space', {'space': 'w', 'layers': ['1']}, 'layers are whole numbers'),
-    ('space', {'space': 'w', 'layers': [99]}, 'has layers 0 to 7'),
+    ('space', {'space': 'w', 'layers': [1]}, "'layers' is [1], expected str"),
+    ('space', {'space': 'w', 'layers': '4-2'}, "'4-2' is not a list of layers: expected numbers and ascending ranges"),
+    ('space', {'space': 'w', 'layers': '0-999999999'}, 'names more than 100,000 layers'),
+    ('space', {'space': 'w', 'layers': '99'}, 'has layers 0 to 7'),
     ('region', {'name': '../a', 'mask': mask_url(BOX)}, 'is not fit for a file name'),
     ('region', {'name': 'a', 'mask': mask_url(BOX), 'protect': 'yes'}, "'protect' is 'yes', expected bool"),
     ('factorize', {'name': 'nothing'}, "there is no region 'nothing' to change"),
@@ -420,11 +459,12 @@ def test_folders_of_an_earlier_run_are_left_alone(tmp_path):
     studio = Studio(TinyHook(), ['--network=tiny'], outdir=tmp_path)
     try:
         Page(studio)
-        assert studio.store is not None and studio._number == 2
+        assert studio.store is not None and studio._session_number == 2
     finally:
         studio.close()
 
 
 def test_numbers_beyond_any_float_are_a_message(page):
     for value in (10 ** 400, float('nan')):
-        assert "'trunc' is" in (error := page.ask('seed', seed=0, trunc=value, cutoff=None, label='')['error']) and 'finite number' in error
+        error = page.ask('seed', seed=0, trunc=value, cutoff=None, label='')['error']
+        assert "'trunc' is" in error and 'finite number' in error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import threading
 import zipfile
 from base64 import b64decode
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from resefa_plugin import DirectionSet, FunctionHook
 from resefa_plugin.studio.actions import Studio
+from resefa_plugin.studio.limits import page_limits
 from tests.helpers.toys import images_at
 
 pytestmark = pytest.mark.browser
@@ -46,15 +48,20 @@ def browser():
 
 
 @pytest.fixture(scope='module')
-def address(browser):
+def studio():
+    studio = Studio(FunctionHook(spots, 27, name='spots'), ['--hook=spots:spots'])
+    yield studio
+    studio.close()
+
+
+@pytest.fixture(scope='module')
+def address(browser, studio):
     from resefa_plugin.studio.page import build_page, launch_options
 
-    studio = Studio(FunctionHook(spots, 27, name='spots'), ['--hook=spots:spots'])
     page = build_page(studio)
     _, local, _ = page.launch(server_name='127.0.0.1', prevent_thread_lock=True, quiet=True, **launch_options())
     yield local
     page.close()
-    studio.close()
 
 
 @pytest.fixture
@@ -65,7 +72,8 @@ def page(browser, address):
     page.set_default_timeout(LONG)
     page.on('pageerror', lambda error: troubles.append(str(error)))
     page.on('console', lambda message: troubles.append(message.text) if message.type == 'error' else None)
-    page.on('request', lambda request: None if request.url.startswith((address, 'data:', f'blob:{address}')) else troubles.append(request.url))
+    own = (address, 'data:', f'blob:{address}')
+    page.on('request', lambda request: None if request.url.startswith(own) else troubles.append(request.url))
     page.goto(address)
     page.wait_for_selector('.studio[data-ready=yes]')
     yield page
@@ -73,23 +81,23 @@ def page(browser, address):
     assert troubles == []
 
 
-def at(page, name):
-    return page.locator(f'[data-at="{name}"]')
+def part(page, name):
+    return page.locator(f'[data-part="{name}"]')
 
 
-def do(page, name):
-    page.locator(f'[data-do="{name}"]').click()
+def press(page, name):
+    page.locator(f'[data-action="{name}"]').click()
 
 
 def pixels(page):
     """The picture on the screen, float [256, 256, 3]."""
-    source = at(page, 'picture').get_attribute('src')
+    source = part(page, 'picture').get_attribute('src')
     return np.asarray(Image.open(io.BytesIO(b64decode(source.partition(',')[2])))).astype(float)
 
 
 def drag(page, left, top, right, bottom, shift=False):
     """A drag with the mouse over the picture, in fractions of it."""
-    box = at(page, 'overlay').bounding_box()
+    box = part(page, 'overlay').bounding_box()
     x, y = (lambda f: box['x'] + f * box['width']), (lambda f: box['y'] + f * box['height'])
     if shift:
         page.keyboard.down('Shift')
@@ -100,24 +108,30 @@ def drag(page, left, top, right, bottom, shift=False):
     page.mouse.up()
     if shift:
         page.keyboard.up('Shift')
-    page.wait_for_function("document.querySelector('[data-do=factorize]').disabled === false")
+    page.wait_for_function("document.querySelector('[data-action=find]').disabled === false")
 
 
 def find(page, count=3):
-    do(page, 'factorize')
+    press(page, 'find')
     page.wait_for_function(f"document.querySelectorAll('.directions li').length >= {count}")
-    page.wait_for_function("document.querySelectorAll('.end img[src]').length === 2 * document.querySelectorAll('.directions li').length")
+    page.wait_for_function("document.querySelectorAll('.end img[src]').length === "
+                           "2 * document.querySelectorAll('.directions li').length")
     # A strength that is set before its step is measured keeps its picture and changes its number.
     page.wait_for_function("document.querySelectorAll('.directions li.predicted').length === 0")
 
 
+def wait_for_text(page, name, text):
+    page.wait_for_function("([part, text]) => document.querySelector(part)?.textContent.includes(text)",
+                           arg=[f'[data-part={name}]', text])
+
+
 def wait_for_picture(page, before):
-    page.wait_for_function("before => document.querySelector('[data-at=picture]').src !== before", arg=before)
+    page.wait_for_function("before => document.querySelector('[data-part=picture]').src !== before", arg=before)
 
 
 def release(page, index, value):
     """Moves a slider and waits for the full picture."""
-    before = at(page, 'picture').get_attribute('src')
+    before = part(page, 'picture').get_attribute('src')
     page.locator('.directions input[type=range]').nth(index).fill(str(value))
     wait_for_picture(page, before)
 
@@ -133,7 +147,7 @@ def test_box_directions_slider_download(page, tmp_path):
     release(page, 0, 3)
     change = pixels(page) - original
     inside, outside = (np.sqrt(np.square(change[part]).mean()) for part in (MIDDLE, ~MIDDLE))
-    # Strength 3 is 3 x 12.75 grey levels to first order, and tanh gives less; outside there is the spot's rim, and JPEG.
+    # Strength 3 is 3 x 12.75 grey levels to first order, and tanh gives less; outside are the spot's rim and JPEG.
     assert inside > 20 and outside < 3
 
     with page.expect_download() as download:
@@ -149,8 +163,8 @@ def test_box_directions_slider_download(page, tmp_path):
     expected = (moved.permute(1, 2, 0).numpy() * 127.5 + 128).clip(0, 255)
     assert np.abs(pixels(page) - expected).mean() < 3  # JPEG, and the step that is measured after the slider was moved
 
-    edited = at(page, 'picture').get_attribute('src')
-    do(page, 'undo')
+    edited = part(page, 'picture').get_attribute('src')
+    press(page, 'undo')
     wait_for_picture(page, edited)
     assert np.abs(pixels(page) - original).max() == 0
 
@@ -160,25 +174,25 @@ def test_compare_heat_map_and_two_directions(page):
     find(page)
     release(page, 0, 2)
     release(page, 1, -2)
-    edited = at(page, 'picture').get_attribute('src')
-    held = page.locator('[data-do=hold]')
+    edited = part(page, 'picture').get_attribute('src')
+    held = page.locator('[data-action=compare]')
     held.hover()
     page.mouse.down()
-    assert at(page, 'picture').get_attribute('src') != edited and at(page, 'badge').is_visible()
-    assert 'unedited' in at(page, 'picture').get_attribute('alt')
+    assert part(page, 'picture').get_attribute('src') != edited and part(page, 'badge').is_visible()
+    assert 'unedited' in part(page, 'picture').get_attribute('alt')
     page.mouse.up()
-    assert at(page, 'picture').get_attribute('src') == edited and not at(page, 'badge').is_visible()
+    assert part(page, 'picture').get_attribute('src') == edited and not part(page, 'badge').is_visible()
     page.keyboard.down('c')
-    assert at(page, 'picture').get_attribute('src') != edited
+    assert part(page, 'picture').get_attribute('src') != edited
     page.keyboard.up('c')
-    assert at(page, 'picture').get_attribute('src') == edited
-    assert 'region1 1 at 2.0, region1 2 at -2.0' in at(page, 'picture').get_attribute('alt')
-    do(page, 'heat')
-    page.wait_for_function("document.querySelector('[data-at=figures]').textContent.startsWith('Changed: region')")
-    do(page, 'heat')
-    do(page, 'copy')
-    page.wait_for_function("document.querySelector('[data-at=commands]').textContent.includes('resefa edit')")
-    text = at(page, 'commands').inner_text()
+    assert part(page, 'picture').get_attribute('src') == edited
+    assert 'region1 1 at 2.0, region1 2 at -2.0' in part(page, 'picture').get_attribute('alt')
+    press(page, 'heat-map')
+    wait_for_text(page, 'figures', 'Changed: region')
+    press(page, 'heat-map')
+    press(page, 'copy')
+    wait_for_text(page, 'commands', 'resefa edit')
+    text = part(page, 'commands').inner_text()
     assert text.count('--directions=') == 2 and '--index=2' in text
 
 
@@ -190,8 +204,8 @@ def test_brush_eraser_and_several_regions(page):
     page.get_by_role('button', name='+ New region').click()
     page.locator('[data-tool=box]').click()
     drag(page, 0.7, 0.7, 0.95, 0.95)
-    at(page, 'name').fill('corner')
-    at(page, 'name').press('Enter')
+    part(page, 'region-name').fill('corner')
+    part(page, 'region-name').press('Enter')
     find(page)
     assert page.locator('.chip').count() == 2
     with page.expect_download() as download:
@@ -205,10 +219,10 @@ def test_brush_eraser_and_several_regions(page):
 
 
 def test_protected_pixels_stay_and_are_marked(page):
-    at(page, 'preset').select_option(label='center0')
+    part(page, 'preset').select_option(label='center0')
     page.get_by_role('button', name='+ New region').click()
     drag(page, 0.05, 0.02, 1.0, 0.4)
-    at(page, 'kind').select_option('protect')
+    part(page, 'region-purpose').select_option('protect')
     page.wait_for_function("document.querySelector('.chip.protect') !== null")
     page.locator('.chip button').first.click()
     find(page)
@@ -228,13 +242,13 @@ def test_by_keyboard_alone(page):
     page.keyboard.press('Enter')
     for field, value in enumerate((100, 100, 60, 60)):
         page.locator(f'[data-box="{field}"]').fill(str(value))
-    page.locator('[data-do=box]').focus()
+    page.locator('[data-action=draw-box]').focus()
     page.keyboard.press('Enter')
-    page.wait_for_function("document.querySelector('[data-do=factorize]').disabled === false")
-    page.locator('[data-do=factorize]').focus()
+    page.wait_for_function("document.querySelector('[data-action=find]').disabled === false")
+    page.locator('[data-action=find]').focus()
     page.keyboard.press('Enter')
     page.wait_for_function("document.querySelectorAll('.directions li').length >= 3")
-    before = at(page, 'picture').get_attribute('src')
+    before = part(page, 'picture').get_attribute('src')
     page.locator('.directions input[type=range]').first.focus()
     for _ in range(10):
         page.keyboard.press('ArrowRight')
@@ -245,46 +259,48 @@ def test_by_keyboard_alone(page):
 def test_bad_uploads_are_messages(page, tmp_path):
     (tmp_path / 'projected_w.npz').write_bytes(b'no archive')
     page.get_by_text('Your own latent, space and layers').click()
-    at(page, 'latent-file').set_input_files(tmp_path / 'projected_w.npz')
-    page.wait_for_function("document.querySelector('[data-at=notice-text]').textContent.includes('latent files are for the StyleGAN families')")
-    do(page, 'dismiss')
+    part(page, 'latent-file').set_input_files(tmp_path / 'projected_w.npz')
+    wait_for_text(page, 'notice-text', 'latent files are for the StyleGAN families')
+    press(page, 'dismiss')
     (tmp_path / 'mask.png').write_bytes(b'no picture')
     page.get_by_text('Type a box, or take a mask from a file').click()
-    at(page, 'mask-file').set_input_files(tmp_path / 'mask.png')
-    page.wait_for_function("document.querySelector('[data-at=notice-text]').textContent.includes('is not an image')")
-    assert at(page, 'notice').is_visible()
+    part(page, 'mask-file').set_input_files(tmp_path / 'mask.png')
+    wait_for_text(page, 'notice-text', 'is not an image')
+    assert part(page, 'notice').is_visible()
     (tmp_path / 'huge.png').write_bytes(bytes(9 << 20))
-    at(page, 'mask-file').set_input_files(tmp_path / 'huge.png')
-    page.wait_for_function("document.querySelector('[data-at=notice-text]').textContent.includes('larger than 8 MB')")
+    part(page, 'mask-file').set_input_files(tmp_path / 'huge.png')
+    wait_for_text(page, 'notice-text', 'larger than 8 MB')
 
 
 @pytest.mark.parametrize('width', [390, 1280])
 def test_it_fits_the_screen(page, width):
     page.set_viewport_size({'width': width, 'height': 844})
-    at(page, 'preset').select_option(label='center0')
+    part(page, 'preset').select_option(label='center0')
     find(page)
     assert page.evaluate('document.documentElement.scrollWidth') == width
-    outside = page.evaluate('''() => [...document.querySelectorAll('.studio button, .studio input, .studio select, .studio h2')]
-        .filter(e => e.offsetParent && (e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < 0))
+    outside = page.evaluate('''() => [...document.querySelectorAll('.studio :is(button, input, select, h2)')]
+        .filter(e => e.offsetParent)
+        .filter(e => e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < 0)
         .map(e => e.outerHTML.slice(0, 80))''')
     assert outside == []
-    unnamed = page.evaluate('''() => [...document.querySelectorAll('.studio button, .studio input, .studio select, .studio canvas, .studio img')]
-        .filter(e => e.offsetParent && !(e.getAttribute('aria-label') || e.textContent.trim() || e.labels?.length || e.getAttribute('alt') !== null))
+    unnamed = page.evaluate('''() => [...document.querySelectorAll('.studio :is(button, input, select, canvas, img)')]
+        .filter(e => e.offsetParent && !e.getAttribute('aria-label') && e.getAttribute('alt') === null)
+        .filter(e => !e.textContent.trim() && !e.labels?.length)
         .map(e => e.outerHTML.slice(0, 80))''')
     assert unnamed == []
     if width == 390:  # the picture stays in view while sliders are moved
         page.locator('.directions li').last.scroll_into_view_if_needed()
-        assert at(page, 'stage').bounding_box()['y'] >= -1
+        assert part(page, 'stage').bounding_box()['y'] >= -1
 
 
 def test_another_seed_keeps_the_directions_to_try_them(page):
     drag(page, 1 / 3, 1 / 3, 2 / 3, 2 / 3)
     find(page)
-    before = at(page, 'picture').get_attribute('src')
-    do(page, 'next')
+    before = part(page, 'picture').get_attribute('src')
+    press(page, 'next')
     wait_for_picture(page, before)
-    page.wait_for_function("document.querySelector('[data-at=directions-note]').textContent.startsWith('Found on seed0000, tried here.')")
-    assert page.locator('[data-at=seed]').input_value() == '1'
+    wait_for_text(page, 'directions-note', 'Found on seed0000, tried here.')
+    assert page.locator('[data-part=seed]').input_value() == '1'
 
 
 def test_two_pages_do_not_share_anything(page, browser, address):
@@ -293,5 +309,58 @@ def test_two_pages_do_not_share_anything(page, browser, address):
     other = browser.new_page()
     other.goto(address)
     other.wait_for_selector('.studio[data-ready=yes]', timeout=LONG)
-    assert other.locator('.directions li').count() == 0 and other.locator('[data-do=factorize]').is_disabled()
+    assert other.locator('.directions li').count() == 0 and other.locator('[data-action=find]').is_disabled()
     other.close()
+
+
+@pytest.fixture
+def blocked(studio):
+    """Nothing runs until the event is set, and no Jacobian is there."""
+    started, go = threading.Event(), threading.Event()
+    studio.cache._kept.clear()
+    studio.queue.submit('nobody', 'save', 'Preparing nothing', lambda job: (started.set(), go.wait(LONG / SECOND)))
+    assert started.wait(LONG / SECOND)
+    yield go
+    go.set()
+
+
+def test_the_preparation_can_be_cancelled_and_asked_for_again(browser, address, blocked):
+    page = browser.new_page()
+    page.set_default_timeout(LONG)
+    page.goto(address)
+    again = page.get_by_role('button', name='Prepare this sample')
+    wait_for_text(page, 'jobs', 'Preparing seed0000: waits for 1 job')
+    assert again.is_hidden()
+    page.get_by_role('button', name='Cancel: Preparing seed0000').click()
+    again.click()
+    wait_for_text(page, 'jobs', 'Preparing seed0000: waits for 1 job')
+    assert again.is_hidden()
+    blocked.set()
+    page.wait_for_selector('.studio[data-ready=yes]')
+    page.close()
+
+
+def test_the_page_takes_its_limits_from_the_server(page):
+    limits = page_limits()
+    assert part(page, 'seed').get_attribute('max') == str(limits['seed'])
+    assert [float(part(page, 'trunc').get_attribute(end)) for end in ('min', 'max')] == limits['truncation']
+    assert part(page, 'latent-file').get_attribute('accept').split(',') == limits['latent_suffixes']
+    part(page, 'preset').select_option(label='center0')
+    find(page)
+    slider, field = page.locator('.directions input[type=range]').first, page.locator('.line input').first
+    assert (slider.get_attribute('min'), slider.get_attribute('max')) == ('-5', '5')
+    before = part(page, 'picture').get_attribute('src')
+    field.fill('1000')
+    field.press('Enter')
+    wait_for_picture(page, before)
+    assert field.input_value() == '1000'  # as long as it is being typed in
+    field.evaluate('field => field.blur()')
+    page.locator('.end.high').first.click()
+    page.wait_for_function("document.querySelector('.line input').value === '3'")
+    part(page, 'region-name').fill('two words')
+    part(page, 'region-name').press('Enter')
+    wait_for_text(page, 'notice-text', limits['region_name_rule'])
+    for _ in range(limits['regions']):
+        page.get_by_role('button', name='+ New region').click()
+    wait_for_text(page, 'notice-text', f"{limits['regions']} regions already: remove one first")
+    assert page.locator('.chip').count() == limits['regions']

@@ -23,7 +23,10 @@ from tests.helpers.toys import TinyHook
 FLAGS = ['--network=tiny']
 
 
-def edited(source=Source(seed=3, truncation_psi=0.5), space='w', layers=None, protect=False):
+SOURCE = Source(seed=3, truncation_psi=0.5)
+
+
+def edited(source=SOURCE, space='w', layers=None, protect=False):
     """Two regions, three sliders."""
     session = Session(TinyHook(), JacobianCache(1 << 30), source=source, num_directions=3)
     session.set_space(space, layers)
@@ -61,8 +64,8 @@ def type_in(text, folder, monkeypatch):
 
 def test_everything_in_one_archive(tmp_path):
     names = unpacked(edited(protect=True), tmp_path)
-    assert names == ['bottom.png', 'commands.txt', 'corner.png', 'seed0003-bottom.npz', 'seed0003-edited.npz', 'seed0003-edited.png',
-                     'seed0003-top.npz', 'top.png']
+    assert names == ['bottom.png', 'commands.txt', 'corner.png', 'seed0003-bottom.npz', 'seed0003-edited.npz',
+                     'seed0003-edited.png', 'seed0003-top.npz', 'top.png']
 
 
 @pytest.mark.parametrize('space, layers', [('w', None), ('w', (1, 2)), ('z', None), ('w+', (0, 5)), ('s', None)])
@@ -96,7 +99,8 @@ def test_the_directions_can_be_found_again(tiny, tmp_path, monkeypatch, protect)
     assert np.abs(made - np.asarray(session.render()).astype(int)).max() <= 1
 
 
-@pytest.mark.parametrize('arrays, psi', [({'w': np.full((1, 8, 4), 0.3, np.float32)}, 1.0), ({'z': np.full((1, 4), 0.8, np.float32)}, 0.5)])
+@pytest.mark.parametrize('arrays, psi', [({'w': np.full((1, 8, 4), 0.3, np.float32)}, 1.0),
+                                         ({'z': np.full((1, 4), 0.8, np.float32)}, 0.5)])
 def test_an_uploaded_latent_is_saved_for_the_commands(tiny, tmp_path, monkeypatch, arrays, psi):
     np.savez(tmp_path / 'mine.npz', **arrays)
     session = Session(TinyHook(), JacobianCache(1 << 30), num_directions=3)
@@ -106,7 +110,8 @@ def test_an_uploaded_latent_is_saved_for_the_commands(tiny, tmp_path, monkeypatc
     text = (tmp_path / 'home' / 'commands.txt').read_text()
     assert ('--trunc=0.5' in text) == ('z' in arrays) and '--projected-w=original.npz' in text
     type_in(text.partition('# The picture')[2].partition('\n')[2], tmp_path / 'home', monkeypatch)
-    assert np.array_equal(np.asarray(Image.open(tmp_path / 'home' / 'edit' / 'proj00-00.png')), np.asarray(session.render()))
+    made = np.asarray(Image.open(tmp_path / 'home' / 'edit' / 'proj00-00.png'))
+    assert np.array_equal(made, np.asarray(session.render()))
 
 
 def test_a_bent_edit_is_made_again_from_its_latent(tiny, tmp_path, monkeypatch):
@@ -117,7 +122,8 @@ def test_a_bent_edit_is_made_again_from_its_latent(tiny, tmp_path, monkeypatch):
     line = commands(session, FLAGS).splitlines()[-1]
     assert '--projected-w=seed0003-edited.npz' in line
     type_in(line, tmp_path / 'home', monkeypatch)
-    assert np.array_equal(np.asarray(Image.open(tmp_path / 'home' / 'edit' / 'proj00-00.png')), np.asarray(session.render()))
+    made = np.asarray(Image.open(tmp_path / 'home' / 'edit' / 'proj00-00.png'))
+    assert np.array_equal(made, np.asarray(session.render()))
 
 
 def test_directions_of_another_sample_are_found_where_they_were_found():
@@ -190,7 +196,8 @@ def test_errors(tmp_path):
         downloads.save_directions(session, 'x', tmp_path)
 
 
-@pytest.mark.parametrize('name', ['../x.npz', '/etc/passwd.png', 'a/b.npz', 'a\\b.npz', '.npz', 'x', 'x.npz\n', '..npz', 'x.tar.gz', '', 'c:x.npz'])
+@pytest.mark.parametrize('name', ['../x.npz', '/etc/passwd.png', 'a/b.npz', 'a\\b.npz', '.npz', 'x', 'x.npz\n', '..npz',
+                                  'x.tar.gz', '', 'c:x.npz'])
 def test_no_file_leaves_its_folder(tmp_path, name):
     with pytest.raises(ResefaError, match='is not a file name of the studio'):
         downloads.safe_path(tmp_path, name)
@@ -203,8 +210,8 @@ def test_edit_keeps_the_background_of_several_directions(tiny, tmp_path):
     session = edited()
     for name in ('top', 'bottom'):
         downloads.save_directions(session, name, tmp_path)
-    arguments = ['--seeds=3', '--trunc=0.5', f'--directions={tmp_path}/seed0003-top.npz', f'--directions={tmp_path}/seed0003-bottom.npz',
-                 '--index=1', '--strength=3,3', '--steps=1']
+    arguments = ['--seeds=3', '--trunc=0.5', f'--directions={tmp_path}/seed0003-top.npz',
+                 f'--directions={tmp_path}/seed0003-bottom.npz', '--index=1', '--strength=3,3', '--steps=1']
     pictures = {}
     for name, more in (('straight', []), ('kept', ['--keep-background'])):
         edit(tmp_path / name, *arguments, *more)
@@ -229,23 +236,28 @@ def files(tiny, tmp_path):
 
 def test_edit_adds_directions(files, tmp_path):
     top, bottom = map(DirectionSet.load, files)
-    edit(tmp_path, f'--directions={files[0]}', '--index=2', '--strength=-1,1', f'--directions={files[1]}', '--index=1', '--strength=0,3', '--steps=3')
+    edit(tmp_path, f'--directions={files[0]}', '--index=2', '--strength=-1,1',
+         f'--directions={files[1]}', '--index=1', '--strength=0,3', '--steps=3')
     ws = [np.load(tmp_path / 'out' / f'seed0000-0{i}.npz')['w'] for i in range(3)]
     w = TinyHook().sample(0).latents['ws'].numpy()
     for i, (a, b) in enumerate([(-1, 0), (0, 1.5), (1, 3)]):
-        assert np.allclose(ws[i], w + a * top.step[1] * top.directions[1] + b * bottom.step[0] * bottom.directions[0], atol=1e-5)
+        expected = w + a * top.step[1] * top.directions[1] + b * bottom.step[0] * bottom.directions[0]
+        assert np.allclose(ws[i], expected, atol=1e-5)
 
 
 def test_edit_takes_one_file_for_several_indices_and_lengths(files, tmp_path):
     top = DirectionSet.load(files[0])
-    edit(tmp_path, f'--directions={files[0]}', '--index=1', '--strength=1,1', '--index=3', '--strength=-2,-2', '--steps=1', '--alpha')
+    edit(tmp_path, f'--directions={files[0]}', '--index=1', '--strength=1,1', '--index=3', '--strength=-2,-2',
+         '--steps=1', '--alpha')
     w = np.load(tmp_path / 'out' / 'seed0000-00.npz')['w']
-    assert np.allclose(w, TinyHook().sample(0).latents['ws'].numpy() + top.directions[0] - 2 * top.directions[2], atol=1e-5)
+    expected = TinyHook().sample(0).latents['ws'].numpy() + top.directions[0] - 2 * top.directions[2]
+    assert np.allclose(w, expected, atol=1e-5)
 
 
 def test_edit_errors(files, tmp_path):
     assert 'give each of --directions, --index, --strength once or 3 times' in ' '.join(
-        edit(tmp_path, f'--directions={files[0]}', f'--directions={files[1]}', '--index=1', '--index=2', '--index=1', code=2).split())
+        edit(tmp_path, f'--directions={files[0]}', f'--directions={files[1]}', '--index=1', '--index=2', '--index=1',
+             code=2).split())
     assert 'has directions 1 to 3' in edit(tmp_path, f'--directions={files[0]}', '--index=1', '--index=4', code=2)
     other = downloads.save_directions(edited(space='z'), 'top', tmp_path / 'z')
     assert 'several latent spaces' in edit(tmp_path, f'--directions={files[0]}', f'--directions={other}', code=2)

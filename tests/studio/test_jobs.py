@@ -35,15 +35,16 @@ class Gate:
 
 def test_one_at_a_time_in_order(queue):
     order, gate = [], Gate()
-    first = queue.submit('a', 'first', gate)
-    others = [queue.submit(owner, owner, lambda job, owner=owner: order.append(owner)) for owner in 'bcd']
+    first = queue.submit('a', 'solve', 'first', gate)
+    others = [queue.submit(owner, 'solve', owner, lambda job, owner=owner: order.append(owner)) for owner in 'bcd']
     assert gate.started.wait(LONG)
     assert [queue.ahead(job) for job in (first, *others)] == [0, 1, 2, 3]
     assert [job.title for job in queue.jobs('a')] == ['first'] and [job.title for job in queue.jobs('c')] == ['c']
     assert order == []
     gate.go.set()
     assert all(job.wait(LONG) for job in (first, *others))
-    assert order == ['b', 'c', 'd'] and first.result == 'through' and first.state == 'done' and (first.done, first.total) == (1, 2)
+    assert order == ['b', 'c', 'd'] and first.result == 'through' and first.state == 'done'
+    assert (first.done, first.total) == (1, 2) and first.kind == 'solve'
     assert queue.jobs('a') == []
 
 
@@ -54,10 +55,10 @@ def test_an_urgent_job_runs_within_the_running_one_and_before_those_that_wait(qu
         gate(job)
         order.append('slow')
 
-    slow = queue.submit('a', 'slow', work)
+    slow = queue.submit('a', 'solve', 'slow', work)
     assert gate.started.wait(LONG)
-    waiting = queue.submit('b', 'waiting', lambda job: order.append('waiting'))
-    urgent = queue.submit('b', 'urgent', lambda job: order.append('urgent'), urgent=True)
+    waiting = queue.submit('b', 'solve', 'waiting', lambda job: order.append('waiting'))
+    urgent = queue.submit('b', 'solve', 'urgent', lambda job: order.append('urgent'), urgent=True)
     assert queue.ahead(urgent) == 0 and queue.ahead(waiting) == 2
     gate.go.set()
     assert all(job.wait(LONG) for job in (slow, urgent, waiting))
@@ -71,9 +72,9 @@ def test_an_urgent_job_is_not_interrupted(queue):
         gate(job)
         order.append('first')
 
-    first = queue.submit('a', 'first', work, urgent=True)
+    first = queue.submit('a', 'solve', 'first', work, urgent=True)
     assert gate.started.wait(LONG)
-    second = queue.submit('a', 'second', lambda job: order.append('second'), urgent=True)
+    second = queue.submit('a', 'solve', 'second', lambda job: order.append('second'), urgent=True)
     assert queue.ahead(second) == 1
     gate.go.set()
     assert first.wait(LONG) and second.wait(LONG) and order == ['first', 'second']
@@ -86,19 +87,19 @@ def test_cancel_a_running_job(queue):
         gate(job)
         reached.append('the end')
 
-    running = queue.submit('a', 'running', work)
+    running = queue.submit('a', 'solve', 'running', work)
     assert gate.started.wait(LONG)
     running.cancel()
     assert running.cancelling and not running.finished
     gate.go.set()
     assert running.wait(LONG) and running.state == 'cancelled' and not reached
-    assert queue.submit('a', 'next', lambda job: 'fine').wait(LONG)  # the queue goes on
+    assert queue.submit('a', 'solve', 'next', lambda job: 'fine').wait(LONG)  # the queue goes on
 
 
 def test_cancel_a_waiting_job(queue):
     gate, ran = Gate(), []
-    running = queue.submit('a', 'running', gate)
-    waiting = queue.submit('b', 'waiting', lambda job: ran.append(1))
+    running = queue.submit('a', 'solve', 'running', gate)
+    waiting = queue.submit('b', 'solve', 'waiting', lambda job: ran.append(1))
     queue.cancel_owner('b')
     assert waiting.finished and waiting.state == 'cancelled' and queue.jobs('b') == []
     gate.go.set()
@@ -109,33 +110,33 @@ def test_a_failing_job_is_kept_with_its_error_and_the_queue_goes_on(queue):
     def fail(job):
         raise ResefaError('no picture')
 
-    failed = queue.submit('a', 'fails', fail)
-    after = queue.submit('a', 'after', lambda job: 1)
+    failed = queue.submit('a', 'solve', 'fails', fail)
+    after = queue.submit('a', 'solve', 'after', lambda job: 1)
     assert failed.wait(LONG) and failed.state == 'failed' and str(failed.error) == 'no picture'
     assert after.wait(LONG) and after.result == 1
 
 
 def test_no_more_than_a_page_needs(queue):
     gate = Gate()
-    queue.submit('a', 'running', gate)
+    queue.submit('a', 'solve', 'running', gate)
     assert gate.started.wait(LONG)
     for _ in range(MAX_WAITING):
-        queue.submit('a', 'more', lambda job: None)
+        queue.submit('a', 'solve', 'more', lambda job: None)
     with pytest.raises(ResefaError, match='too many jobs of this page'):
-        queue.submit('a', 'more', lambda job: None)
-    queue.submit('b', 'another page', lambda job: None)
+        queue.submit('a', 'solve', 'more', lambda job: None)
+    queue.submit('b', 'solve', 'another page', lambda job: None)
     gate.go.set()
 
 
 def test_close_ends_what_runs_and_refuses_more():
     queue, gate = JobQueue(), Gate()
-    running = queue.submit('a', 'running', gate)
+    running = queue.submit('a', 'solve', 'running', gate)
     assert gate.started.wait(LONG)
     gate.go.set()
     queue.close()
     assert running.finished
     with pytest.raises(ResefaError, match='shutting down'):
-        queue.submit('a', 'late', lambda job: None)
+        queue.submit('a', 'solve', 'late', lambda job: None)
 
 
 def test_remaining_goes_by_the_pace_without_the_urgent_jobs(queue, monkeypatch):
@@ -149,10 +150,10 @@ def test_remaining_goes_by_the_pace_without_the_urgent_jobs(queue, monkeypatch):
             job.report(done, 10)
             seen.append(job.remaining())
             if done == 1:
-                queue.submit('b', 'urgent', lambda job: now.__setitem__(0, now[0] + 100), urgent=True)
+                queue.submit('b', 'solve', 'urgent', lambda job: now.__setitem__(0, now[0] + 100), urgent=True)
             now[0] += 2
 
-    job = queue.submit('a', 'work', work)
+    job = queue.submit('a', 'solve', 'work', work)
     assert job.wait(LONG) and job.error is None
     assert seen == [None, None, pytest.approx(16), pytest.approx(14)]
     assert job.remaining() is None

@@ -6,6 +6,7 @@ import builtins
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -17,10 +18,12 @@ import pytest
 from click.testing import CliRunner
 
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.hooks.base import MAX_SEED
 from resefa_plugin.scripts.main import main
 from resefa_plugin.studio import page as page_module
-from resefa_plugin.studio.actions import Studio
-from resefa_plugin.studio.page import MAX_REQUEST, _asset, build_page, launch_options
+from resefa_plugin.studio.actions import ACTIONS, Studio
+from resefa_plugin.studio.limits import MAX_REQUEST, MAX_UPLOAD, page_limits
+from resefa_plugin.studio.page import SCRIPTS, build_page, launch_options, page_script, read_asset
 from tests.helpers.toys import TinyHook
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -48,8 +51,8 @@ def test_it_listens_on_this_machine_only(address):
     port = int(address.rsplit(':', 1)[1].strip('/'))
     with socket.create_connection(('127.0.0.1', port), timeout=10):
         pass
-    outside = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)} - {'127.0.0.1', '127.0.1.1'}
-    for other in outside:
+    own = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    for other in own - {'127.0.0.1', '127.0.1.1'}:
         with pytest.raises(OSError):
             socket.create_connection((other, port), timeout=2)
 
@@ -62,7 +65,7 @@ def test_no_telemetry(address):
 
 def test_style_markup_and_script_are_there(address):
     config = get(f'{address}config').decode()
-    assert 'data-at=' in config and 'makePicker' in config and '.studio' in config
+    assert 'data-part=' in config and 'makePicker' in config and '.studio' in config
 
 
 def test_a_large_request_is_refused_before_it_is_read(address):
@@ -73,17 +76,44 @@ def test_a_large_request_is_refused_before_it_is_read(address):
 
 
 def test_files_of_the_machine_are_not_served(address):
-    for path in ('gradio_api/file=/etc/hostname', 'gradio_api/file=../../setup.py', f'gradio_api/file={os.path.abspath("setup.py")}'):
+    for path in ('/etc/hostname', '../../setup.py', os.path.abspath('setup.py')):
         with pytest.raises(urllib.error.HTTPError) as error:
-            get(f'{address}{path}')
+            get(f'{address}gradio_api/file={path}')
         assert error.value.code in (403, 404)
 
 
-def test_the_markup_has_names_for_everything_that_is_pressed():
-    html, script = _asset('studio.html'), _asset('studio.js')
-    for name in {part.split('"')[0] for part in html.split('data-do="')[1:]}:
-        assert name == 'hold' or f'  {name}' in script, name
+def named(attribute, text):
+    return {part.split('"')[0] for part in text.split(f'{attribute}="')[1:]}
+
+
+def test_the_script_knows_every_button_and_field_by_its_name():
+    html, script = read_asset('studio.html'), page_script()
+    assert named('data-action', html) == set(re.findall(r"^  '([\w-]+)': ", script.partition('const ACTIONS')[2]
+                                                        .partition('};')[0], re.MULTILINE)) | {'compare'}
+    assert named('data-part', html) == set(re.findall(r"part\('([\w-]+)'\)", script)) | set(
+        re.findall(r"^  '([\w-]+)': ", script.partition('const CHANGES')[2].partition('};')[0], re.MULTILINE))
+    assert set(re.findall(r"actionButton\('([\w-]+)'\)", script)) <= named('data-action', html)
     assert '${' not in html and '{{' not in html  # gradio would take it for a template
+
+
+def test_every_script_of_the_folder_is_served():
+    folder = pathlib.Path(page_module.__file__).parent / 'assets'
+    assert {path.name for path in folder.glob('*.js')} == set(SCRIPTS) and len(SCRIPTS) == len(set(SCRIPTS))
+
+
+def test_every_action_that_the_script_asks_for_is_there():
+    assert set(re.findall(r"ask\('(\w+)'", page_script())) == {'open', *ACTIONS}
+
+
+def test_no_limit_is_written_into_the_page():
+    """What limits.py decides comes with the network."""
+    html, script = read_asset('studio.html'), page_script()
+    for name in page_limits():
+        assert re.search(rf'\b{name}\b', script), f'the page does not use the limit {name}'
+    fields = re.findall(r'<input[^>]*>', html)
+    limited = [field for field in fields if re.search(r' (max|maxlength|pattern|accept)=', field)]
+    assert [named('data-part', field) for field in limited] == [{'brush-size'}, {'mask-file'}]  # decided by the page
+    assert not re.search(rf'{MAX_SEED}|{MAX_UPLOAD}|8 << 20|8 MB', script)
 
 
 def test_without_its_extra(monkeypatch):
@@ -109,28 +139,36 @@ def test_the_command_passes_everything_on(tiny, monkeypatch, tmp_path):
         def launch(self, **options):
             seen.update(options)
 
-    monkeypatch.setattr('resefa_plugin.scripts.studio.build_page', lambda studio: seen.update(studio=studio) or Blocks())
-    result = CliRunner().invoke(main, ['studio', '--network=tiny', '--seed=3', '--trunc=0.5', '--resolution=16', '--num-directions=2', '--port=1234',
-                                       '--memory=0.5', f'--outdir={tmp_path}', '--no-browser'])
+    monkeypatch.setattr('resefa_plugin.scripts.studio.build_page',
+                        lambda studio: seen.update(studio=studio) or Blocks())
+    result = CliRunner().invoke(main, ['studio', '--network=tiny', '--seed=3', '--trunc=0.5', '--resolution=16',
+                                       '--num-directions=2', '--port=1234', '--memory=0.5', f'--outdir={tmp_path}',
+                                       '--no-browser'])
     assert result.exit_code == 0, result.output
-    assert seen['server_name'] == '127.0.0.1' and seen['server_port'] == 1234 and seen['share'] is False and seen['inbrowser'] is False
+    assert seen['server_name'] == '127.0.0.1' and seen['server_port'] == 1234
+    assert seen['share'] is False and seen['inbrowser'] is False
     studio = seen['studio']
-    assert studio.network_flags == ['--network=tiny'] and studio.cache.limit == 500_000_000 and studio.outdir == tmp_path
+    assert studio.network_flags == ['--network=tiny'] and studio.cache.limit == 500_000_000
+    assert studio.outdir == tmp_path
     session = studio.store._create('token').session
-    assert (session.resolution, session.num_directions, session.state.source.seed, session.state.source.truncation_psi) == (16, 2, 3, 0.5)
+    assert (session.resolution, session.num_directions) == (16, 2)
+    assert (session.state.source.seed, session.state.source.truncation_psi) == (3, 0.5)
 
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX')
 @pytest.mark.parametrize('end', [signal.SIGINT, signal.SIGTERM])
 def test_the_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path, end):
-    (tmp_path / 'my_gan.py').write_text('from tests.helpers.toys import TwoPartToy\n\n\ndef my_hook(device):\n    return TwoPartToy().hook()\n')
+    (tmp_path / 'my_gan.py').write_text('from tests.helpers.toys import TwoPartToy\n\n\n'
+                                        'def my_hook(device):\n    return TwoPartToy().hook()\n')
     (tmp_path / 'tmp').mkdir()
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'TMPDIR': str(tmp_path / 'tmp'), 'PYTHONUNBUFFERED': '1'}
-    command = [sys.executable, '-m', 'resefa_plugin.scripts.main', 'studio', '--hook=my_gan:my_hook', '--no-browser', f'--port={port}']
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    command = [sys.executable, '-m', 'resefa_plugin.scripts.main', 'studio', '--hook=my_gan:my_hook', '--no-browser',
+               f'--port={port}']
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     try:
         lines = iter(process.stdout.readline, '')

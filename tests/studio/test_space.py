@@ -22,7 +22,8 @@ def test_the_app_is_a_page_of_the_network_that_is_named(tiny, monkeypatch):
         assert isinstance(app['demo'], gradio.Blocks) and app['studio'].hook.name == 'tiny'
         assert app['studio'].network_flags == ['--network=tiny']
         answer = app['studio'].call({'action': 'open'})
-        assert answer['state']['sample'] == {'name': 'seed0000', 'seed': 0, 'trunc': 0.7, 'cutoff': None, 'label': '', 'note': ''}
+        assert answer['state']['sample'] == {'name': 'seed0000', 'seed': 0, 'trunc': 0.7, 'cutoff': None, 'label': '',
+                                             'note': ''}
     finally:
         app['studio'].close()
 

@@ -23,11 +23,11 @@ class Move:
     low: float
     high: float
 
-    def strengths(self, steps: int) -> np.ndarray:
+    def strengths(self, steps: int) -> np.ndarray[Any, Any]:
         """`[steps]`; a single step is the last one."""
         return np.linspace(self.low, self.high, steps) if steps > 1 else np.array([self.high])
 
-    def offsets(self, steps: int, alpha: bool) -> np.ndarray:
+    def offsets(self, steps: int, alpha: bool) -> np.ndarray[Any, Any]:
         """`[steps, d]` float32; `alpha` takes strengths for lengths in latent space."""
         factor = 1 / self.directions.step[self.index - 1] if alpha else 1.0
         return np.stack([self.directions.offset(self.index - 1, s * factor) for s in self.strengths(steps)])

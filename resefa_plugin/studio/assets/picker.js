@@ -1,11 +1,14 @@
 // Regions as masks at the picture's own resolution, drawn with a box, a brush and an eraser. What the overlay shows is
 // exactly what is sent: every mask pixel is fully in or fully out.
-function makePicker(canvas, width, height, changed) {
+// `tell.needed()` is called before something is drawn while there is no region, `tell.drawn(name)` afterwards.
+function makePicker(canvas, width, height, tell) {
   const regions = new Map();  // name -> {mask: canvas, protect, empty}
-  let active = null, tool = 'box', radius = 0.04, filled = true, visible = true, drag = null;
+  let active = null, tool = 'box', filled = true, visible = true;
+  let radius = 0.04;  // of brush and eraser, in longer sides of the picture
+  let drag = null;  // while the pointer is down: {from, last, add, box}
   const colours = {change: '0, 98, 155', protect: '176, 92, 0'};
 
-  function layer(w, h) {
+  function makeCanvas(w, h) {
     const made = document.createElement('canvas');
     made.width = w;
     made.height = h;
@@ -13,7 +16,7 @@ function makePicker(canvas, width, height, changed) {
   }
 
   function add(name, protect) {
-    regions.set(name, {mask: layer(width, height), protect, empty: true});
+    regions.set(name, {mask: makeCanvas(width, height), protect, empty: true});
     active = name;
     draw();
   }
@@ -36,15 +39,11 @@ function makePicker(canvas, width, height, changed) {
 
   // White on black, as the server reads masks.
   function url(name) {
-    const flat = layer(width, height), context = flat.getContext('2d'), white = layer(width, height), paint = white.getContext('2d');
-    paint.drawImage(regions.get(name).mask, 0, 0);
-    paint.globalCompositeOperation = 'source-in';
-    paint.fillStyle = '#fff';
-    paint.fillRect(0, 0, width, height);
+    const picture = makeCanvas(width, height), context = picture.getContext('2d');
     context.fillStyle = '#000';
     context.fillRect(0, 0, width, height);
-    context.drawImage(white, 0, 0);
-    return flat.toDataURL('image/png');
+    context.drawImage(tinted(regions.get(name).mask, '#fff'), 0, 0);
+    return picture.toDataURL('image/png');
   }
 
   async function setUrl(name, source) {
@@ -79,7 +78,7 @@ function makePicker(canvas, width, height, changed) {
 
   // What is used of a region: its pixels but the protected ones.
   function used(name, w, h) {
-    const made = layer(w, h), context = made.getContext('2d'), region = regions.get(name);
+    const made = makeCanvas(w, h), context = made.getContext('2d'), region = regions.get(name);
     context.imageSmoothingEnabled = false;
     context.drawImage(region.mask, 0, 0, w, h);
     if (!region.protect) {
@@ -90,7 +89,7 @@ function makePicker(canvas, width, height, changed) {
   }
 
   function tinted(mask, colour) {
-    const made = layer(mask.width, mask.height), context = made.getContext('2d');
+    const made = makeCanvas(mask.width, mask.height), context = made.getContext('2d');
     context.drawImage(mask, 0, 0);
     context.globalCompositeOperation = 'source-in';
     context.fillStyle = colour;
@@ -99,7 +98,7 @@ function makePicker(canvas, width, height, changed) {
   }
 
   function outline(mask, colour, thickness) {
-    const made = layer(mask.width, mask.height), context = made.getContext('2d'), stamp = tinted(mask, colour);
+    const made = makeCanvas(mask.width, mask.height), context = made.getContext('2d'), stamp = tinted(mask, colour);
     for (let turn = 0; turn < 12; turn++) {
       const angle = turn * Math.PI / 6;
       context.drawImage(stamp, thickness * Math.cos(angle), thickness * Math.sin(angle));
@@ -110,7 +109,7 @@ function makePicker(canvas, width, height, changed) {
   }
 
   function hatched(mask, colour) {
-    const made = layer(mask.width, mask.height), context = made.getContext('2d');
+    const made = makeCanvas(mask.width, mask.height), context = made.getContext('2d');
     context.fillStyle = `rgba(${colour}, .25)`;
     context.fillRect(0, 0, made.width, made.height);
     context.strokeStyle = `rgb(${colour})`;
@@ -127,7 +126,8 @@ function makePicker(canvas, width, height, changed) {
   }
 
   function draw() {
-    const w = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio)), h = Math.max(1, Math.round(canvas.clientHeight * devicePixelRatio));
+    const w = Math.max(1, Math.round(canvas.clientWidth * devicePixelRatio));
+    const h = Math.max(1, Math.round(canvas.clientHeight * devicePixelRatio));
     if (canvas.width !== w) canvas.width = w;
     if (canvas.height !== h) canvas.height = h;
     const context = canvas.getContext('2d');
@@ -158,7 +158,8 @@ function makePicker(canvas, width, height, changed) {
     }
   }
 
-  function at(event) {
+  // Where the pointer is, in pixels of the picture, within it.
+  function position(event) {
     const rectangle = canvas.getBoundingClientRect();
     const clamp = (value, top) => Math.min(top, Math.max(0, value));
     return [clamp((event.clientX - rectangle.left) / rectangle.width * width, width),
@@ -188,16 +189,16 @@ function makePicker(canvas, width, height, changed) {
 
   canvas.addEventListener('pointerdown', event => {
     if (event.button) return;
-    if (active === null) changed('need', null);
+    if (active === null) tell.needed();
     canvas.setPointerCapture(event.pointerId);
-    drag = {from: at(event), last: at(event), add: event.shiftKey, box: null};
+    drag = {from: position(event), last: position(event), add: event.shiftKey, box: null};
     if (tool !== 'box') stroke(drag.last, drag.last);
     event.preventDefault();
     canvas.focus({preventScroll: true});
   });
   canvas.addEventListener('pointermove', event => {
     if (!drag) return;
-    const to = at(event);
+    const to = position(event);
     if (tool === 'box') drag.box = boxOf(drag.from, to);
     else stroke(drag.last, to);
     drag.last = to;
@@ -212,7 +213,7 @@ function makePicker(canvas, width, height, changed) {
       setBox(active, done.box, done.add);
     } else harden(current());
     draw();
-    changed('drawn', active);
+    tell.drawn(active);
   });
   canvas.addEventListener('pointercancel', () => { drag = null; draw(); });
   new ResizeObserver(draw).observe(canvas);

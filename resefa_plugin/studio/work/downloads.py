@@ -7,6 +7,7 @@ import pathlib
 import re
 import zipfile
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,14 +62,15 @@ def save_latent(session: Session, folder: pathlib.Path, edited: bool = True) -> 
     else:
         latents = state.sample.latents
         arrays = {kind: latents[native] for kind, native in (('w', 'ws'), ('z', 'z')) if native in latents}
+    content: dict[str, Any] = {key: value.cpu().numpy() for key, value in arrays.items()}
     with replacing(path) as part, open(part, 'wb') as file:
-        np.savez(file, **{key: value.cpu().numpy() for key, value in arrays.items()})
+        np.savez(file, **content)
     return path
 
 
 def save_strip(session: Session, folder: pathlib.Path, breathe: Callable[[], None] = lambda: None) -> pathlib.Path:
     """`seed0000-strip.png`: the edit from its opposite to itself. Raises ResefaError if nothing is edited."""
-    images = _path(session, STRIP_SCALES, session.preview_resolution, breathe)
+    images = _render_scales(session, STRIP_SCALES, session.preview_resolution, breathe)
     captions = [f'{scale:+.0%}' if scale else '0' for scale in STRIP_SCALES]
     path = safe_path(folder, f'{session.state.sample.name}-strip.png')
     pictures.save_png(pictures.strip(images, captions, ', '.join(used_regions(session.state))), path)
@@ -81,7 +83,7 @@ def save_animation(session: Session, folder: pathlib.Path, breathe: Callable[[],
     if kind not in _WRITERS:
         raise ResefaError(f"animation '{kind}' is not one of {', '.join(_WRITERS)}")
     half = [(1 - math.cos(math.pi * i / (FRAMES // 2))) / 2 for i in range(FRAMES // 2 + 1)]
-    frames = _path(session, half, _frame_resolution(session), breathe)
+    frames = _render_scales(session, half, _frame_resolution(session), breathe)
     path = safe_path(folder, f'{session.state.sample.name}.{kind}')
     with replacing(path) as part:
         _WRITERS[kind]([*frames, *frames[-2:0:-1]], part)
@@ -117,8 +119,8 @@ def _save_mask(region: RegionPartition, folder: pathlib.Path) -> pathlib.Path:
     return path
 
 
-def _path(session: Session, scales: Sequence[float], resolution: int | None,
-          breathe: Callable[[], None]) -> list[Image.Image]:
+def _render_scales(session: Session, scales: Sequence[float], resolution: int | None,
+                   breathe: Callable[[], None]) -> list[Image.Image]:
     """Pictures of the edit at several scales of its strengths."""
     if not session.state.strengths:
         raise ResefaError('nothing is changed yet: move a slider')
@@ -130,6 +132,7 @@ def _path(session: Session, scales: Sequence[float], resolution: int | None,
 
 
 def _frame_resolution(session: Session) -> int | None:
+    """Longer side of a frame: FRAME_SIDE if the picture is a multiple of it, else None for the full picture."""
     longer = max(session.hook.image_shape[1:])
     return FRAME_SIDE if longer > FRAME_SIDE and longer % FRAME_SIDE == 0 else None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.latent_files import make_sample, read_latents
@@ -42,6 +44,7 @@ class Source:
 
 def seed_sample(hook: GeneratorHook, source: Source) -> Sample:
     """The sample of a seed. Raises ResefaError for a seed, class or truncation that the generator does not have."""
+    assert source.seed is not None
     c = _label(hook, source.label)
     if hook.c_dim > 1 and c is None:
         raise ResefaError(f'{hook.name} has classes 0 to {hook.c_dim - 1}: choose one')
@@ -63,7 +66,8 @@ def file_sample(hook: GeneratorHook, path: pathlib.Path, source: Source, number:
     return sample, note if len(latents) == 1 else f'number {number + 1} of {len(latents)}, {note}'
 
 
-def _label(hook: GeneratorHook, label: str):
+def _label(hook: GeneratorHook, label: str) -> Tensor | None:
+    """The label `[1, c_dim]` of a class, None for none. Raises ResefaError for a class that the generator lacks."""
     if label and not hook.c_dim:
         raise ResefaError(f'{hook.name} is unconditional: leave the class empty')
     return hook.class_vector(label) if label else None

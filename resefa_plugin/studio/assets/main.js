@@ -1,0 +1,148 @@
+// What every control does, and the start of the page.
+
+// By the `data-action` of the button.
+const ACTIONS = {
+  'dismiss': () => showNotice(''),
+  'previous': () => showSeed(Math.max(0, Number(part('seed').value) - 1)),
+  'next': () => showSeed(Number(part('seed').value) + 1),
+  'random': () => showSeed(Math.floor(Math.random() * 100000)),
+  'use-space': useSpace,
+  'clear': clearRegion,
+  'undo': undo,
+  'heat-map': toggleHeatMap,
+  'draw-box': drawTypedBox,
+  'find': findDirections,
+  'prepare': prepareSample,
+  'reset': resetSliders,
+  'copy': copyCommands,
+};
+
+// By the `data-part` of the field.
+const CHANGES = {
+  'show-regions': showPicture,
+  'keep-background': keepBackground,
+  'latent-file': uploadLatent,
+  'region-name': renameRegion,
+  'region-purpose': changePurpose,
+  'preset': drawPreset,
+  'mask-file': drawMaskFile,
+};
+
+const TOOL_KEYS = {b: 'box', p: 'brush', e: 'eraser'};
+const COMPARE_KEY = 'c';
+
+async function undo() {
+  show(await ask('undo'));
+  await drawRegionsOfState();
+  leaveHeatMap();
+  showPicture();
+}
+
+async function keepBackground() {
+  leaveHeatMap();
+  show(await ask('keep', {keep: part('keep-background').checked}));
+}
+
+function chooseTool(name) {
+  picker.tool = name;
+  for (const button of root.querySelectorAll('[data-tool]')) {
+    button.setAttribute('aria-pressed', String(button.dataset.tool === name));
+  }
+  part('brush-size-label').classList.toggle('idle', name === 'box');
+}
+
+// The field counts the brush's width in hundredths of the picture's longer side.
+function setBrushSize() {
+  picker.radius = part('brush-size').value / 200;
+}
+
+function listen() {
+  for (const [name, action] of Object.entries(ACTIONS)) {
+    actionButton(name).addEventListener('click', () => attempt(action));
+  }
+  for (const [name, action] of Object.entries(CHANGES)) {
+    part(name).addEventListener('change', () => attempt(action));
+  }
+  for (const button of root.querySelectorAll('[data-tool]')) {
+    button.addEventListener('click', () => chooseTool(button.dataset.tool));
+  }
+  for (const button of root.querySelectorAll('[data-save]')) {
+    button.addEventListener('click', () => attempt(() => download(button)));
+  }
+  part('brush-size').addEventListener('input', setBrushSize);
+  part('sample-form').addEventListener('submit', event => {
+    event.preventDefault();
+    attempt(() => showSeed(Number(part('seed').value)));
+  });
+  listenToCompareButton();
+  document.addEventListener('keydown', pressKey);
+  document.addEventListener('keyup', event => { if (event.key.toLowerCase() === COMPARE_KEY) compare(false); });
+}
+
+function listenToCompareButton() {
+  const button = actionButton('compare');
+  button.addEventListener('pointerdown', () => compare(true));
+  for (const event of ['pointerup', 'pointerleave', 'pointercancel', 'keyup', 'blur']) {
+    button.addEventListener(event, () => compare(false));
+  }
+  button.addEventListener('keydown', event => {
+    if (event.key !== ' ' && event.key !== 'Enter') return;
+    event.preventDefault();
+    compare(true);
+  });
+  button.addEventListener('contextmenu', event => event.preventDefault());  // of a long press on a touch screen
+}
+
+function pressKey(event) {
+  const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && !/range|checkbox/.test(event.target.type);
+  if (typing) return;
+  const key = event.key.toLowerCase();
+  if ((event.ctrlKey || event.metaKey) && key === 'z') {
+    event.preventDefault();
+    if (!actionButton('undo').disabled) attempt(undo);
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (TOOL_KEYS[key]) chooseTool(TOOL_KEYS[key]);
+  if (key === COMPARE_KEY) compare(true);
+  if (key === 'enter' && event.target === part('overlay')) attempt(findDirections);
+}
+
+// What the network is and what may be asked for, in the fields and texts of the page.
+function showNetwork() {
+  const {limits} = network;
+  part('network').textContent = `${network.name}, ${network.width} \u00d7 ${network.height}`;
+  part('licence').textContent = network.licence ? `About the weights: ${network.licence}` : '';
+  part('stage').style.aspectRatio = `${network.width} / ${network.height}`;
+  part('stage').style.setProperty('--aspect', network.width / network.height);
+  part('class-field').hidden = network.classes < 2;
+  part('seed').max = limits.seed;
+  [part('trunc').min, part('trunc').max] = limits.truncation;
+  part('latent-file').accept = limits.latent_suffixes.join(',');
+  part('space').replaceChildren(...network.spaces.map(name => new Option(name)));
+  for (const [title, presets] of Object.entries(network.presets)) {
+    const group = document.createElement('optgroup');
+    group.label = title;
+    group.append(...Object.keys(presets).map(name => new Option(name.replaceAll('_', ' '), `${title}/${name}`)));
+    part('preset').append(group);
+  }
+}
+
+async function start() {
+  root.dataset.ready = 'opening';
+  const answer = await ask('open');
+  ({network, token} = answer);
+  showNetwork();
+  picker = makePicker(part('overlay'), network.width, network.height, {
+    needed: () => attempt(addRegion),
+    drawn: name => attempt(() => sendRegion(name)),
+  });
+  chooseTool('box');
+  setBrushSize();
+  picker.add('region1', false);
+  listen();
+  show(answer);
+  await drawRegionsOfState();
+  poll();
+}
+
+attempt(start);

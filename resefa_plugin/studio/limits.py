@@ -1,0 +1,25 @@
+"""What a page may ask for at most: checked here, and told to the page, which repeats none of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resefa_plugin.hooks.base import MAX_SEED
+from resefa_plugin.regions.partition import NAME, NAME_RULE
+from resefa_plugin.studio.work.findings import END_STRENGTH
+from resefa_plugin.studio.work.session import MAX_REGIONS, MAX_STRENGTH
+from resefa_plugin.studio.work.sources import UPLOAD_SUFFIXES
+
+MAX_UPLOAD = 8 << 20  # bytes: a w+ of StyleGAN2 is 37 kB, a mask of 4096 x 4096 is below a megabyte
+MAX_REQUEST = 2 * MAX_UPLOAD  # bytes: an upload as base64, and room
+SLIDER_STRENGTH = 5.0  # to the left and right end of a slider; a typed strength goes as far as MAX_STRENGTH
+TRUNCATION = -2.0, 2.0  # what the page's field takes: beyond it there are no pictures to be seen
+
+
+def page_limits() -> dict[str, Any]:
+    """The limits that the page's fields and messages state, as plain values."""
+    return {
+        'seed': MAX_SEED, 'truncation': list(TRUNCATION), 'strength': MAX_STRENGTH, 'slider_strength': SLIDER_STRENGTH,
+        'end_strength': END_STRENGTH, 'regions': MAX_REGIONS, 'region_name': NAME, 'region_name_rule': NAME_RULE,
+        'upload_bytes': MAX_UPLOAD, 'latent_suffixes': list(UPLOAD_SUFFIXES),
+    }

@@ -1,0 +1,79 @@
+"""What a page sent, of which nothing is believed: each value is taken out by its type."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from resefa_plugin.errors import ResefaError
+from resefa_plugin.studio.limits import MAX_UPLOAD
+
+
+class Request:
+    """The plain values of a request, by key.
+
+    Every method but `get` raises ResefaError if the value is of another type, or is missing and has no default.
+
+    Args:
+        values: what came, as decoded from JSON.
+    """
+
+    def __init__(self, values: Mapping[Any, Any]):
+        self._values = values
+
+    def get(self, key: str) -> Any:
+        """Whatever there is; None if it is missing."""
+        return self._values.get(key)
+
+    def text(self, key: str, default: str | None = None) -> str:
+        """A text."""
+        return str(self._of_type(key, str, default))
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """A whole number."""
+        return int(self._of_type(key, int, default))
+
+    def optional_integer(self, key: str) -> int | None:
+        """A whole number, or None if it is missing or null."""
+        return None if self.get(key) is None else self.integer(key)
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A finite number."""
+        value = self._values.get(key, default)
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = float(value) if abs(value) < 1e300 else math.inf
+        if not isinstance(value, float):
+            raise self._unexpected(key, float)
+        if not math.isfinite(value):
+            raise ResefaError(f"'{key}' is {value}, expected a finite number")
+        return value
+
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        """True or false."""
+        return bool(self._of_type(key, bool, default))
+
+    def items(self, key: str) -> list[Any]:
+        """A list of anything."""
+        return list(self._of_type(key, list, None))
+
+    def content(self, key: str) -> bytes:
+        """The bytes of a file of at most MAX_UPLOAD, which came as base64 or as a data URL."""
+        encoded = self.text(key).rpartition(',')[2]
+        if len(encoded) > MAX_UPLOAD * 4 // 3 + 4:
+            raise ResefaError(f'the file is larger than {MAX_UPLOAD >> 20} MB, which no latent and no mask is')
+        try:
+            return base64.b64decode(encoded, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ResefaError('the file came damaged: try again') from error
+
+    def _of_type(self, key: str, kind: type, default: Any) -> Any:
+        value = self._values.get(key, default)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self._unexpected(key, kind)
+        return value
+
+    def _unexpected(self, key: str, kind: type) -> ResefaError:
+        return ResefaError(f"'{key}' is {self.get(key)!r}, expected {kind.__name__}")
