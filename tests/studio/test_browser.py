@@ -335,6 +335,9 @@ def test_the_preparation_can_be_cancelled_and_asked_for_again(browser, address, 
     again.click()
     wait_for_text(page, 'jobs', 'Preparing seed0000: waits for 1 job')
     assert again.is_hidden()
+    part(page, 'preset').select_option(label='center0')
+    press(page, 'find')  # urgent: it interrupts what runs, and does not wait for it
+    wait_for_text(page, 'jobs', 'Searching directions of center0: is next')
     blocked.set()
     page.wait_for_selector('.studio[data-ready=yes]')
     page.close()
@@ -364,3 +367,12 @@ def test_the_page_takes_its_limits_from_the_server(page):
         page.get_by_role('button', name='+ New region').click()
     wait_for_text(page, 'notice-text', f"{limits['regions']} regions already: remove one first")
     assert page.locator('.chip').count() == limits['regions']
+
+
+def test_the_label_of_a_button_can_be_read_under_the_mouse(page):
+    drag(page, 0.1, 0.1, 0.3, 0.3)
+    for button in (page.locator('[data-action=find]'), page.locator('[data-action=undo]')):
+        button.hover()
+        colour, background = button.evaluate(
+            'button => [getComputedStyle(button).color, getComputedStyle(button).backgroundColor]')
+        assert colour != background

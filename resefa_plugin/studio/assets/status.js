@@ -46,8 +46,9 @@ async function prepareSample() {
 }
 
 function progressText(job) {
-  if (job.state === 'queued') return `: waits for ${job.ahead} ${job.ahead === 1 ? 'job' : 'jobs'}`;
-  return job.remaining === null ? '' : `: ${duration(job.remaining)} left`;
+  const {ahead, remaining} = job;
+  if (job.state === 'queued') return ahead ? `: waits for ${ahead} ${ahead === 1 ? 'job' : 'jobs'}` : ': is next';
+  return remaining === null ? '' : `: ${duration(remaining)} left`;
 }
 
 function duration(seconds) {

@@ -1,4 +1,7 @@
-"""Files of the edit on the screen, written into a folder of the session and nowhere else."""
+"""Files of the edit on the screen, written into a folder of the session and nowhere else.
+
+What renders several pictures calls `breathe` before each: an exception that it raises ends the saving.
+"""
 
 from __future__ import annotations
 
