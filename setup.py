@@ -22,7 +22,7 @@ setup(
     packages=find_packages(include=['resefa_plugin', 'resefa_plugin.*'])
     + [f'resefa_plugin.{name}' for name in find_packages(include=['patches', 'patches.*', 'third_party'])],
     package_dir=OUTSIDE,
-    package_data={'resefa_plugin.studio': ['assets/*']},
+    package_data={'resefa_plugin': ['py.typed'], 'resefa_plugin.studio': ['assets/*']},
     install_requires=[
         'torch>=2.4',    # forward-mode rules of leaky_relu and convolution under vmap
         'numpy>=1.24',
@@ -32,6 +32,7 @@ setup(
         'tqdm>=4.60',
         'pillow>=10.1',  # ImageFont.load_default(size)
         'ninja',         # the host repositories' CUDA plugins
+        'typing_extensions>=4.4',  # `override`, which typing has from Python 3.12 on
     ],
     extras_require={
         'biggan': ['pytorch-pretrained-biggan==0.1.1'],
@@ -41,6 +42,9 @@ setup(
             'lightning>=2.4',       # trains a toy with the callback of resefa_plugin.integrations
             'pytorch-lightning>=2.4',
             'playwright>=1.40',     # drives Debian's chromium through the studio
+            'coverage[toml]>=7.10',  # measures processes that tests start, too
+            'mypy>=1.15',
+            'ruff>=0.12',
         ],
         'ui': ['gradio>=6.14,<7'],  # 6.14: gr.HTML takes a template and js_on_load
         'video': ['imageio-ffmpeg>=0.5'],
