@@ -13,7 +13,7 @@ OUTSIDE = {'resefa_plugin.third_party': 'third_party', 'resefa_plugin.patches': 
 setup(
     name='resefa_plugin',
     version='0.1.0',
-    description='Local edit directions for any pre-trained GAN: mark a region, get sliders that change only that region.',
+    description='Local edit directions for any pre-trained GAN: mark a region, get sliders that change only that.',
     long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='MIT',
