@@ -1,10 +1,15 @@
-# make demo   the demo generator's mouth and eyes, factorized: pictures in out/demo
-# make test   the test suite
+# make demo       the demo generator's mouth and eyes, factorized: pictures in out/demo
+# make test       the test suite
+# make lint       ruff and mypy
+# make coverage   the test suite, and how much of the package it runs
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+# The package as it is installed, with third_party/ and patches/ inside: mypy knows no other way to find them.
+HOUSE := build/house
+
+.PHONY: demo test lint coverage clean
 
 # torch first and pinned: a bare `torch` would take the newest build with several GB of CUDA packages.
 $(VENV)/.core: setup.py constraints.txt
@@ -20,8 +25,20 @@ $(VENV)/.test: $(VENV)/.core
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
 
+lint: $(VENV)/.test
+	$(BIN)/ruff check
+	rm -rf $(HOUSE) && mkdir -p $(HOUSE)/resefa_plugin
+	cd $(HOUSE)/resefa_plugin && ln -s ../../../resefa_plugin/* ../../../third_party ../../../patches .
+	cd $(HOUSE) && $(abspath $(BIN))/mypy --config-file=../../pyproject.toml --cache-dir=../../.mypy_cache -p resefa_plugin
+
+coverage: $(VENV)/.test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 demo: $(VENV)/.core
 	$(BIN)/resefa factorize --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --region=eyes --quick --num-directions=5 --outdir=out/demo
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .coverage*

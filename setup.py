@@ -13,8 +13,7 @@ OUTSIDE = {'resefa_plugin.third_party': 'third_party', 'resefa_plugin.patches': 
 setup(
     name='resefa_plugin',
     version='0.1.0',
-    description='Local edit directions for any pre-trained GAN: mark a region, get sliders that change only that '
-                'region.',
+    description='Local edit directions for any pre-trained GAN: mark a region, get sliders that change only that.',
     long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='MIT',
@@ -23,7 +22,8 @@ setup(
     packages=find_packages(include=['resefa_plugin', 'resefa_plugin.*'])
     + [f'resefa_plugin.{name}' for name in find_packages(include=['patches', 'patches.*', 'third_party'])],
     package_dir=OUTSIDE,
-    package_data={'resefa_plugin.report': ['style.css', 'templates/*.j2'], 'resefa_plugin.studio': ['assets/*']},
+    package_data={'resefa_plugin': ['py.typed'], 'resefa_plugin.report': ['style.css', 'templates/*.j2'],
+                  'resefa_plugin.studio': ['assets/*']},
     install_requires=[
         'torch>=2.4',    # forward-mode rules of leaky_relu and convolution under vmap
         'numpy>=1.24',
@@ -35,6 +35,7 @@ setup(
         'ninja',         # the host repositories' CUDA plugins
         'jinja2>=3.1',   # the page of the report; torch needs it anyway
         'matplotlib>=3.8',  # plots are not ours to draw; legends outside of the panels (3.7), types (3.8)
+        'typing_extensions>=4.4',  # `override`, which typing has from Python 3.12 on
     ],
     extras_require={
         'biggan': ['pytorch-pretrained-biggan==0.1.1'],
@@ -44,6 +45,9 @@ setup(
             'lightning>=2.4',       # trains a toy with the callback of resefa_plugin.integrations
             'pytorch-lightning>=2.4',
             'playwright>=1.40',     # drives Debian's chromium through the studio
+            'coverage[toml]>=7.10',  # measures processes that tests start, too
+            'mypy>=1.15',
+            'ruff>=0.12',
         ],
         'ui': ['gradio>=6.14,<7'],  # 6.14: gr.HTML takes a template and js_on_load
         'video': ['imageio-ffmpeg>=0.5'],

@@ -50,7 +50,8 @@ def search(hook: GeneratorHook, sample: Sample, name: str, region: str, k: int,
     return {'space': name, 'dimensions': jacobian.viewpoint.dim, 'region': region, 'directions': k,
             'tolerance': tolerance, 'columns': solution.search.columns, 'residual': float(solution.residuals.max()),
             'converged': solution.search.converged, 'trace_error': solution.search.trace_error,
-            'seconds': prepared + seconds, 'tangent_seconds': tangent, 'in_tangents': (prepared + seconds) / tangent, 'exact_seconds_extrapolated': exact,
+            'seconds': prepared + seconds, 'tangent_seconds': tangent, 'in_tangents': (prepared + seconds) / tangent,
+            'exact_seconds_extrapolated': exact,
             'times_faster': exact / (prepared + seconds)}, solution, jacobian
 
 

@@ -113,7 +113,7 @@ class _Basis:
     @property
     def size(self) -> int:
         """Number of columns m."""
-        return self.S.shape[1]
+        return int(self.S.shape[1])
 
     def add(self, new: NDArray[np.float64]) -> int:
         """Adds what is new in some columns; returns how many that were."""
@@ -134,7 +134,7 @@ class _Basis:
         self.A_S = np.hstack([self.A_S, self.coordinates.pull(A_N)])
         self.B_S = np.hstack([self.B_S, self.coordinates.pull(B_N)])
         self.background += background.sum()
-        return new.shape[1]
+        return int(new.shape[1])
 
     def trace(self, probes: NDArray[np.float64]) -> tuple[float, float]:
         """tr(B0) and its relative standard error, from vectors `[d, p]` of covariance B0."""
