@@ -19,6 +19,7 @@ from PIL import Image
 
 import resefa_plugin.scripts
 from resefa_plugin import DirectionSet
+from resefa_plugin.hooks import opening
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.scripts.main import main
 
