@@ -2,9 +2,9 @@ r"""`torch_utils.ops.bias_act`: forward-mode AD and vmap over the compiled plugi
 
 Known for stylegan2-ada-pytorch 375a436..d72cc7d and stylegan3 8fb5177..c233a91.
 
-The op is y = clip(gain * f(x + b), clamp), elementwise, so its derivatives are products with two diagonals that the
-plugin gives: s = gain * f'(x + b) * [|y| < clamp] (its mode `grad=1`) and the same with f'' (`grad=2`). Both depend on
-the primal alone: under `vmap(jvp)` they are computed once, at the size of the primal, however many tangents there are.
+The op is y = clip(gain * f(x + b), clamp), elementwise, so its derivatives multiply by factors, which the plugin
+computes: s = gain * f'(x + b) * [|y| < clamp] (its mode `grad=1`) and the same with f'' (`grad=2`). Both depend on x
+and b alone, not on tangents: under `vmap(jvp)` they are computed once, however many tangents there are.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import functools
 from dataclasses import dataclass, replace
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,15 +25,17 @@ from resefa_plugin.patches.support.folding import call_in_chunks, channelwise, t
 
 @dataclass(frozen=True)
 class _Spec:
-    """One variant of the op.
+    """The settings of one use of the op.
 
     Attributes:
-        module: upstream's; its `_plugin` is looked up when the op runs, because the first call builds it.
+        module: the module of upstream. Its `_plugin` is looked up when the op runs, because the first call builds it.
         dim: the axis of x that the bias belongs to.
         act: index of the activation function in the plugin.
-        alpha, gain: parameters of the activation function.
-        clamp: bound of |y|, negative for none.
-        needs_x, needs_y: what the plugin's first derivative is computed from; neither where it is the gain.
+        alpha: parameter of the activation function.
+        gain: factor of its result.
+        clamp: bound of |y|, negative if it is unbounded.
+        needs_x: whether the plugin computes the first derivative from x.
+        needs_y: whether it computes it from y. If neither, the first derivative is the gain.
         curved: whether the activation function has a second derivative.
     """
 
@@ -55,8 +58,8 @@ class _Spec:
             layout = torch.channels_last
         null = torch.empty([0])
         b = null if b is None else b.contiguous()
-        # An output that was clamped has been rounded to its own type. The bound must be rounded alike, or float16
-        # outputs count as not clamped (upstream's own gradient has that flaw: 256 * sqrt(.5) is 181.02, stored 181.0).
+        # A clamped output is the bound, rounded to the output's type. To recognize it, the bound is rounded likewise:
+        # 256 * sqrt(0.5) is 181.02, but 181.0 in float16. (Upstream's own gradient lacks this and misses the clamp.)
         clamp = float(torch.tensor(self.clamp, dtype=x.dtype)) if grad else self.clamp
 
         def call(*piece: Tensor | None) -> Tensor:
@@ -70,14 +73,14 @@ class _Spec:
 
 
 class _BiasAct(torch.autograd.Function):
-    """y of x and b (None for no bias)."""
+    """y of x and b; b is None if there is no bias."""
 
     @staticmethod
-    def forward(x, b, spec):
+    def forward(x: Tensor, b: Tensor | None, spec: _Spec) -> Tensor:
         return spec.call(0, x, b)
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         x, b, ctx.spec = inputs
         ctx.set_materialize_grads(False)
         linked = ctx.spec.needs_x or ctx.spec.curved
@@ -87,33 +90,35 @@ class _BiasAct(torch.autograd.Function):
         ctx.ndim = x.ndim
 
     @staticmethod
-    def jvp(ctx, x_t, b_t, _spec):
+    def jvp(ctx: Any, x_t: Tensor | None, b_t: Tensor | None, _spec: None) -> Tensor | None:
         t = _add(x_t, None if b_t is None else channelwise(b_t, ctx.spec.dim, ctx.ndim))
         return None if t is None else t * _slope(ctx)
 
     @staticmethod
-    def backward(ctx, dy):
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
         if dy is None:
             return None, None, None
         dx = dy * _slope(ctx)
         return dx, _sum_to_bias(dx, ctx.spec.dim) if ctx.needs_input_grad[1] else None, None
 
     @staticmethod
-    def vmap(info, in_dims, x, b, spec):
+    def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, b: Tensor | None,
+             spec: _Spec) -> tuple[Tensor, int]:
         x, b, spec = _batched(info, in_dims, x, b, spec)
         return _BiasAct.apply(x, b, spec), 0
 
 
 class _Slope(torch.autograd.Function):
-    """The diagonal of the `order`-th derivative (1 or 2), shaped like x, of what `_BiasAct` saved."""
+    """The factors of the first or second derivative (`order` 1 or 2), shaped like x, from what `_BiasAct` saved."""
 
     @staticmethod
-    def forward(x, b, y, order, spec):
+    def forward(x: Tensor | None, b: Tensor | None, y: Tensor | None, order: int, spec: _Spec) -> Tensor:
         like = x if y is None else y
+        assert like is not None  # one of them is what the derivative is computed from
         return spec.call(order, torch.ones_like(like), b, x if spec.needs_x else None, y)
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         x, b, y, ctx.order, ctx.spec = inputs
         ctx.set_materialize_grads(False)
         if not ctx.spec.curved:
@@ -122,22 +127,26 @@ class _Slope(torch.autograd.Function):
         ctx.save_for_forward(x, b, y)
         ctx.ndim = output.ndim
 
-    # y is a function of x and b, so its own tangent and gradient would count their share twice.
+    # y is a function of x and b, whose derivatives are counted already: its own must be left out.
     @staticmethod
-    def jvp(ctx, x_t, b_t, _y_t, _order, _spec):
+    def jvp(ctx: Any, x_t: Tensor | None, b_t: Tensor | None, _y_t: Tensor | None, _order: None,
+            _spec: None) -> Tensor | None:
         if not ctx.spec.curved:
             return None
-        return _add(x_t, None if b_t is None else channelwise(b_t, ctx.spec.dim, ctx.ndim)) * _next_slope(ctx)
+        t = _add(x_t, None if b_t is None else channelwise(b_t, ctx.spec.dim, ctx.ndim))
+        assert t is not None  # jvp is called only if something has a tangent
+        return t * _next_slope(ctx)
 
     @staticmethod
-    def backward(ctx, g):
+    def backward(ctx: Any, g: Tensor | None) -> tuple[Tensor | None, ...]:
         if g is None or not ctx.spec.curved:
             return None, None, None, None, None
         dx = g * _next_slope(ctx)
         return dx, _sum_to_bias(dx, ctx.spec.dim) if ctx.needs_input_grad[1] else None, None, None, None
 
     @staticmethod
-    def vmap(info, in_dims, x, b, y, order, spec):
+    def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor | None, b: Tensor | None, y: Tensor | None,
+             order: int, spec: _Spec) -> tuple[Tensor, int]:
         if y is not None:
             y = to_front(y, in_dims[2], info.batch_size)
         if x is None:
@@ -146,13 +155,13 @@ class _Slope(torch.autograd.Function):
         return _Slope.apply(x, b, y, order, spec), 0
 
 
-def _slope(ctx) -> Tensor | float:
+def _slope(ctx: Any) -> Tensor | float:
     if ctx.spec.needs_x or ctx.spec.needs_y:
         return _Slope.apply(*ctx.saved_tensors, 1, ctx.spec)
     return ctx.spec.gain
 
 
-def _next_slope(ctx) -> Tensor:
+def _next_slope(ctx: Any) -> Tensor:
     if ctx.order == 2:
         raise ResefaError('bias_act is differentiated three times, but its CUDA plugin has two derivatives: '
                           "use impl='ref', or the network on the CPU, for third derivatives")
@@ -168,24 +177,25 @@ def _sum_to_bias(dx: Tensor, dim: int) -> Tensor:
     return dx.sum(others) if others else dx.clone()
 
 
-def _batched(info, in_dims, x: Tensor, b: Tensor | None, spec: _Spec) -> tuple[Tensor, Tensor | None, _Spec]:
-    """Puts the vmap axis first: the plugin takes any rank. A batched bias is added here: it takes one vector."""
+def _batched(info: Any, in_dims: tuple[int | None, ...], x: Tensor, b: Tensor | None,
+             spec: _Spec) -> tuple[Tensor, Tensor | None, _Spec]:
+    """Puts the vmap axis first, since the plugin takes any rank, and adds several biases to x: it takes only one."""
     x = to_front(x, in_dims[0], info.batch_size)  # [K, ...]
     spec = replace(spec, dim=spec.dim + 1)
-    if in_dims[1] is not None:
+    if b is not None and in_dims[1] is not None:
         x, b = x + channelwise(b.movedim(in_dims[1], 0), spec.dim - 1, x.ndim - 1), None
     return x, b, spec
 
 
 class _Op:
-    """What the factory returns: called like upstream's autograd.Function, `.apply(x, b)`."""
+    """Stands for the autograd.Function that upstream's factory returns: it is called as `.apply(x, b)`."""
 
     def __init__(self, spec: _Spec):
         self.spec = spec
 
     def apply(self, x: Tensor, b: Tensor | None) -> Tensor:
         if self.spec.act == 1 and self.spec.gain == 1 and self.spec.clamp < 0:
-            # Nothing but a bias: a plain sum has a cheaper tangent than the plugin's multiplication by one.
+            # Only a bias is added: the tangent of a plain sum is cheaper than the plugin's, which multiplies by one.
             return x if b is None else x + channelwise(b, self.spec.dim, x.ndim)
         return _BiasAct.apply(x, b, self.spec)
 
@@ -195,8 +205,8 @@ def _factory(module: ModuleType, dim: int = 1, act: str = 'linear', alpha: float
     """Has the signature of upstream's `_bias_act_cuda`."""
     func = module.activation_funcs[act]
     clamp = -1.0 if clamp is None else float(clamp)
-    # Upstream saves no y for `linear`, hence its gradient ignores the clamp (of ToRGB, for one). Where y is not needed
-    # it must not be saved: residual blocks add to it in place.
+    # Upstream does not save y if the activation is linear, so that its gradient ignores the clamp, e.g. that of ToRGB.
+    # It is saved only where it is needed, because residual blocks change it in place.
     needs_y = 'y' in func.ref or (func.ref == '' and clamp >= 0)
     return _Op(_Spec(
         module=module, dim=dim, act=func.cuda_idx, alpha=float(func.def_alpha if alpha is None else alpha),

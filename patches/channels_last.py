@@ -17,8 +17,9 @@ from resefa_plugin.patches.support.attributes import replaced
 
 @contextlib.contextmanager
 def patch_channels_last(G: torch.nn.Module) -> Iterator[None]:
-    """Makes the 4-d parameters of G contiguous and clears `channels_last` of its blocks; afterwards the very same
-    storages and flags are back.
+    """Makes parameters and buffers of G with four axes contiguous and clears `channels_last` of its blocks.
+
+    On exit they have their own storages and flags again.
     """
     with contextlib.ExitStack() as stack:
         for module in G.modules():

@@ -3,9 +3,9 @@
 Known for stylegan3 8fb5177..c233a91 (stylegan2-ada-pytorch does not have this op).
 
 The op is y = D clip(lrelu(gain * U (x + b))), with U and D resampling by FIR filters. It is piecewise linear, and the
-plugin records which piece each sample is on, two bits each (bit 0: negative, bit 1: clamped). With these signs read
-instead of written it is the linear op D M U, M diagonal: that is the tangent. Its adjoint U^T M D^T is the same kernel
-with the two filters exchanged.
+plugin can record on which piece each pixel is, as two bits (bit 0: negative, bit 1: clamped), the signs. If it uses
+recorded signs instead, it is the linear op D M U with a diagonal M, which is the derivative. The adjoint U^T M D^T is
+the same kernel with the two filters exchanged.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +27,19 @@ from resefa_plugin.patches.support.folding import channelwise, fold, refuse_filt
 
 @dataclass(frozen=True)
 class _Spec:
-    """One variant of the op; `pad` is (x0, x1, y0, y1), `clamp` infinite for none, `offset` where signs are read."""
+    """The settings of one use of the op.
+
+    Attributes:
+        module: the module of upstream. Its `_plugin` is looked up when the op runs, because the first call builds it.
+        up: factor of the upsampling.
+        down: factor of the downsampling.
+        pad: padding of the upsampled picture, (left, right, top, bottom).
+        gain: factor before the leaky ReLU.
+        slope: of the leaky ReLU, below zero.
+        clamp: bound of the absolute value, infinite if it is unbounded.
+        flip: whether filters are flipped, as upstream's `flip_filter`.
+        offset: (x, y) of the first pixel in recorded signs.
+    """
 
     module: ModuleType
     up: int
@@ -38,10 +52,12 @@ class _Spec:
     offset: tuple[int, int] = (0, 0)
 
     def call(self, x: Tensor, fu: Tensor, fd: Tensor, b: Tensor | None, signs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The plugin on raw tensors: writes signs if `signs` is None, else reads them. Returns y and the signs."""
+        """Calls the plugin on plain tensors. It records signs if `signs` is None, otherwise it uses those. Returns both
+        y and the signs.
+        """
         plugin = self.module._plugin
         write = signs is None
-        si = torch.empty([0]) if write else signs.contiguous()
+        si = torch.empty([0]) if signs is None else signs.contiguous()
         if b is None:
             b = torch.zeros([x.shape[1]], dtype=x.dtype, device=x.device)
         status = -1
@@ -51,7 +67,7 @@ class _Spec:
         if status < 0:
             warnings.warn(
                 f'filtered_lrelu has no CUDA kernel for up={self.up}, down={self.down}, {x.dtype} and filters of '
-                f'{tuple(fu.shape)} and {tuple(fd.shape)}: using the slower composition', RuntimeWarning)
+                f'{tuple(fu.shape)} and {tuple(fd.shape)}: using the slower composition', RuntimeWarning, stacklevel=2)
             resample = functools.partial(self.module.upfirdn2d.upfirdn2d, flip_filter=self.flip)
             y = resample(x=x + channelwise(b, 1, 4), f=fu, up=self.up, padding=list(self.pad), gain=self.up ** 2)
             so = plugin.filtered_lrelu_act_(y, si, *self.offset, self.gain, self.slope, self.clamp, write)  # In place.
@@ -59,29 +75,32 @@ class _Spec:
         return y, so if write else si
 
     def adjoint(self, in_size: torch.Size, out_size: torch.Size, fu: Tensor, fd: Tensor) -> _Spec:
-        """The linear variant that maps gradients of the output `[..., oh, ow]` to those of the input."""
-        pad, offset = [], []
+        """The settings with which the linear op maps gradients of the output `[..., oh, ow]` to those of the input."""
+        pad: list[int] = []
+        offset: list[int] = []
         for i, (tu, td) in enumerate(((fu.shape[-1], fd.shape[-1]), (fu.shape[0], fd.shape[0]))):  # Width, then height.
             before = tu + td - 2 - self.pad[2 * i]
-            # As much after as makes the adjoint's output exactly as long as the input.
+            # Padding at the end that makes the adjoint's output exactly as long as the input.
             after = in_size[-1 - i] * self.up - self.up + tu + td - 1 - out_size[-1 - i] * self.down - before
             pad += [before, after]
             offset.append(self.offset[i] + self.pad[2 * i] - (tu - 1))
         # The kernel scales its upsampling by up^2, which here is the other factor.
         gain = self.gain * self.up ** 2 / self.down ** 2
-        return _Spec(self.module, self.down, self.up, tuple(pad), gain, self.slope, float('inf'), not self.flip,
-                     tuple(offset))
+        left, right, top, bottom = pad
+        x, y = offset
+        return _Spec(self.module, self.down, self.up, (left, right, top, bottom), gain, self.slope, float('inf'),
+                     not self.flip, (x, y))
 
 
 class _FilteredLReLU(torch.autograd.Function):
-    """y `[N, C, oh, ow]` and its signs of x `[N, C, h, w]`, constant filters, and b `[C]` (None for no bias)."""
+    """y `[N, C, oh, ow]` and its signs, of x `[N, C, h, w]`, constant filters, and b `[C]` or None without a bias."""
 
     @staticmethod
-    def forward(x, fu, fd, b, spec):
+    def forward(x: Tensor, fu: Tensor, fd: Tensor, b: Tensor | None, spec: _Spec) -> tuple[Tensor, Tensor]:
         return spec.call(x, fu, fd, b, None)
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
         x, fu, fd, _b, ctx.spec = inputs
         y, signs = output
         ctx.set_materialize_grads(False)
@@ -91,7 +110,8 @@ class _FilteredLReLU(torch.autograd.Function):
         ctx.shape = x.shape
 
     @staticmethod
-    def jvp(ctx, x_t, fu_t, fd_t, b_t, _spec):
+    def jvp(ctx: Any, x_t: Tensor | None, fu_t: Tensor | None, fd_t: Tensor | None, b_t: Tensor | None,
+            _spec: None) -> tuple[Tensor | None, None]:
         refuse_filter(fu_t, 'filtered_lrelu')
         refuse_filter(fd_t, 'filtered_lrelu')
         if b_t is not None:
@@ -100,7 +120,7 @@ class _FilteredLReLU(torch.autograd.Function):
         return None if x_t is None else _Masked.apply(x_t, *ctx.saved_tensors, ctx.spec), None
 
     @staticmethod
-    def backward(ctx, dy, _signs):
+    def backward(ctx: Any, dy: Tensor | None, _signs: None) -> tuple[Tensor | None, ...]:
         refuse_filter(ctx.needs_input_grad[1] or ctx.needs_input_grad[2] or None, 'filtered_lrelu')
         if dy is None:
             return None, None, None, None, None
@@ -109,12 +129,13 @@ class _FilteredLReLU(torch.autograd.Function):
         return dx, None, None, dx.sum([0, 2, 3]) if ctx.needs_input_grad[3] else None, None
 
     @staticmethod
-    def vmap(info, in_dims, x, fu, fd, b, spec):
+    def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, fu: Tensor, fd: Tensor, b: Tensor | None,
+             spec: _Spec) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         x_dim, fu_dim, fd_dim, b_dim, _ = in_dims
         refuse_filter(fu_dim, 'filtered_lrelu')
         refuse_filter(fd_dim, 'filtered_lrelu')
         x = fold(x, x_dim, info.batch_size)  # [K * N, C, h, w]
-        if b_dim is not None:
+        if b is not None and b_dim is not None:
             b = channelwise(b.movedim(b_dim, 0), 1, 4)
             x, b = (unfold(x, info.batch_size) + b).flatten(0, 1), None
         y, signs = _FilteredLReLU.apply(x, fu, fd, b, spec)
@@ -122,14 +143,14 @@ class _FilteredLReLU(torch.autograd.Function):
 
 
 class _Masked(torch.autograd.Function):
-    """The linear op D M U of x, M given by signs."""
+    """The linear op D M U of x, where signs determine M."""
 
     @staticmethod
-    def forward(x, fu, fd, signs, spec):
+    def forward(x: Tensor, fu: Tensor, fd: Tensor, signs: Tensor, spec: _Spec) -> Tensor:
         return spec.call(x, fu, fd, None, signs)[0]
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
         x, fu, fd, signs, ctx.spec = inputs
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(fu, fd, signs)
@@ -137,46 +158,47 @@ class _Masked(torch.autograd.Function):
         ctx.shape = x.shape
 
     @staticmethod
-    def jvp(ctx, x_t, _fu_t, _fd_t, _signs_t, _spec):
+    def jvp(ctx: Any, x_t: Tensor | None, _fu_t: None, _fd_t: None, _signs_t: None, _spec: None) -> Tensor | None:
         return None if x_t is None else _Masked.apply(x_t, *ctx.saved_tensors, ctx.spec)
 
     @staticmethod
-    def backward(ctx, dy):
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
         if dy is None:
             return None, None, None, None, None
         fu, fd, signs = ctx.saved_tensors
         return _Masked.apply(dy, fd, fu, signs, ctx.spec.adjoint(ctx.shape, dy.shape, fu, fd)), None, None, None, None
 
     @staticmethod
-    def vmap(info, in_dims, x, fu, fd, signs, spec):
-        # The plugin wants signs of x's batch size, dense: those of an un-batched primal are repeated (2 bits a sample).
+    def vmap(info: Any, in_dims: tuple[int | None, ...], x: Tensor, fu: Tensor, fd: Tensor, signs: Tensor,
+             spec: _Spec) -> tuple[Tensor, int]:
+        # The plugin needs signs for each picture in x. Those of a primal without vmap axis are copied: 2 bits a pixel.
         x, signs = fold(x, in_dims[0], info.batch_size), fold(signs, in_dims[3], info.batch_size)
         return unfold(_Masked.apply(x, fu, fd, signs, spec), info.batch_size), 0
 
 
 class _Op:
-    """What the factory returns: called like upstream's autograd.Function, `.apply(x, fu, fd, b, None, 0, 0)`."""
+    """Stands for the autograd.Function that upstream's factory returns: `.apply(x, fu, fd, b, None, 0, 0)`."""
 
     def __init__(self, spec: _Spec):
         self.spec = spec
 
     def apply(self, x: Tensor, fu: Tensor | None, fd: Tensor | None, b: Tensor | None, si: None, sx: int,
               sy: int) -> Tensor:
-        # Upstream's wrapper passes no signs; only its own gradient did, and that is replaced as well.
+        # Only upstream's gradient passes signs, and it is replaced, too.
         assert si is None and sx == 0 and sy == 0
         fu, fd = _full_if_trivial(fu, self.spec.up, x), _full_if_trivial(fd, self.spec.down, x)
         return _FilteredLReLU.apply(x, fu, fd, b, self.spec)[0]
 
 
 def _full_if_trivial(f: Tensor | None, factor: int, x: Tensor) -> Tensor:
-    """A full 1x1 filter for no filter, and for a separable one of one tap at the same rate: it has a faster kernel."""
+    """Turns None, and one tap without resampling, into a 1x1 filter, for which there is a faster kernel."""
     if f is None:
         return torch.ones([1, 1], dtype=torch.float32, device=x.device)
     return f.square()[None, :] if factor == 1 and f.shape == (1,) else f
 
 
-def _factory(module: ModuleType, up: int = 1, down: int = 1, padding=0, gain: float = 2 ** 0.5, slope: float = 0.2,
-             clamp: float | None = None, flip_filter: bool = False) -> _Op:
+def _factory(module: ModuleType, up: int = 1, down: int = 1, padding: int | Sequence[int] = 0,
+             gain: float = 2 ** 0.5, slope: float = 0.2, clamp: float | None = None, flip_filter: bool = False) -> _Op:
     """Has the signature of upstream's `_filtered_lrelu_cuda`."""
     return _Op(_Spec(module, up, down, tuple(module._parse_padding(padding)), float(gain), float(slope),
                      float('inf' if clamp is None else clamp), bool(flip_filter)))
@@ -185,7 +207,7 @@ def _factory(module: ModuleType, up: int = 1, down: int = 1, padding=0, gain: fl
 def patch_filtered_lrelu(module: ModuleType) -> contextlib.AbstractContextManager[None]:
     """Replaces the factory `_filtered_lrelu_cuda` of the module `torch_utils.ops.filtered_lrelu`.
 
-    Signs are always written: whether a derivative will be asked for cannot be seen from inside a transform.
+    Signs are always recorded: inside a transform one cannot know whether a derivative will be needed.
 
     Raises:
         ResefaError: if the module lacks the factory, its plugin, its padding parser or its resampling op.

@@ -40,9 +40,10 @@ def _scale(x: Tensor, factors: Tensor) -> Tensor:
 
 
 def modulated_conv2d_sg2(module: ModuleType, x: Tensor, weight: Tensor, styles: Tensor, noise: Tensor | None = None,
-                         up: int = 1, down: int = 1, padding=0, resample_filter: Tensor | None = None,
-                         demodulate: bool = True, flip_weight: bool = True, fused_modconv: bool = True) -> Tensor:
-    """Has the signature of StyleGAN2's `modulated_conv2d`; what is asked for by `fused_modconv` is what is replaced.
+                         up: int = 1, down: int = 1, padding: int | list[int] = 0,
+                         resample_filter: Tensor | None = None, demodulate: bool = True, flip_weight: bool = True,
+                         fused_modconv: bool = True) -> Tensor:
+    """Has the signature of StyleGAN2's `modulated_conv2d`. It has no fused mode: `fused_modconv` changes nothing.
 
     Args:
         module: the network module, for its `conv2d_resample`.
@@ -55,7 +56,7 @@ def modulated_conv2d_sg2(module: ModuleType, x: Tensor, weight: Tensor, styles: 
     """
     del fused_modconv
     if x.dtype == torch.float16 and demodulate:
-        # Demodulation undoes any scale of weights and styles, so these scales keep float16 in range and are constants.
+        # Demodulation undoes any scale of weights and styles. These scales keep float16 in range.
         weight = weight / (weight.detach().abs().amax([1, 2, 3], keepdim=True) * weight[0].numel() ** 0.5)
         styles = styles / styles.detach().abs().amax(1, keepdim=True)
     y = module.conv2d_resample.conv2d_resample(
@@ -66,8 +67,8 @@ def modulated_conv2d_sg2(module: ModuleType, x: Tensor, weight: Tensor, styles: 
     return y if noise is None else y + noise.to(x.dtype)
 
 
-def modulated_conv2d_sg3(module: ModuleType, x: Tensor, w: Tensor, s: Tensor, demodulate: bool = True, padding=0,
-                         input_gain: Tensor | None = None) -> Tensor:
+def modulated_conv2d_sg3(module: ModuleType, x: Tensor, w: Tensor, s: Tensor, demodulate: bool = True,
+                         padding: int | list[int] = 0, input_gain: Tensor | None = None) -> Tensor:
     """Has the signature of StyleGAN3's `modulated_conv2d`.
 
     Args:
@@ -75,7 +76,7 @@ def modulated_conv2d_sg3(module: ModuleType, x: Tensor, w: Tensor, s: Tensor, de
         x: `[N, I, h, w]`.
         w: `[O, I, k, k]`.
         s: `[N, I]`.
-        input_gain: broadcasts to `[N, I]`, not seen by the demodulation.
+        input_gain: further scale of the input, broadcasts to `[N, I]`; the demodulation does not undo it.
 
     Returns: `[N, O, h', w']`.
     """

@@ -7,6 +7,7 @@ Known for stylegan3 8fb5177..c233a91. Upstream assembles its transforms by writi
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,12 +17,12 @@ from resefa_plugin.patches.support.attributes import replaced
 ATTRIBUTES = ('transform', 'freqs', 'phases', 'affine', 'weight', 'size', 'sampling_rate', 'bandwidth', 'channels')
 
 
-def fourier_features(layer: torch.nn.Module, w: Tensor) -> Tensor:
+def fourier_features(layer: Any, w: Tensor) -> Tensor:
     """The input of StyleGAN3 (Karras et al. 2021, section 3.1 and appendix F).
 
-    Channel c is a_c sin(2 pi (f_c . M x + phi_c)) at the position x, mixed by the trained matrix. M is the rotation
-    and translation that an affine layer makes of w, after the user's transform; a_c fades out what M moves beyond the
-    band limit.
+    Channel c is a_c sin(2 pi (f_c . M x + phi_c)) at the position x; a trained matrix mixes the channels. M is the
+    user's transform, followed by the rotation and translation that an affine layer makes of w; a_c fades out
+    frequencies that M moves beyond the band limit.
 
     Args:
         layer: a `SynthesisInput`.

@@ -22,7 +22,8 @@ def shim_pkg_resources() -> Iterator[None]:
         yield
         return
     shim = types.ModuleType('pkg_resources', 'Stand-in: parse_version only.')
-    shim.parse_version = TorchVersion  # Compares like packaging's Version, without needing packaging.
+    # It compares versions like `packaging.version.Version`, which may not be installed.
+    shim.parse_version = TorchVersion  # type: ignore[attr-defined]
     sys.modules['pkg_resources'] = shim
     try:
         yield

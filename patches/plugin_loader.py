@@ -12,6 +12,7 @@ import contextlib
 import sys
 from collections.abc import Iterable, Iterator
 from types import ModuleType
+from typing import Any
 
 import torch.utils.cpp_extension
 
@@ -20,16 +21,16 @@ from resefa_plugin.patches.support.attributes import replaced
 
 @contextlib.contextmanager
 def patch_plugin_loader(modules: Iterable[ModuleType] = ()) -> Iterator[None]:
-    """Enters what `torch.utils.cpp_extension.load` returns into `sys.modules` for the duration of the context.
+    """Enters the plugins that `torch.utils.cpp_extension.load` returns into `sys.modules` until the context ends.
 
     Args:
-        modules: op modules. One that has given up building (stylegan2-ada-pytorch remembers a failure as `_inited`
-            without `_plugin`) may try again.
+        modules: modules of ops. One whose plugin could not be built may try again: stylegan2-ada-pytorch remembers the
+            failure, as `_inited` without `_plugin`.
     """
     load = torch.utils.cpp_extension.load
     before: dict[str, ModuleType | None] = {}
 
-    def load_and_enter(name, *args, **kwargs):
+    def load_and_enter(name: str, *args: Any, **kwargs: Any) -> Any:
         plugin = load(name, *args, **kwargs)
         if isinstance(plugin, ModuleType):
             before.setdefault(name, sys.modules.get(name))
@@ -38,13 +39,13 @@ def patch_plugin_loader(modules: Iterable[ModuleType] = ()) -> Iterator[None]:
 
     for module in modules:
         if getattr(module, '_inited', False) and module._plugin is None:
-            module._inited = False
+            module._inited = False  # type: ignore[attr-defined]
     try:
         with replaced(torch.utils.cpp_extension, 'load', load_and_enter):
             yield
     finally:
-        for name, module in before.items():
-            if module is None:
+        for name, original in before.items():
+            if original is None:
                 sys.modules.pop(name, None)
             else:
-                sys.modules[name] = module
+                sys.modules[name] = original

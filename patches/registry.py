@@ -30,7 +30,7 @@ class Patch:
 
     Attributes:
         summary: what it does, in a few words.
-        targets: what it is to be applied to in a generator: nothing where it does not fit.
+        targets: (generator, its official modules) -> what it is to be applied to; nothing if it does not fit.
         apply: the context manager for one target.
     """
 

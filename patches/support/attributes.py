@@ -12,7 +12,8 @@ from resefa_plugin.errors import ResefaError
 KNOWN_COMMITS = 'stylegan2-ada-pytorch 375a436..d72cc7d and stylegan3 8fb5177..c233a91'
 
 _lock = threading.RLock()
-_borrowed: dict[tuple[int, str], list[Any]] = {}  # (id of the owner, name) -> [owner, original, number of borrowers]
+# (id of the owner, name of the attribute) -> [owner, original value, number of contexts that have not ended]
+_borrowed: dict[tuple[int, str], list[Any]] = {}
 
 
 def describe(owner: Any) -> str:
@@ -36,8 +37,8 @@ def require(owner: Any, *names: str) -> None:
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Sets `owner.name = value` for the duration of the context and restores what was there.
 
-    Entries are counted: where contexts nest or overlap (two threads, two generators of one checkout), the first one
-    sets, the last one restores, in whatever order they leave. So all values for one attribute must be equivalent.
+    Contexts may nest or overlap (two threads, two generators of one checkout): the first to enter sets the value, the
+    last to leave restores what was there. Hence all values for one attribute must be equivalent.
 
     Raises:
         ResefaError: if the owner has no such attribute.

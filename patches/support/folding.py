@@ -9,7 +9,7 @@ from torch import Tensor
 
 from resefa_plugin.errors import ResefaError
 
-MAX_NUMEL = 2 ** 31 - 1  # The plugins index with int32.
+MAX_NUMEL = 2 ** 31 - 1  # the plugins index with int32
 
 
 def to_front(x: Tensor, dim: int | None, size: int) -> Tensor:
@@ -18,7 +18,7 @@ def to_front(x: Tensor, dim: int | None, size: int) -> Tensor:
 
 
 def fold(x: Tensor, dim: int | None, size: int) -> Tensor:
-    """Folds the vmap axis `dim` of K = `size` into the batch. Returns `[K * N, ...]`, K-major."""
+    """Folds the vmap axis `dim`, of size K, into the batch. Returns `[K * N, ...]`, N pictures of each K in turn."""
     return to_front(x, dim, size).flatten(0, 1)
 
 
@@ -53,7 +53,10 @@ def call_in_chunks(call: Callable[..., Tensor], numel: int, dim: int, *tensors: 
 
 
 def refuse_filter(tangent_or_dim: object, op: str) -> None:
-    """FIR filters are constants of a network; the plugins have no derivative for them, and no batch of them."""
+    """Raises ResefaError unless the tangent, or the vmap axis, of a filter is None.
+
+    Filters are constants of a network. The plugins have no derivative by a filter, and do not take a batch of filters.
+    """
     if tangent_or_dim is not None:
         raise ResefaError(f'{op} is differentiated or batched with respect to its filter; expected a constant filter: '
                           'differentiate with respect to latents only')

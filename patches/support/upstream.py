@@ -25,9 +25,9 @@ class Upstream:
 def find_upstream(G: torch.nn.Module) -> Upstream:
     """Finds the official modules that G uses.
 
-    The classes of an unpickled network live in modules called `_imported_module_<hash>`, behind a decorator's class of
-    `torch_utils.persistence`: so every base class of every layer is looked at, and ops are found among the globals of
-    the modules that define them.
+    The classes of an unpickled network are in modules called `_imported_module_<hash>`, and are base classes of those
+    that a decorator in `torch_utils.persistence` made. Hence every base class of every layer is looked at, and ops are
+    found among the globals of the modules that define them.
     """
     classes = {cls for module in G.modules() for cls in type(module).__mro__}
     homes = {cls.__module__: sys.modules[cls.__module__] for cls in classes if cls.__module__ in sys.modules}

@@ -66,8 +66,8 @@ def read_biggan(source: str | os.PathLike, BN_eps: float | None = None, SN_eps: 
     Args:
         source: an experiment folder, of which `G_ema.pth` is taken, else `G.pth`; or a file of weights, such as
             `G_ema_best0.pth`. The file `state_dict.pth` beside it, with the same suffix, is used if it is there.
-        BN_eps: epsilon of the batch normalizations. None: as the training recorded it, or train.py's default.
-        SN_eps: epsilon of the spectral normalizations, likewise.
+        BN_eps: epsilon of the batch normalizations; None to take what the training recorded, or train.py's default.
+        SN_eps: epsilon of the spectral normalizations; None as for BN_eps.
 
     Raises:
         CheckpointError: there are no such files, they hold no BigGAN generator, or one that cannot be reproduced.
@@ -276,8 +276,8 @@ def check_record(record: Record, config: BigGANConfig, notes: list[str]) -> None
 def soft_labels(state: State, config: BigGANConfig) -> State:
     """The state with a shared embedding, which a generator without one lacks.
 
-    Its normalizations have a table each, with gains by class. Transposed, a table is a linear layer that takes a one-hot
-    label, or a mixture of labels; the embedding is then an identity matrix.
+    Each of its normalizations has a table with gains by class. Transposed, a table is a linear layer that takes a
+    one-hot label, or a mixture of labels; the embedding is then an identity matrix.
     """
     if config.G_shared:
         return state

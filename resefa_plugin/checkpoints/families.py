@@ -50,8 +50,8 @@ class Home:
     Attributes:
         repository: the repository.
         module: the module that has the class, `Generator`.
-        defaults: arguments of the synthesis network that change the picture, and which the repositories of the family
-            take for granted differently: what a file means that was written here and does not say them.
+        defaults: arguments of the synthesis network whose defaults differ between the repositories of the family: their
+            values here, which a file of this repository means that does not say them.
         not_taken: arguments of the synthesis network that this generator lacks, and that do not change the picture.
     """
 

@@ -49,7 +49,7 @@ class GeneratorFile:
 
     @property
     def known_source(self) -> str:
-        """Which official version the Python source in the file is; empty for any other, and for none."""
+        """Which official version the Python source in the file is; empty if it is another, or if there is none."""
         return self.family.known_sources.get(self.source_sha256, '')
 
     @property

@@ -42,7 +42,7 @@ def read_rosinality(path: str | os.PathLike, cache_dir: str | os.PathLike | None
 
     Args:
         path: path or URL of a .pt file with the entry `g_ema`.
-        cache_dir: folder for fetched files, None for `files.cache_dir()`.
+        cache_dir: folder for fetched files; None to use `files.cache_dir()`.
 
     Raises:
         CheckpointError: for a damaged file, and for one that holds another network.

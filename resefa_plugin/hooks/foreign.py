@@ -1,6 +1,6 @@
-"""Generators that code of others opens: a function that the user names, and plugins in other packages.
+"""Generators that foreign code opens: a function that the user names, and plugins in other packages.
 
-Both are a function that returns a hook. Four lines make one of any differentiable network::
+Both are functions that return a hook. For any differentiable network four lines are enough::
 
     from resefa_plugin import FunctionHook
 
@@ -38,7 +38,7 @@ def open_function(spec: str, device: torch.device | str = 'cpu') -> GeneratorHoo
 
     Raises:
         CheckpointError: there is no such module or function, it fails, or it returns something else.
-        ResefaError: the function's own.
+        ResefaError: raised by the function itself.
     """
     what = f'--hook={spec}'
     module_name, _, function_name = spec.partition(':')
@@ -65,9 +65,9 @@ def plugin_names() -> list[str]:
 
 
 def plugin_opener(name: str) -> Callable[[str, torch.device | str], GeneratorHook] | None:
-    """The function of (rest, device) that a package registers under a name, None if there is none.
+    """The function of (rest, device) that a package registers under a name, None if no package does.
 
-    The package is imported when that function is called, so one that is broken does not break other networks.
+    The package is imported when that function is called, so that a broken package does not break other networks.
 
     Raises CheckpointError if several packages register the name.
     """
@@ -131,7 +131,7 @@ def _call(what: str, function: Callable[..., object], *arguments: object) -> Gen
 
 
 def _reason(error: BaseException) -> str:
-    """An error of others in a line: what and, since its traceback is not shown, where in the current folder."""
+    """An error of foreign code in one line. If it was raised in the current folder, with file and line."""
     here = pathlib.Path.cwd()
     frames = [f for f in traceback.extract_tb(error.__traceback__) if here in pathlib.Path(f.filename).parents]
     where = f' ({pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno})' if frames else ''

@@ -31,8 +31,8 @@ def _open_biggan(rest: str, device: torch.device | str, repo: str | os.PathLike 
     return open_biggan(rest, device, checkout=repo)
 
 
-# The NAME in `--network=NAME` or `--network=NAME:REST` -> a function of (rest, device) and, by keyword, of those flags of
-# `open_network` that this network takes. Plugins cannot take these names.
+# The NAME in `--network=NAME` or `--network=NAME:REST` -> a function of (rest, device) and, by keyword, of those flags
+# of `open_network` that this network takes. Plugins cannot have these names.
 NAMED_NETWORKS: dict[str, Callable[..., GeneratorHook]] = {
     mobilestylegan_ffhq.NAME: _open_demo,
     'biggan': _open_biggan,
@@ -51,7 +51,8 @@ def open_network(network: str | os.PathLike, device: torch.device | str = 'cpu',
             - `mobilestylegan-ffhq`, the demo generator, which is fetched on first use;
             - `biggan:FOLDER`, an experiment of BigGAN-PyTorch or a folder of pytorch-pretrained-biggan;
             - `NAME` or `NAME:REST` of an installed plugin (entry point of the group `resefa_plugin.hooks`);
-            - the path or URL of a file: .pkl of stylegan2, stylegan2-ada-pytorch or stylegan3, .pt of stylegan2-pytorch.
+            - the path or URL of a file: .pkl of stylegan2, stylegan2-ada-pytorch or stylegan3, .pt of
+              stylegan2-pytorch.
         device: where the network shall be.
         repo: folder of a checkout to use, and no other; None to use one at hand, if there is one.
         trust_pickle: let the checkout's own loader read the file, which EXECUTES the code in the file.

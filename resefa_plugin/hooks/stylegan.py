@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError, ResefaError
-from resefa_plugin.hooks.base import box_average
+from resefa_plugin.hooks.base import Sample, box_average
 from resefa_plugin.hooks.style_based import StyleBasedHook
+from resefa_plugin.linearization import Linearization
 from resefa_plugin.networks.stylegan_layers import NOISE_MODES
 from resefa_plugin.patches.registry import apply_patches
 from resefa_plugin.third_party.nvlabs import Checkout
@@ -25,12 +27,14 @@ class StyleGANHook(StyleBasedHook):
         G: the generator, in eval mode, without gradients.
         name: how it is named to the user.
         noise_mode: 'const', the network's own noise, or 'none'.
-        sha256: of the file.
+        sha256: SHA-256 of the file.
         licence: what the user must know about it.
         implementation: what computes the pictures, in words.
 
     Raises: ResefaError for another noise mode, and for a network in training mode.
     """
+
+    G: Any  # of ours, or of a checkout
 
     def __init__(self, G: nn.Module, name: str, noise_mode: str = 'const', *, sha256: str = '', licence: str = '',
                  implementation: str = 'our own network'):
@@ -43,8 +47,8 @@ class StyleGANHook(StyleBasedHook):
                               'call .eval() first')
         self.G, self.name, self.noise_mode = G, name, noise_mode
         self.sha256, self.licence, self.implementation = sha256, licence, implementation
-        self.image_shape = (G.img_channels, G.img_resolution, G.img_resolution)
-        self.z_dim, self.c_dim, self.w_dim, self.num_ws = G.z_dim, G.c_dim, G.w_dim, G.num_ws
+        self.image_shape = (self.G.img_channels, self.G.img_resolution, self.G.img_resolution)
+        self.z_dim, self.c_dim, self.w_dim, self.num_ws = self.G.z_dim, self.G.c_dim, self.G.w_dim, self.G.num_ws
         self.style_dims = self._style_dims()
         self.device = next(G.parameters()).device
         w_avg = getattr(G.mapping, 'w_avg', None)
@@ -54,19 +58,20 @@ class StyleGANHook(StyleBasedHook):
     def _style_dims(self) -> tuple[int, ...]:
         return self.G.synthesis.style_dims
 
-    def sample_from_z(self, z, name='proj00', truncation_psi=1.0, truncation_cutoff=None, c=None):
+    def sample_from_z(self, z: Tensor, name: str = 'proj00', truncation_psi: float = 1.0,
+                      truncation_cutoff: int | None = None, c: Tensor | None = None) -> Sample:
         self.check_label(c)
         return super().sample_from_z(z, name, truncation_psi, truncation_cutoff, c)
 
     def check_label(self, c: Tensor | None) -> None:
-        """Raises ResefaError unless c is `[1, c_dim]` for a network with classes and None for one without."""
+        """Raises ResefaError unless c is `[1, c_dim]`, or None for a network without classes."""
         if self.c_dim and c is None:
             raise ResefaError(f'{self.name} has classes 0 to {self.c_dim - 1}: choose one with --class')
         if c is not None and list(c.shape) != [1, self.c_dim]:
             takes = f'expected [1, {self.c_dim}]' if self.c_dim else 'the network is unconditional and takes none'
             raise ResefaError(f'{self.name}: a label of shape {list(c.shape)}; {takes}')
 
-    def mapping(self, z, c, truncation_psi, truncation_cutoff):
+    def mapping(self, z: Tensor, c: Tensor | None, truncation_psi: float, truncation_cutoff: int | None) -> Tensor:
         if truncation_psi != 1 and getattr(self.G.mapping, 'w_avg', None) is None:
             raise ResefaError(f'{self.name} has no average of W to truncate to: use --trunc=1')
         return self._map(z, c, truncation_psi=truncation_psi, truncation_cutoff=truncation_cutoff)
@@ -74,30 +79,30 @@ class StyleGANHook(StyleBasedHook):
     def _map(self, z: Tensor, c: Tensor | None, **truncation: float | int | None) -> Tensor:
         return self.G.mapping(z, c, **truncation)
 
-    def styles(self, ws):
+    def styles(self, ws: Tensor) -> list[Tensor]:
         return self.G.synthesis.styles(ws)
 
-    def synthesis(self, ws, resolution):
+    def synthesis(self, ws: Tensor, resolution: int | None) -> Tensor:
         return box_average(self.G.synthesis(ws, self.noise_mode), resolution)
 
-    def from_styles(self, styles, resolution):
+    def from_styles(self, styles: list[Tensor], resolution: int | None) -> Tensor:
         return box_average(self.G.synthesis.from_styles(styles, self.noise_mode), resolution)
 
-    def linearize_synthesis(self, styles, resolution):
+    def linearize_synthesis(self, styles: list[Tensor], resolution: int | None) -> Linearization | None:
         return self.G.synthesis.linearize(styles, resolution, self.noise_mode)
 
 
 class OfficialStyleGANHook(StyleGANHook):
     """The official generator, through its own ops.
 
-    Everything is computed in float32, also where the file asks for half precision: a derivative in half precision is
-    not one to rely on, and the picture that is shown has to be the one that was differentiated. For that reason, too,
-    the patches are in place whenever the network runs, not only while it is differentiated: patched and unpatched
-    modulation differ in rounding. Besides, on a GPU the first call builds the plugins, which takes the loader's patch.
+    Everything is computed in float32, even if the file asks for half precision: derivatives in half precision are not
+    reliable, and the picture that is shown has to be the one that was differentiated. For the same reason the patches
+    are in place whenever the network runs, not only while it is differentiated: patched and unpatched modulation differ
+    in rounding. Besides, on a GPU the first call builds the plugins, which needs the patch of their loader.
 
     Args:
         G: a generator of a checkout, or one that its loader unpickled.
-        checkout: where its code is from; None for a generator of a host whose modules are imported already.
+        checkout: the one that has its code; None if the modules of its code are imported already.
         name, noise_mode, sha256, licence, implementation: as in StyleGANHook.
 
     Raises: CheckpointError for a network that lacks an attribute of the official ones.
@@ -108,14 +113,14 @@ class OfficialStyleGANHook(StyleGANHook):
         missing = [attribute for attribute in _ATTRIBUTES if not hasattr(G, attribute)]
         if missing:
             raise CheckpointError(f'{name}: {type(G).__name__} has no {missing[0]}, which an official generator has')
-        self.checkout = checkout
-        self._affines, self._style_ws = _style_layers(name, G.synthesis)
+        self.G, self.checkout = G, checkout
+        self._affines, self._style_ws = _style_layers(name, self.G.synthesis)
         super().__init__(G, name, noise_mode, sha256=sha256, licence=licence, implementation=implementation)
-        taken = {parameter for module in G.synthesis.modules() for parameter in _parameters(module)}
+        taken = {parameter for module in self.G.synthesis.modules() for parameter in _parameters(module)}
         options = {'noise_mode': noise_mode, 'force_fp32': True}
         self._options = {option: value for option, value in options.items() if option in taken}
 
-    def _style_dims(self):
+    def _style_dims(self) -> tuple[int, ...]:
         return tuple(affine.weight.shape[0] for affine in self._affines)
 
     @contextlib.contextmanager
@@ -126,19 +131,19 @@ class OfficialStyleGANHook(StyleGANHook):
             stack.enter_context(apply_patches(self.G))
             yield
 
-    def _map(self, z, c, **truncation):
+    def _map(self, z: Tensor, c: Tensor | None, **truncation: float | int | None) -> Tensor:
         with self.differentiable():
             return self.G.mapping(z, c, **truncation)
 
-    def styles(self, ws):
+    def styles(self, ws: Tensor) -> list[Tensor]:
         with self.differentiable():
-            return [affine(ws[:, index]) for affine, index in zip(self._affines, self._style_ws)]
+            return [affine(ws[:, index]) for affine, index in zip(self._affines, self._style_ws, strict=True)]
 
-    def synthesis(self, ws, resolution):
+    def synthesis(self, ws: Tensor, resolution: int | None) -> Tensor:
         with self.differentiable():
             return box_average(self.G.synthesis(ws, **self._options), resolution)
 
-    def from_styles(self, styles, resolution):
+    def from_styles(self, styles: list[Tensor], resolution: int | None) -> Tensor:
         # The network reads ws through its affine layers only, whose outputs are replaced.
         ws = styles[0].new_zeros(len(styles[0]), self.num_ws, self.w_dim)
         with contextlib.ExitStack() as stack:
@@ -148,13 +153,13 @@ class OfficialStyleGANHook(StyleGANHook):
                 stack.callback(handle.remove)
             return self.synthesis(ws, resolution)
 
-    def linearize_synthesis(self, styles, resolution):
+    def linearize_synthesis(self, styles: list[Tensor], resolution: int | None) -> None:
         return None
 
 
-def _style_layers(name: str, synthesis: nn.Module) -> tuple[list[nn.Module], list[int]]:
+def _style_layers(name: str, synthesis: Any) -> tuple[list[Any], list[int]]:
     """The affine layers in the order in which the picture is made, and the index of the w that each one reads."""
-    layers: list[tuple[nn.Module, int]] = []
+    layers: list[tuple[Any, int]] = []
     if hasattr(synthesis, 'block_resolutions'):  # StyleGAN2
         index = 0
         for resolution in synthesis.block_resolutions:
@@ -162,7 +167,7 @@ def _style_layers(name: str, synthesis: nn.Module) -> tuple[list[nn.Module], lis
             for part in ('conv0', 'conv1', 'torgb'):
                 if hasattr(block, part):
                     layers.append((getattr(block, part), index))
-                    index += part != 'torgb'  # which shares its w with the next block's first layer
+                    index += part != 'torgb'  # torgb shares its w with the next block's first layer
     elif hasattr(synthesis, 'layer_names') and hasattr(synthesis, 'input'):  # StyleGAN3
         layers = [(getattr(synthesis, part), index) for index, part in enumerate(['input', *synthesis.layer_names])]
     if not layers or not all(hasattr(layer, 'affine') for layer, _ in layers):

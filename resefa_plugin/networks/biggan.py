@@ -1,13 +1,14 @@
 """BigGAN and BigGAN-deep (Brock et al., ICLR 2019) as in BigGAN-PyTorch, for forward-mode AD.
 
 A picture is a function of one conditioning vector per layer: layer 0 is the first linear layer, layer k > 0 is residual
-block k - 1. Which coordinates of z and of the class embedding a layer sees is its slot.
+block k - 1. The slot of a layer says which coordinates of z and of the class embedding it takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,13 @@ BOTTOM_WIDTH = 4
 
 @dataclass(frozen=True)
 class Part:
-    """Coordinates `start` to `stop` of `z` or of the `class` embedding, where they enter a layer."""
+    """Coordinates that a layer takes.
+
+    Attributes:
+        source: of what they are coordinates: `z`, or the embedding of the `class`.
+        start: the first one.
+        stop: the one after the last.
+    """
 
     source: str
     start: int
@@ -27,14 +34,15 @@ class Part:
 
     @property
     def dim(self) -> int:
+        """How many they are."""
         return self.stop - self.start
 
 
-Slot = tuple[Part, ...]
+Slot = tuple[Part, ...]  # all that a layer takes
 
 
 def layer_inputs(slots: Sequence[Slot], z: Tensor, embedding: Tensor) -> list[Tensor]:
-    """What each layer sees, `[N, dims of its slot]`, of `z [N, dim_z]` and the class embedding `[N, shared_dim]`."""
+    """What each layer takes, `[N, dims of its slot]`, of `z [N, dim_z]` and of class embeddings `[N, shared_dim]`."""
     sources = {'z': z, 'class': embedding}
     return [torch.cat([sources[part.source][:, part.start:part.stop] for part in slot], dim=1) for slot in slots]
 
@@ -45,14 +53,15 @@ class BigGANConfig:
 
     Attributes:
         resolution: of the square picture.
-        widths: channels behind the first linear layer and behind each doubling of the resolution.
+        widths: channels after the first linear layer and after each doubling of the resolution.
         dim_z: dimensions of z, after the official code's rounding to equal chunks.
-        n_classes, shared_dim: shape of the class embedding.
-        attention: resolutions that a self-attention follows.
-        hier: whether every layer sees a chunk of z (BigGAN) or z (BigGAN-deep), not the first one alone.
+        n_classes: classes, the rows of the class embedding.
+        shared_dim: dimensions of the class embedding.
+        attention: resolutions after which there is a self-attention.
+        hier: whether every layer takes a chunk of z (BigGAN) or all of z (BigGAN-deep), not only the first layer.
         depth: blocks per resolution of BigGAN-deep; 0 for BigGAN.
         G_shared: whether the class embedding is learned; else it is the one-hot label itself.
-        BN_eps: of all normalizations but the last.
+        BN_eps: epsilon of all normalizations but the last.
     """
 
     resolution: int
@@ -73,11 +82,12 @@ class BigGANConfig:
 
     @property
     def num_blocks(self) -> int:
+        """How many residual blocks there are."""
         return (len(self.widths) - 1) * max(self.depth, 1)
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """What the first linear layer and each block see, in the order of their inputs."""
+        """What the first linear layer and each block take, in the order of their inputs."""
         embedding, z = Part('class', 0, self.shared_dim), Part('z', 0, self.dim_z)
         if self.depth:
             return ((embedding, z),) * (1 + self.num_blocks)
@@ -104,9 +114,10 @@ class Generator(nn.Module):
         self.shared = nn.Embedding(config.n_classes, config.shared_dim)
         self.linear = nn.Linear(dims[0], config.widths[0] * BOTTOM_WIDTH ** 2)
         self.blocks = nn.ModuleList()
-        for stage, (in_channels, out_channels) in enumerate(zip(config.widths, config.widths[1:])):
+        for stage, (in_channels, out_channels) in enumerate(pairwise(config.widths)):
             for index in range(max(config.depth, 1)):
                 cond_dim = dims[len(self.blocks) + 1]
+                block: Block | DeepBlock
                 if config.depth:
                     block = DeepBlock(in_channels, out_channels if index else in_channels, cond_dim, config.BN_eps,
                                       upsample=index == config.depth - 1)
@@ -114,7 +125,9 @@ class Generator(nn.Module):
                     block = Block(in_channels, out_channels, cond_dim, config.BN_eps)
                 self.blocks.append(nn.ModuleList([block]))
             if 2 * BOTTOM_WIDTH << stage in config.attention:
-                self.blocks[-1].append(Attention(out_channels))
+                last = self.blocks[-1]
+                assert isinstance(last, nn.ModuleList)
+                last.append(Attention(out_channels))
         width = config.widths[-1]
         self.output_layer = nn.Sequential(OutputNorm(width), nn.ReLU(), nn.Conv2d(width, 3, 3, padding=1))
 
@@ -125,10 +138,11 @@ class Generator(nn.Module):
     def synthesis(self, conditions: Sequence[Tensor]) -> Tensor:
         """Pictures `[N, 3, resolution, resolution]` in [-1, 1] of one `[N, dims of the slot]` per layer."""
         x = self.linear(conditions[0]).unflatten(1, (-1, BOTTOM_WIDTH, BOTTOM_WIDTH))
-        for (block, *attention), condition in zip(self.blocks, conditions[1:]):
-            x = block(x, condition)
-            for layer in attention:
-                x = layer(x)
+        for modules, condition in zip(self.blocks, conditions[1:], strict=True):
+            assert isinstance(modules, nn.ModuleList)
+            x = modules[0](x, condition)
+            for attention in modules[1:]:
+                x = attention(x)
         return torch.tanh(self.output_layer(x))
 
     def forward(self, z: Tensor, embedding: Tensor) -> Tensor:

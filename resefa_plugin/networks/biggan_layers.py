@@ -1,7 +1,7 @@
 """Layers of BigGAN and BigGAN-deep as they are at inference: plain weights, batch statistics from the checkpoint.
 
 Nothing is written in place, so that forward-mode differentiation passes through. Modules and parameters have the names
-of BigGAN-PyTorch's states. Spectral normalization is a division of the weights (`checkpoints.biggan_state` does it).
+of BigGAN-PyTorch's states. Spectral normalization has been divided out of the weights, by `checkpoints.biggan_state`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-OUTPUT_BN_EPS = 1e-5  # the last normalization keeps its default, whatever BN_eps is
+OUTPUT_BN_EPS = 1e-5  # of the last normalization, whatever BN_eps is
 
 
 class StoredNorm(nn.Module):
     """Batch normalization by stored statistics."""
+
+    stored_mean: Tensor
+    stored_var: Tensor
 
     def __init__(self, channels: int, eps: float):
         super().__init__()
@@ -86,12 +89,12 @@ class Block(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         h = self.conv1(doubled(torch.relu(self.bn1(x, condition))))
         h = self.conv2(torch.relu(self.bn2(h, condition)))
-        # A 1x1 convolution commutes with repeating pixels, and before it there are four times fewer.
+        # A 1x1 convolution commutes with repeating pixels: fewer pixels come first.
         return h + doubled(self.conv_sc(x))
 
 
 class DeepBlock(nn.Module):
-    """A bottleneck block of BigGAN-deep. Its shortcut drops the channels that the next block lacks."""
+    """A bottleneck block of BigGAN-deep. Its shortcut is the first `out_channels` channels of the input."""
 
     def __init__(self, in_channels: int, out_channels: int, cond_dim: int, eps: float, upsample: bool):
         super().__init__()

@@ -23,7 +23,7 @@ def inverse_haar(bands: Tensor) -> Tensor:
 
 
 def inverse_haar_doubled(bands: Tensor) -> Tensor:
-    """Twice `inverse_haar` for what needs no derivative: written into its place, with no copies in between."""
+    """Twice `inverse_haar`, without a derivative: the result is written in place, which saves copies."""
     n, channels, height, width = bands.shape
     low, vertical, horizontal, diagonal = bands.permute(0, 2, 3, 1).chunk(4, dim=3)
     pixels = bands.new_empty(n, height, 2, width, 2, channels // 4)

@@ -1,9 +1,9 @@
 """MobileStyleGAN (Belousov, arXiv 2104.04767): a StyleGAN2 distilled into separable convolutions and Haar wavelets.
 
-Each block synthesises a picture's wavelet bands instead of pixels: an inverse wavelet transform is its upsampling.
-Demodulation is folded into the weights and the noise is a constant, so the picture is a smooth function of the styles.
-Written for forward mode: weights never carry tangents, and `SynthesisNetwork.linearize` does by hand what
-`torch.func` does in general. In channels_last layout, where 1x1 convolutions are plain matrix products.
+Each block makes wavelet bands of a picture instead of pixels, and upsamples by an inverse wavelet transform. The
+demodulation has been folded into the weights and the noise is a constant, so the picture is a smooth function of the
+styles. Weights never have tangents, and `SynthesisNetwork.linearize` computes by hand what `torch.func` computes in
+general. In channels_last layout, where 1x1 convolutions are plain matrix products.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OUT_CHANNELS = (512, 512, 512, 512, 256, 128, 64)
 
 
 class MappingNetwork(nn.Module):
-    """z `[N, 512]` -> w `[N, 512]`: normalisation and eight fully connected layers. Gains are folded into the weights."""
+    """z `[N, 512]` -> w `[N, 512]`: normalization, and fully connected layers with their gains in the weights."""
 
     def __init__(self, num_layers: int = 8):
         super().__init__()
@@ -60,13 +60,16 @@ class ModulatedConv(nn.Module):
     def linearize(self, x: Tensor, style: Tensor, gain: Tensor | None) -> tuple[Tensor, Linearization]:
         """The output at a point, and the derivative of `gain` times the output by x and style.
 
-        A modulation before a depthwise convolution is folded into its weights: dw(x_t s + x s_t) = dw_s(x_t) + dw(x) s_t.
+        The style s before a depthwise convolution dw is folded into its weights, which gives dw_s:
+        dw(x_t s + x s_t) = dw_s(x_t) + dw(x) s_t.
 
         Args:
-            x: `[1, C, H, W]`. style: `[1, C]`. gain: `[1, out]` or None for 1.
+            x: `[1, C, H, W]`.
+            style: `[1, C]`.
+            gain: `[1, out]`, None if it is 1.
 
-        Returns: the output, and `push(x_t, style_t)` and `pull(out_g) -> (x_g, style_g)`, where a dense layer, whose x
-            is the constant input, has None for x. `pull` overwrites what it takes.
+        Returns: the output, and `push(x_t, style_t)` and `pull(out_g) -> (x_g, style_g)`. The x of a dense layer is the
+            constant input: its tangent and cotangent are None. `pull` overwrites what it takes.
         """
         scale = style[:, :, None, None]
         if self.weight_dw is None:
@@ -86,6 +89,7 @@ class ModulatedConv(nn.Module):
             style_t = style_t[:, :, None, None]
             if filtered is None:
                 return functional.conv2d(x * style_t, self.weight, padding=1).mul_(slope)
+            assert x_t is not None
             x_t = functional.conv2d(x_t, modulated_dw, padding=1, groups=x.shape[1])
             return functional.conv2d(x_t.addcmul_(filtered, style_t), self.weight).mul_(slope)
 
@@ -134,13 +138,16 @@ class Block(nn.Module):
 class SynthesisNetwork(nn.Module):
     """23 styles -> picture `[N, 3, 1024, 1024]`."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.input = nn.Parameter(torch.zeros(1, STYLE_DIM, 4, 4))
         self.conv1 = ModulatedConv(STYLE_DIM, STYLE_DIM, 4, separable=False)
-        self.layers = nn.ModuleList(Block(i, o, 8 << n) for n, (i, o) in enumerate(zip(IN_CHANNELS, OUT_CHANNELS)))
+        self.blocks = [Block(fan_in, fan_out, 8 << i)
+                       for i, (fan_in, fan_out) in enumerate(zip(IN_CHANNELS, OUT_CHANNELS, strict=True))]
+        self.layers = nn.ModuleList(self.blocks)  # the name that the state has
         self.to_img = ToImage(OUT_CHANNELS[-1])
-        self.modulated = [self.conv1, *(m for b in self.layers for m in (b.up, b.conv1, b.conv2)), self.to_img]
+        self.modulated: list[ModulatedConv | Upsample | ToImage] = [
+            self.conv1, *(part for block in self.blocks for part in (block.up, block.conv1, block.conv2)), self.to_img]
         self.style_dims = tuple(m.affine.out_features for m in self.modulated)
 
     def styles(self, ws: Tensor) -> list[Tensor]:
@@ -152,13 +159,13 @@ class SynthesisNetwork(nn.Module):
 
         Args:
             styles: `[N, style_dims[i]]` each.
-            resolution: side after box averaging, a divisor of 1024; None for 1024. At 512 and below the averaged picture
-                is the low-pass band of the last wavelet transform, which is then not computed.
+            resolution: side of the picture after box averaging, a divisor of 1024; None for all pixels. Up to 512 the
+                averaged picture is the low-pass band of the last inverse wavelet transform, which is not computed then.
 
         Returns: `[N, 3, resolution, resolution]` in about [-1, 1].
         """
         x = self.conv1(self.input, styles[0])
-        for i, block in enumerate(self.layers):
+        for i, block in enumerate(self.blocks):
             x = block.up(x, styles[3 * i + 1])
             x = block.conv1(x, styles[3 * i + 2])
             x = block.conv2(x, styles[3 * i + 3])
@@ -172,32 +179,34 @@ class SynthesisNetwork(nn.Module):
     def linearize(self, styles: list[Tensor], resolution: int | None = None) -> Linearization:
         """The derivative of `from_styles` at a point.
 
-        `push` is the same as forward-mode AD at about half its cost: the point itself is computed once and not with each
-        batch of tangents, modulations are folded into weights and slopes, and tangents are changed in place. `pull` goes
-        back through the transposed convolutions, and sums over pixels what reaches a style.
+        `push` computes the same as forward-mode AD, at about half its cost: the picture itself is computed once, not
+        with each batch of tangents; styles are folded into weights and slopes; and tangents are changed in place.
+        `pull` goes back through the transposed convolutions, and sums over pixels what reaches a style.
 
         Args:
             styles: `[1, style_dims[i]]` each.
             resolution: of the pictures, see `from_styles`.
 
-        Returns: `push`: tangents `[K, style_dims[i]]` each -> `[K, 3, resolution, resolution]`, and `pull`: the reverse.
+        Returns: `push`: tangents `[K, style_dims[i]]` each -> `[K, 3, resolution, resolution]`, and `pull`: the
+            reverse.
         """
         halves, convs = [], []
-        # The modulation of an upsampling, and the half of its transform, are gains of the convolution before it.
+        # The style of an upsampling, and the factor 1/2 of its transform, become gains of the convolution before it.
         x, conv = self.conv1.linearize(self.input, styles[0], styles[1] * 0.5)
         convs.append(conv)
-        for i, block in enumerate(self.layers):
+        for i, block in enumerate(self.blocks):
             halves.append(x * 0.5)
             x = block.up(x, styles[3 * i + 1])
             x, conv = block.conv1.linearize(x, styles[3 * i + 2], None)
             convs.append(conv)
-            x, conv = block.conv2.linearize(x, styles[3 * i + 3], styles[3 * i + 4] * 0.5 if i + 1 < len(self.layers) else None)
+            gain = styles[3 * i + 4] * 0.5 if i + 1 < len(self.blocks) else None
+            x, conv = block.conv2.linearize(x, styles[3 * i + 3], gain)
             convs.append(conv)
         image = self._linearize_image(x, styles[-1], resolution)
 
         def push(styles_t: list[Tensor]) -> Tensor:
             x_t = convs[0].push(None, styles_t[0])
-            for i in range(len(self.layers)):
+            for i in range(len(self.blocks)):
                 x_t.addcmul_(halves[i], styles_t[3 * i + 1][:, :, None, None])
                 x_t = inverse_haar_doubled(x_t)
                 x_t = convs[2 * i + 1].push(x_t, styles_t[3 * i + 2])
@@ -207,7 +216,7 @@ class SynthesisNetwork(nn.Module):
         def pull(image_g: Tensor) -> list[Tensor]:
             x_g, style_g = image.pull(image_g)
             styles_g = [style_g]
-            for i in reversed(range(len(self.layers))):
+            for i in reversed(range(len(self.blocks))):
                 x_g, style2_g = convs[2 * i + 2].pull(x_g)
                 x_g, style1_g = convs[2 * i + 1].pull(x_g)
                 x_g = haar_doubled(x_g)
@@ -219,7 +228,7 @@ class SynthesisNetwork(nn.Module):
 
     def _linearize_image(self, x: Tensor, style: Tensor, resolution: int | None) -> Linearization:
         full = resolution is None or resolution == RESOLUTION
-        factor = 1 if full else RESOLUTION // 2 // resolution
+        factor = 1 if resolution is None or full else RESOLUTION // 2 // resolution
         weight = self.to_img.weight if full else self.to_img.weight[:3] * 0.5
         scale = style[:, :, None, None]
         pooled = functional.avg_pool2d(x, factor) if factor > 1 else x
@@ -248,8 +257,9 @@ class Generator(nn.Module):
     num_ws = NUM_WS
     img_resolution = RESOLUTION
     img_channels = 3
+    w_avg: Tensor
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.mapping = MappingNetwork()
         self.synthesis = SynthesisNetwork()

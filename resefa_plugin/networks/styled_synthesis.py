@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.linearization import Linearization
-from resefa_plugin.networks.stylegan_layers import NOISE_MODES
+from resefa_plugin.networks.stylegan_layers import NOISE_MODES, FullyConnectedLayer
 
 
 class StyledSynthesis(nn.Module, abc.ABC):
     """A synthesis network as a function of its style vectors, the coordinates of StyleSpace.
 
     A style vector is what comes out of a layer's affine map, before any constant that the layer multiplies it with.
-    Whoever derives from this registers its layers in order with `add_style`.
+    A subclass registers its layers with `add_style`, in the order in which the picture is made.
 
     Attributes:
         num_ws: how many w it takes.
@@ -43,16 +43,21 @@ class StyledSynthesis(nn.Module, abc.ABC):
     def add_style(self, name: str, ws_index: int) -> None:
         """Registers the layer of that name, whose `affine` makes its style from `ws[:, ws_index]`."""
         self.style_names += (name,)
-        self.style_dims += (self.get_submodule(name).affine.weight.shape[0],)
+        self.style_dims += (self._affine(name).weight.shape[0],)
         self.style_ws += (ws_index,)
 
     def styles(self, ws: Tensor) -> list[Tensor]:
         """Style vectors `[N, style_dims[l]]` of intermediate latents `ws [N, num_ws, w_dim]`."""
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
             raise ResefaError(f'ws: expected shape [N, {self.num_ws}, {self.w_dim}], got {list(ws.shape)}')
-        layers = [self.get_submodule(name) for name in self.style_names]
-        ws = ws.to(layers[0].affine.weight.dtype)
-        return [layer.affine(ws[:, index]) for layer, index in zip(layers, self.style_ws)]
+        affines = [self._affine(name) for name in self.style_names]
+        ws = ws.to(affines[0].weight.dtype)
+        return [affine(ws[:, index]) for affine, index in zip(affines, self.style_ws, strict=True)]
+
+    def _affine(self, name: str) -> FullyConnectedLayer:
+        affine = self.get_submodule(f'{name}.affine')
+        assert isinstance(affine, FullyConnectedLayer)
+        return affine
 
     def from_styles(self, styles: Sequence[Tensor], noise_mode: str = 'const') -> Tensor:
         """The picture `[N, img_channels, img_resolution, img_resolution]` of style vectors, in about [-1, 1].
@@ -71,17 +76,17 @@ class StyledSynthesis(nn.Module, abc.ABC):
                   noise_mode: str = 'const') -> Linearization:
         """The derivative of `from_styles` at a point.
 
-        `push` is the same as forward-mode AD, at about half its cost: the point itself is computed once and not with
-        each batch of tangents, gain, activation and clamp are one slope, and tangents are changed in place. `pull` goes
-        back through the transposed layers.
+        `push` computes the same as forward-mode AD, at about half its cost: the picture itself is computed once, not
+        with each batch of tangents; gain, activation and clamp are one factor; and tangents are changed in place.
+        `pull` goes back through the transposed layers.
 
         Args:
             styles: `[1, style_dims[i]]` each.
             resolution: side of the picture after box averaging, a divisor of `img_resolution`; None for all pixels.
             noise_mode: 'const' or 'none', as in `from_styles`.
 
-        Returns: `push`: tangents `[K, style_dims[i]]` each -> `[K, img_channels, resolution, resolution]`, and `pull`: the
-            reverse. They raise ResefaError for other shapes.
+        Returns: `push`: tangents `[K, style_dims[i]]` each -> `[K, img_channels, resolution, resolution]`, and `pull`:
+            the reverse. They raise ResefaError for other shapes.
 
         Raises: ResefaError for a resolution that is not a divisor, and what `from_styles` raises.
         """

@@ -17,8 +17,8 @@ from resefa_plugin.networks.styled_synthesis import StyledSynthesis
 from resefa_plugin.networks.stylegan2_layers import SynthesisBlock, SynthesisLayer
 from resefa_plugin.networks.stylegan_layers import MappingNetwork, known_kwargs, positive
 
-# Half precision and fused kernels are ways to compute the same picture faster. This network computes all of it in the
-# precision that it was moved to, float32 unless asked otherwise.
+# Half precision and fused kernels are ways to compute the same picture faster. This network computes everything in the
+# precision of its weights, float32 unless it was moved to another.
 INERT_KWARGS = ('num_fp16_res', 'fp16_channels_last', 'fused_modconv_default')
 
 
@@ -28,10 +28,15 @@ class SynthesisNetwork(StyledSynthesis):
     The styles are those of `conv0`, `conv1` and `torgb` of each block, from the lowest resolution to the highest.
 
     Args:
+        w_dim: dimensions of w.
+        img_resolution: pixels per side, a power of two.
+        img_channels: colours.
         channel_base: channels times resolution.
-        channel_max: bound of the channels of any layer.
+        channel_max: upper bound of the channels of any layer.
         block_kwargs: arguments of SynthesisBlock (`architecture`, `resample_filter`, `conv_clamp`) and of its
             SynthesisLayer (`kernel_size`, `use_noise`, `activation`).
+
+    Raises: CheckpointError for sizes that are out of range.
     """
 
     def __init__(self, w_dim: int, img_resolution: int, img_channels: int, channel_base: int = 32768,
@@ -54,15 +59,17 @@ class SynthesisNetwork(StyledSynthesis):
             setattr(self, f'b{resolution}', block)
             for name in block.layer_names:
                 self.add_style(f'b{resolution}.{name}', ws_index)
-                ws_index += name != 'torgb'  # which shares its w with the next block's conv0
+                ws_index += name != 'torgb'  # torgb shares its w with the next block's conv0
             in_channels = out_channels
         self.num_ws = ws_index + 1
 
     def _render(self, styles: Sequence[Tensor], noise_mode: str) -> Tensor:
         remaining = iter(styles)
-        x = img = None
+        x: Tensor | None = None
+        img: Tensor | None = None
         for resolution in self.block_resolutions:
             x, img = getattr(self, f'b{resolution}')(x, img, remaining, noise_mode)
+        assert img is not None  # the last block makes colours
         return img
 
     def _linearize(self, styles: Sequence[Tensor], factor: int, noise_mode: str) -> Linearization:
@@ -74,16 +81,19 @@ class SynthesisNetwork(StyledSynthesis):
 
         def push(styles_t: Sequence[Tensor]) -> Tensor:
             remaining = iter(styles_t)
-            x_t = img_t = None
+            x_t: Tensor | None = None
+            img_t: Tensor | None = None
             for block in blocks:
                 x_t, img_t = block.push(x_t, img_t, remaining)
+            assert img_t is not None
             return img_t
 
         def pull(img_g: Tensor) -> list[Tensor]:
-            x_g, styles_g = None, []
+            x_g: Tensor | None = None
+            styles_g: list[Tensor] = []
             for block in reversed(blocks):
-                x_g, img_g, of_block = block.pull(x_g, img_g)
-                styles_g = of_block + styles_g
+                x_g, img_g, styles_of_block = block.pull(x_g, img_g)
+                styles_g = styles_of_block + styles_g
             return styles_g
 
         return Linearization(push, pull)
@@ -94,7 +104,7 @@ class Generator(nn.Module):
 
     Args:
         z_dim: dimensions of z.
-        c_dim: dimensions of the label, 0 for none.
+        c_dim: dimensions of the label, 0 if it takes none.
         w_dim: dimensions of w.
         img_resolution: pixels per side, a power of two.
         img_channels: colours.

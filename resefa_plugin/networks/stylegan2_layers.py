@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,12 +35,12 @@ def upsample_convolve(x: Tensor, weight: Tensor, f: Tensor) -> Tensor:
 
     Args:
         x: `[N, I, h, w]`.
-        weight: `[O, I, k, k]`, k odd; convolved with, where torch's `conv2d` correlates.
-        f: the filter of unit sum.
+        weight: `[O, I, k, k]`, k odd; it is convolved with, that is, flipped (torch's `conv2d` does not flip).
+        f: the low-pass filter, of unit sum.
 
     Returns: `[N, O, 2h, 2w]`.
     """
-    if weight.shape[-1] == 1:  # filter and a pointwise convolution commute, and there are four times fewer pixels before
+    if weight.shape[-1] == 1:  # a 1x1 convolution and the filter commute: fewer pixels come first
         return upsample(F.conv2d(x, weight), f)
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     return upfirdn2d(x, f, padding=_filter_padding(weight, f), gain=4)
@@ -78,8 +79,11 @@ class SynthesisLayer(nn.Module):
     """A modulated convolution with noise, bias and activation.
 
     `y = act(d * conv(s * x, W) + noise_strength * noise + b)`: equations 1-3 of the StyleGAN2 paper with the scales
-    moved from the weights to the activations, which is the same map, and which leaves the weights without tangents.
+    moved from the weights to the activations: the same result, and weights have no tangents.
     """
+
+    noise_const: Tensor
+    resample_filter: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, up: int,
                  kernel_size: int = 3, use_noise: bool = True, activation: str = 'lrelu',
@@ -114,8 +118,9 @@ class SynthesisLayer(nn.Module):
 
         Args: x `[1, I, h, w]`, styles `[1, I]`.
 
-        Returns: the output, and `push`: tangents of x `[K, I, h, w]`, None for a constant x, and of styles `[K, I]` ->
-            the output's `[K, O, h * up, w * up]`, and `pull`: the reverse. Both overwrite what has pixels.
+        Returns: the output, and `push`: tangents of x `[K, I, h, w]`, None if x is constant, and of styles `[K, I]` ->
+            the output's `[K, O, h * up, w * up]`, and `pull`: the reverse. Both overwrite those of their arguments that
+            have pixels.
         """
         u = self._convolve(x * styles[:, :, None, None])
         d = demodulation(self.weight, styles)
@@ -150,7 +155,7 @@ class SynthesisLayer(nn.Module):
         return F.conv_transpose2d(g, self.weight, padding=self.weight.shape[-1] // 2)
 
     def _scale(self, gain: float) -> float:
-        """All gains, ahead of the activation, which is homogeneous: no pass over the pixels of their own."""
+        """The product of all gains. Applied before the activation, with which they commute, it costs no extra pass."""
         return self.gain * gain
 
     def _offset(self, noise_mode: str, gain: float) -> Tensor:
@@ -186,6 +191,8 @@ class ToRGBLayer(nn.Module):
 class SkipLayer(nn.Module):
     """The residual branch of the resnet architecture: a 1x1 convolution, upsampled by two."""
 
+    resample_filter: Tensor
+
     def __init__(self, in_channels: int, out_channels: int, resample_filter: Sequence[float]):
         super().__init__()
         self.register_buffer('resample_filter', setup_filter(resample_filter))
@@ -202,20 +209,22 @@ class SkipLayer(nn.Module):
 
 
 class SynthesisBlock(nn.Module):
-    """The layers of one resolution. `conv_clamp` bounds what the layers put out, None: no bound."""
+    """The layers of one resolution. `conv_clamp` bounds their outputs, None if they are unbounded."""
+
+    resample_filter: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, img_channels: int,
                  is_last: bool, architecture: str = 'skip', resample_filter: Sequence[float] = BINOMIAL,
-                 conv_clamp: float | None = None, **layer_kwargs: object):
+                 conv_clamp: float | None = None, **layer_kwargs: Any):
         super().__init__()
         if architecture not in ARCHITECTURES:
             raise CheckpointError(f"architecture '{architecture}' is not one of {', '.join(ARCHITECTURES)}")
-        common = dict(w_dim=w_dim, resolution=resolution, resample_filter=resample_filter, conv_clamp=conv_clamp,
-                      **layer_kwargs)
+        common: dict[str, Any] = dict(w_dim=w_dim, resolution=resolution, resample_filter=resample_filter,
+                                      conv_clamp=conv_clamp, **layer_kwargs)
         self.is_residual = architecture == 'resnet' and in_channels > 0
         self.has_image_before = architecture == 'skip' and in_channels > 0
         self.register_buffer('resample_filter', setup_filter(resample_filter))
-        self.layer_names = []
+        self.layer_names: list[str] = []
         if in_channels == 0:
             self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
         else:
@@ -251,11 +260,13 @@ class SynthesisBlock(nn.Module):
                   factor: int) -> tuple[Tensor, Linearization]:
         """The features at a point, and the derivative of features and picture.
 
-        Args: x `[1, I, h/2, w/2]`, None in the first block; factor of the averaging of the picture.
+        Args: x `[1, I, h/2, w/2]`, None in the first block; factor, the side of the boxes over which the picture is
+            averaged.
 
-        Returns: the features, and `push`, which takes and returns tangents as `forward` does what they are of, and
-            `pull`: cotangents of features, None for none, and picture -> of features and picture before, None where
-            there are none, and the list of the styles'. Both overwrite those of the features that they take.
+        Returns: the features, and a linearization. Its `push` takes and returns the tangents of what `forward` takes
+            and returns. Its `pull` takes cotangents of features (None in the last block) and of the picture, and
+            returns those of the features and of the picture before this block (None in the first block), and a list of
+            those of the styles. Both overwrite the features' tangents or cotangents that they take.
         """
         gain = math.sqrt(0.5) if self.is_residual else 1.0
         if x is None:
@@ -289,6 +300,7 @@ class SynthesisBlock(nn.Module):
                 styles_g.append(style_g)
             if self.has_image_before:
                 img_g = upsample_transposed(spread(img_g, factor), self.resample_filter)
+            assert y_g is not None  # it is None in the last block only, which makes colours
             skip_g = self.skip.transposed(y_g, gain) if self.is_residual else None
             x_g, style_g = conv1.pull(y_g)
             styles_g.insert(0, style_g)

@@ -6,6 +6,7 @@ Takes the states of stylegan3's `networks_stylegan3` as they are, configurations
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from resefa_plugin.networks.stylegan3_layers import Band, SynthesisInput, Synthe
 from resefa_plugin.networks.stylegan_layers import MappingNetwork, fastest_layout, known_kwargs, positive
 
 # Half precision is a way to compute the same picture faster, and magnitudes are tracked in training only. This network
-# computes all of it in the precision that it was moved to, float32 unless asked otherwise.
+# computes everything in the precision of its weights, float32 unless it was moved to another.
 INERT_KWARGS = ('num_fp16_res', 'magnitude_ema_beta')
 
 
@@ -31,16 +32,21 @@ class SynthesisNetwork(StyledSynthesis):
     noise, so both noise modes give the same picture.
 
     Args:
+        w_dim: dimensions of w.
+        img_resolution: pixels per side, a power of two.
+        img_channels: colours.
         channel_base: channels times resolution.
-        channel_max: bound of the channels of any layer.
+        channel_max: upper bound of the channels of any layer.
         num_layers: layers between `input` and the last one, which makes colours.
-        num_critical: layers before the last one that are sampled critically, for sharpness.
-        first_cutoff: f_c of the input.
-        first_stopband: least f_t of the input.
-        last_stopband_rel: least f_t of the picture, relative to its cutoff.
+        num_critical: how many of the last layers are sampled critically, for sharpness.
+        first_cutoff: cutoff frequency f_c of the input, in cycles per picture.
+        first_stopband: smallest stopband frequency f_t of the input.
+        last_stopband_rel: smallest stopband frequency f_t of the picture, relative to its cutoff.
         margin_size: pixels beyond each side of the picture.
         output_scale: factor of the picture.
         layer_kwargs: arguments of SynthesisLayer.
+
+    Raises: CheckpointError for sizes that are out of range.
     """
 
     def __init__(self, w_dim: int, img_resolution: int, img_channels: int, channel_base: int = 32768,
@@ -66,15 +72,16 @@ class SynthesisNetwork(StyledSynthesis):
         rates = np.exp2(np.ceil(np.log2(np.minimum(2 * stopbands, img_resolution))))
         half_widths = np.maximum(stopbands, rates / 2) - cutoffs
         sizes = rates + 2 * margin_size
-        sizes[-2:] = img_resolution  # the margin is cropped ahead of the last convolution
+        sizes[-2:] = img_resolution  # the margin is cropped before the last convolution
         channels = np.rint(np.minimum(channel_base / 2 / cutoffs, channel_max))
         channels[-1] = img_channels
         bands = [Band(int(c), int(n), int(s), float(f), float(h))
-                 for c, n, s, f, h in zip(channels, sizes, rates, cutoffs, half_widths)]
+                 for c, n, s, f, h in zip(channels, sizes, rates, cutoffs, half_widths, strict=True)]
 
         self.input = SynthesisInput(w_dim, bands[0])
         self.add_style('input', 0)
-        for idx, (source, target) in enumerate(zip([bands[0], *bands], bands)):
+        for idx, (source, target) in enumerate(pairwise([bands[0], *bands])):
+            layer: SynthesisLayer | ToRGBLayer
             if idx < num_layers:
                 layer = SynthesisLayer(w_dim, source, target, idx >= num_layers - num_critical, **layer_kwargs)
             else:
@@ -85,21 +92,21 @@ class SynthesisNetwork(StyledSynthesis):
 
     def _render(self, styles: Sequence[Tensor], noise_mode: str) -> Tensor:
         x = self.input(styles[0])
-        for name, s in zip(self.style_names[1:], styles[1:]):
+        for name, s in zip(self.style_names[1:], styles[1:], strict=True):
             x = getattr(self, name)(x, s)
         return x * self.output_scale
 
     def _linearize(self, styles: Sequence[Tensor], factor: int, noise_mode: str) -> Linearization:
         first, x, layers = styles[0], fastest_layout(self.input(styles[0])), []
         by_style = vmap(lambda s_t: jvp(self.input, (first,), (s_t[None],))[1][0])(torch.eye(first.shape[1]).to(first))
-        for name, s in zip(self.style_names[1:-1], styles[1:-1]):
+        for name, s in zip(self.style_names[1:-1], styles[1:-1], strict=True):
             x, layer = getattr(self, name).linearize(x, s)
             layers.append(layer)
         colours = getattr(self, self.style_names[-1]).linearize(x, styles[-1], factor)
 
         def push(styles_t: Sequence[Tensor]) -> Tensor:
             x_t = fastest_layout(torch.tensordot(styles_t[0], by_style, dims=1))
-            for layer, s_t in zip(layers, styles_t[1:-1]):
+            for layer, s_t in zip(layers, styles_t[1:-1], strict=True):
                 x_t = layer.push(x_t, s_t)
             return colours.push(x_t, styles_t[-1]) * self.output_scale
 
@@ -120,12 +127,12 @@ class Generator(nn.Module):
 
     Args:
         z_dim: dimensions of z.
-        c_dim: dimensions of the label, 0 for none.
+        c_dim: dimensions of the label, 0 if it takes none.
         w_dim: dimensions of w.
         img_resolution: pixels per side, a power of two.
         img_channels: colours.
         mapping_kwargs: arguments of MappingNetwork.
-        synthesis_kwargs: arguments of SynthesisNetwork; `num_fp16_res` and `magnitude_ema_beta` are taken and dropped.
+        synthesis_kwargs: arguments of SynthesisNetwork; `num_fp16_res` and `magnitude_ema_beta` are dropped.
 
     Raises: CheckpointError for arguments that are unknown or out of range.
     """

@@ -56,7 +56,8 @@ def lowpass_filter(taps: int, band: Band, rate: int, radial: bool = False) -> Te
         taps: number of taps n per axis.
         band: whose cutoff and transition band the filter has.
         rate: sampling rate at which it is applied.
-        radial: the ideal filter is a jinc, `J_1(2 pi f_c r) f_c / r`, instead of a product of two sincs.
+        radial: whether the ideal filter is radially symmetric, a jinc `J_1(2 pi f_c r) f_c / r`, instead of the
+            product of two sincs.
 
     Returns: `[n]` float32, or `[n, n]` if radial, of unit sum.
     """
@@ -75,16 +76,20 @@ def lowpass_filter(taps: int, band: Band, rate: int, radial: bool = False) -> Te
 class SynthesisInput(nn.Module):
     """A map of Fourier features, rotated and shifted by the first w.
 
-    The style is `(r_c, r_s, t_x, t_y)`: a rotation, up to its length, and a translation; equation 3 and figure 4 of the
-    paper. `transform` is the user's own inverse transform on top of it.
+    The style is `(r_c, r_s, t_x, t_y)`: a rotation, whose length does not matter, and a translation; equation 3 and
+    figure 4 of the paper. `transform` is the user's own inverse transform on top of it.
     """
+
+    transform: Tensor
+    freqs: Tensor
+    phases: Tensor
 
     def __init__(self, w_dim: int, band: Band):
         super().__init__()
         self.band = band
         direction = torch.randn(band.channels, 2)
         radius = direction.norm(dim=1, keepdim=True)
-        # exp(-|x|^2 / 4) of a normal x is the square root of a uniform number: a uniform disc
+        # For a normal x, exp(-|x|^2 / 4) is the square root of a uniform number: a radius in a uniform disc.
         freqs = direction / radius * torch.exp(-radius.square() / 4) * band.cutoff
         self.weight = nn.Parameter(torch.randn(band.channels, band.channels))
         self.affine = FullyConnectedLayer(w_dim, 4, weight_std=0.0, bias_init=(1.0, 0.0, 0.0, 0.0))
@@ -115,15 +120,24 @@ class SynthesisLayer(nn.Module):
     """A modulated convolution, then a leaky ReLU between an upsampling and a downsampling filter.
 
     As in StyleGAN2 the scales are moved from the weights to the activations, so that no weight takes a tangent.
-    `source` and `target` are the signals that it reads and writes.
 
     Args:
+        w_dim: dimensions of w.
+        source: the signal that it reads.
+        target: the signal that it writes.
+        is_critically_sampled: whether its filters cut off sharply at half the sampling rate, as in the last layers.
         conv_kernel: taps of the convolution, 3 in configuration T and 1 in R.
         filter_size: taps of a filter per input or output pixel.
         lrelu_upsampling: rate at which the activation is evaluated, relative to the higher of the two; at least 2.
         use_radial_filters: downsample with a radially symmetric filter, except in critically sampled layers.
-        conv_clamp: bound of the activation, None for none.
+        conv_clamp: bound of the absolute value of the activation, None if it is unbounded.
+
+    Raises: CheckpointError for sizes that are out of range.
     """
+
+    magnitude_ema: Tensor
+    up_filter: Tensor
+    down_filter: Tensor
 
     def __init__(self, w_dim: int, source: Band, target: Band, is_critically_sampled: bool, conv_kernel: int = 3,
                  filter_size: int = 6, lrelu_upsampling: int = 2, use_radial_filters: bool = False,
@@ -145,7 +159,7 @@ class SynthesisLayer(nn.Module):
         self.register_buffer('up_filter', lowpass_filter(up_taps, source, rate))
         self.register_buffer('down_filter', lowpass_filter(down_taps, target, rate, radial))
 
-        # What the target spans at the higher rate, less what the source spans there, plus what the filters take off.
+        # In pixels at the higher rate: the span of the target, less that of the source, plus what the filters take off.
         total = (target.size - 1) * self.down + 1 - (source.size + conv_kernel - 1) * self.up + up_taps + down_taps - 2
         before = (total + self.up) // 2  # pixels are points at the centres of their cells: appendix C.3
         self.padding = (before, total - before) * 2
@@ -185,7 +199,8 @@ class SynthesisLayer(nn.Module):
 
         def pull(y_g: Tensor) -> tuple[Tensor, Tensor]:
             g = upfirdn2d_transposed(y_g, self.down_filter, slope.shape[2:], down=self.down).mul_(slope)
-            g = upfirdn2d_transposed(g, self.up_filter, u.shape[2:], up=self.up, padding=self.padding, gain=self.up ** 2)
+            g = upfirdn2d_transposed(g, self.up_filter, u.shape[2:], up=self.up, padding=self.padding,
+                                     gain=self.up ** 2)
             relative_g = sum_over_pixels(g, u)
             g = F.conv_transpose2d(g, self.weight, padding=self.weight.shape[-1] - 1)
             styles_g = (sum_over_pixels(g, x) * magnitude).addmm_(relative_g, rate.t())
@@ -212,6 +227,8 @@ class SynthesisLayer(nn.Module):
 
 class ToRGBLayer(nn.Module):
     """A modulated 1x1 convolution to colours. Its style is scaled by `1 / sqrt(in_channels)`, not demodulated."""
+
+    magnitude_ema: Tensor
 
     def __init__(self, w_dim: int, source: Band, img_channels: int, conv_clamp: float | None = 256):
         super().__init__()

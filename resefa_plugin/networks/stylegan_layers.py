@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,20 +16,21 @@ from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.linearization import Linearization, spread
 
 EPSILON = 1e-8
-ACTIVATIONS = {'linear': (1.0, 1.0), 'relu': (0.0, math.sqrt(2)), 'lrelu': (0.2, math.sqrt(2))}  # (slope, gain)
+# The slope below zero and the gain of an activation.
+ACTIVATIONS = {'linear': (1.0, 1.0), 'relu': (0.0, math.sqrt(2)), 'lrelu': (0.2, math.sqrt(2))}
 NOISE_MODES = ('const', 'none')
 
 
 def known_kwargs(where: str, kwargs: Mapping[str, Any], *classes: type, inert: Collection[str] = ()) -> dict[str, Any]:
-    """The optional init arguments of a file that networks of ours take.
+    """The arguments in a dictionary of a file, without those that are not needed.
 
     Args:
         where: name of the dictionary, for the error.
-        kwargs: what the file says.
-        classes: whom they are for: what is optional in their signatures is known.
-        inert: names that are known and dropped, since they do not change a picture computed in one precision.
+        kwargs: the dictionary.
+        classes: classes of ours that take them as optional arguments of their constructors.
+        inert: names of arguments that are dropped, since they do not change a picture computed in one precision.
 
-    Raises: CheckpointError for any other name.
+    Raises: CheckpointError for an argument that no class takes and that is not dropped.
     """
     known = {*inert}
     for cls in classes:
@@ -48,7 +50,7 @@ def positive(**sizes: int) -> None:
 
 
 def activation_constants(name: str) -> tuple[float, float]:
-    """Slope below zero and gain of an activation. Raises CheckpointError for one that is not piecewise linear."""
+    """The slope below zero and the gain of an activation. Raises CheckpointError if it is not one of `ACTIVATIONS`."""
     if name not in ACTIVATIONS:
         raise CheckpointError(f"activation '{name}' is not one of {', '.join(ACTIVATIONS)}; use the checkout that the "
                               'network was trained with')
@@ -56,7 +58,7 @@ def activation_constants(name: str) -> tuple[float, float]:
 
 
 def activate(x: Tensor, slope: float, clamp: float | None = None) -> Tensor:
-    """Leaky ReLU, then a clamp to [-clamp, clamp]. A gain is to be multiplied into `x` by whoever scales it anyway."""
+    """Leaky ReLU, then a clamp to [-clamp, clamp]. Callers apply its gain to `x`, which they scale anyway."""
     if slope != 1:
         x = F.leaky_relu(x, slope)
     return x if clamp is None else x.clamp(-clamp, clamp)
@@ -91,7 +93,7 @@ def demodulation(weight: Tensor, styles: Tensor, epsilon: Tensor | float = EPSIL
 def to_colours(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor) -> Tensor:
     """A modulated 1x1 convolution to few channels, not demodulated.
 
-    With so few outputs it is the weights that are scaled: their tangents are small, those of `x` are not touched twice.
+    With so few outputs the weights are scaled, not `x`: their tangents are much smaller than those of `x`.
 
     Args:
         x: `[N, I, h, w]`.
@@ -106,7 +108,7 @@ def to_colours(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor) -> Tenso
 
 
 def fastest_layout(x: Tensor) -> Tensor:
-    """`x [N, C, h, w]`; on a CPU in channels_last, where convolutions and filters measured up to twice as fast."""
+    """`x [N, C, h, w]`, on a CPU in channels_last layout, which makes convolutions and filters up to twice as fast."""
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == 'cpu' else x
 
 
@@ -119,12 +121,12 @@ def linearize_colours(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor, c
                       factor: int) -> Linearization:
     """The derivative of `to_colours`, clamped and averaged over boxes of `factor` x `factor` pixels.
 
-    Args: x `[1, I, h, w]`, weight `[O, I, 1, 1]`, styles `[1, I]`, bias `[O]`.
+    Args: x `[1, I, h, w]`, weight `[O, I, 1, 1]`, styles `[1, I]`, bias `[O]`; clamp None if it is unbounded.
 
     Returns: `push`: tangents of x `[K, I, h, w]` and of styles `[K, I]` -> `[K, O, h', w']`, and `pull`: the reverse.
     """
     clamped = None if clamp is None else to_colours(x, weight, styles, bias).abs() > clamp
-    if clamped is None or not clamped.any():  # a 1x1 convolution commutes with averaging
+    if clamped is None or not clamped.any():  # a 1x1 convolution commutes with averaging: fewer pixels come first
         clamped, before, after = None, factor, 1
     else:
         before, after = 1, factor
@@ -153,7 +155,7 @@ def normalize(x: Tensor) -> Tensor:
 
 
 class FullyConnectedLayer(nn.Module):
-    """A linear layer with equalized learning rate: stored at unit scale, multiplied by its gain when used."""
+    """A linear layer with equalized learning rate: weights are stored at unit scale, and scaled when they are used."""
 
     def __init__(self, in_features: int, out_features: int, activation: str = 'linear', lr_multiplier: float = 1.0,
                  weight_std: float = 1.0, bias_init: float | Sequence[float] = 0.0):
@@ -169,18 +171,30 @@ class FullyConnectedLayer(nn.Module):
 
 
 class MappingNetwork(nn.Module):
-    """Latents to intermediate latents: z, and a label where there is one, to W.
+    """Latents to intermediate latents: z, and a label if the network takes one, to W.
 
     Args:
-        w_avg_beta: None says that the file has no average of W; its value matters in training only.
+        z_dim: dimensions of z.
+        c_dim: dimensions of the label, 0 if it takes none.
+        w_dim: dimensions of w.
         num_ws: how many copies of w the synthesis network takes.
+        num_layers: fully connected layers.
+        embed_features: dimensions of the embedded label, None if they are `w_dim`.
+        layer_features: dimensions between the layers, None if they are `w_dim`.
+        activation: of each layer, one of `ACTIVATIONS`.
+        lr_multiplier: learning rate of the layers relative to that of other networks; it scales the stored weights.
+        w_avg_beta: None if there is no average of W; any other value matters in training only.
         class_w_avg: whether the average of W is one per class, `w_avg [c_dim, w_dim]`, as in StyleGAN-XL.
+
+    Raises: CheckpointError for arguments that are out of range or contradict each other.
     """
+
+    fc0: FullyConnectedLayer
+    w_avg: Tensor | None
 
     def __init__(self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, num_layers: int = 8,
                  embed_features: int | None = None, layer_features: int | None = None, activation: str = 'lrelu',
-                 lr_multiplier: float = 0.01, w_avg_beta: float | None = 0.995,
-                 class_w_avg: bool = False):
+                 lr_multiplier: float = 0.01, w_avg_beta: float | None = 0.995, class_w_avg: bool = False):
         super().__init__()
         positive(w_dim=w_dim, num_layers=num_layers)
         self.z_dim, self.c_dim, self.w_dim, self.num_ws = z_dim, c_dim, w_dim, num_ws
@@ -192,7 +206,7 @@ class MappingNetwork(nn.Module):
         features = [z_dim + embedded, *[hidden] * (num_layers - 1), w_dim]
         positive(z_dim=features[0], layer_features=hidden)
         self.num_layers = num_layers
-        for idx, (fan_in, fan_out) in enumerate(zip(features, features[1:])):
+        for idx, (fan_in, fan_out) in enumerate(pairwise(features)):
             setattr(self, f'fc{idx}', FullyConnectedLayer(fan_in, fan_out, activation, lr_multiplier))
         if class_w_avg and (c_dim < 1 or w_avg_beta is None):
             raise CheckpointError('class_w_avg: expected a network with classes and an average of W, got c_dim '
@@ -209,7 +223,8 @@ class MappingNetwork(nn.Module):
         Args:
             z: `[N, z_dim]`.
             c: `[N, c_dim]`; None or `[N, 0]` for a network without labels.
-            truncation_cutoff: None for all layers.
+            truncation_psi: how far from the average; 1 is no truncation.
+            truncation_cutoff: how many layers are truncated, None for all.
 
         Returns: `ws [N, num_ws, w_dim]`.
 
@@ -223,17 +238,17 @@ class MappingNetwork(nn.Module):
             got = None if c is None else list(c.shape)
             raise ResefaError(f'c: expected a label of shape {list(shape)}, got {got}; a network with labels needs '
                               'one, a network without takes none')
-        if self.c_dim > 0:
+        if c is not None and self.c_dim > 0:
             x = torch.cat([x, normalize(self.embed(c.to(x.dtype)))], dim=1)
         for idx in range(self.num_layers):
             x = getattr(self, f'fc{idx}')(x)
-        ws = x.unsqueeze(1).repeat(1, self.num_ws, 1)  # a copy: forward mode refuses an expanded primal
+        ws = x.unsqueeze(1).repeat(1, self.num_ws, 1)  # copies: forward mode refuses a tensor that was expanded
         if truncation_psi == 1:
             return ws
         if self.w_avg is None:
             raise ResefaError(f'truncation_psi {truncation_psi}: the network has no average of W to truncate to; use 1')
         w_avg = self.w_avg
-        if w_avg.ndim == 2:
+        if c is not None and w_avg.ndim == 2:
             w_avg = (c.to(x.dtype) @ w_avg).unsqueeze(1)  # [c_dim, w_dim] -> [N, 1, w_dim]
         truncated = w_avg.lerp(ws, truncation_psi)
         if truncation_cutoff is None:

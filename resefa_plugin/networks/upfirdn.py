@@ -22,7 +22,7 @@ def setup_filter(taps: Sequence[float]) -> Tensor:
     Returns: `[n, n]` float32, the outer product, or `[n]` for separable application if there are 8 taps or more.
     """
     f = torch.as_tensor(taps, dtype=torch.float32)
-    if f.ndim != 1 or f.numel() == 0 or sum(taps) == 0:  # not f.sum(): networks are also made on the meta device
+    if f.ndim != 1 or f.numel() == 0 or sum(taps) == 0:  # f.sum() has no value on the meta device
         raise CheckpointError(f'resample_filter {taps!r}: expected a list of numbers whose sum is not zero')
     f = f / f.sum()
     return f if f.numel() >= SEPARABLE_TAPS else torch.outer(f, f)
@@ -33,14 +33,14 @@ def upfirdn2d(x: Tensor, f: Tensor, up: int = 1, down: int = 1, padding: Sequenc
     """Inserts zeros, pads, convolves with a filter, and keeps every `down`-th pixel.
 
     Per axis `y[i] = gain * sum_k f[k] u[down * i + n - 1 - k]`, where `u` is `x` with `up - 1` zeros after each pixel
-    and then padded. Zeros are never multiplied: upsampling is a transposed convolution.
+    and then padded. The zeros are not computed with: upsampling is a transposed convolution.
 
     Args:
         x: `[N, C, h, w]`.
         f: `[n, n]`, or `[n]` for the outer product with itself.
-        up: pixels per input pixel, 1 if `down` is not.
-        down: stride of what is kept.
-        padding: `(left, right, top, bottom)` in upsampled pixels; negative crops.
+        up: pixels per input pixel and axis; 1 if `down` is more than 1.
+        down: stride of the pixels that are kept; 1 if `up` is more than 1.
+        padding: `(left, right, top, bottom)` in upsampled pixels; where it is negative, pixels are cropped.
         gain: factor of the result.
 
     Returns: `[N, C, (h * up + top + bottom - n) // down + 1, ...]`.
@@ -59,7 +59,7 @@ def upfirdn2d(x: Tensor, f: Tensor, up: int = 1, down: int = 1, padding: Sequenc
 
 def upfirdn2d_transposed(g: Tensor, f: Tensor, size: Sequence[int], up: int = 1, down: int = 1,
                          padding: Sequence[int] = (0, 0, 0, 0), gain: float = 1.0) -> Tensor:
-    """The transpose of `upfirdn2d`: strides and zeros change places, and the filter is mirrored.
+    """The transpose of `upfirdn2d`, which swaps `up` and `down` and mirrors the filter.
 
     Args:
         g: `[N, C, h', w']`, as `upfirdn2d` returns it.
@@ -76,7 +76,7 @@ def upfirdn2d_transposed(g: Tensor, f: Tensor, size: Sequence[int], up: int = 1,
 
 
 def _convolve(x: Tensor, kernel: Tensor, down: int, padding: Sequence[int]) -> Tensor:
-    """A strided depthwise convolution. On the CPU one pass with n * n taps beats two with n, and shifts and adds."""
+    """A strided depthwise convolution with all n * n taps: on the CPU faster than two passes with n taps each."""
     left, right, top, bottom = padding
     inner = (max(min(top, bottom), 0), max(min(left, right), 0))
     x = _pad(x, (left - inner[1], right - inner[1], top - inner[0], bottom - inner[0]))
@@ -89,7 +89,7 @@ def _upsample(x: Tensor, kernel: Tensor, up: tuple[int, int], padding: Sequence[
     taps = kernel.shape
     before = (taps[0] - 1 - top, taps[1] - 1 - left)
     after = (taps[0] - up[0] - bottom, taps[1] - up[1] - right)
-    inner = tuple(max(min(pair), 0) for pair in zip(before, after))
+    inner = tuple(max(min(pair), 0) for pair in zip(before, after, strict=True))
     x = F.conv_transpose2d(x, _depthwise(kernel, x), stride=up, padding=inner, groups=x.shape[1])
     return _pad(x, (inner[1] - before[1], inner[1] - after[1], inner[0] - before[0], inner[0] - after[0]))
 

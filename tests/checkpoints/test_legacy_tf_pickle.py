@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def variables(kwargs: dict, seed: int = 0) -> dict[str, np.ndarray]:
         add('mapping/LabelEmbed/weight', labels, embedded)
         add('mapping/LabelEmbed/bias', embedded)
     widths = [kwargs['latent_size'] + embedded] + [inner or w] * (kwargs['mapping_layers'] - 1) + [w]
-    for index, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
+    for index, (inputs, outputs) in enumerate(pairwise(widths)):
         add(f'mapping/Dense{index}/weight', inputs, outputs)
         add(f'mapping/Dense{index}/bias', outputs)
     architecture = kwargs.get('architecture', 'skip')

@@ -1,4 +1,4 @@
-"""Checkpoints of rosinality's stylegan2-pytorch: the same pictures as from their definition, and as from its real class."""
+"""Checkpoints of rosinality's stylegan2-pytorch: the same pictures as by their definition, and as by its real class."""
 
 from __future__ import annotations
 
@@ -36,22 +36,26 @@ def forge_state(channels=CHANNELS, w_dim=W_DIM, num_layers=3, seed=0):
         return 4 * f / f.sum()
 
     def modulated(name, fan_in, fan_out, size):
-        return {f'{name}.conv.weight': randn(1, fan_out, fan_in, size, size), f'{name}.conv.modulation.weight': randn(fan_in, w_dim),
+        return {f'{name}.conv.weight': randn(1, fan_out, fan_in, size, size),
+                f'{name}.conv.modulation.weight': randn(fan_in, w_dim),
                 f'{name}.conv.modulation.bias': 1 + 0.3 * randn(fan_in)}
 
     def layer(name, fan_in, fan_out):
-        return {**modulated(name, fan_in, fan_out, 3), f'{name}.noise.weight': randn(1), f'{name}.activate.bias': randn(fan_out)}
+        return {**modulated(name, fan_in, fan_out, 3), f'{name}.noise.weight': randn(1),
+                f'{name}.activate.bias': randn(fan_out)}
 
     state = {}
     for i in range(1, num_layers + 1):
         state |= {f'style.{i}.weight': 100 * randn(w_dim, w_dim), f'style.{i}.bias': 30 * randn(w_dim)}
     state |= {'input.input': randn(1, channels[4], 4, 4), **layer('conv1', channels[4], channels[4])}
-    state |= {**modulated('to_rgb1', channels[4], 3, 1), 'to_rgb1.bias': randn(1, 3, 1, 1), 'noises.noise_0': randn(1, 1, 4, 4)}
+    state |= {**modulated('to_rgb1', channels[4], 3, 1), 'to_rgb1.bias': randn(1, 3, 1, 1),
+              'noises.noise_0': randn(1, 1, 4, 4)}
     for i, resolution in enumerate(sorted(channels)[1:]):
         fan_in, fan_out = channels[resolution // 2], channels[resolution]
         state |= {**layer(f'convs.{2 * i}', fan_in, fan_out), f'convs.{2 * i}.conv.blur.kernel': filter_()}
         state |= layer(f'convs.{2 * i + 1}', fan_out, fan_out)
-        state |= {**modulated(f'to_rgbs.{i}', fan_out, 3, 1), f'to_rgbs.{i}.bias': randn(1, 3, 1, 1), f'to_rgbs.{i}.upsample.kernel': filter_()}
+        state |= {**modulated(f'to_rgbs.{i}', fan_out, 3, 1), f'to_rgbs.{i}.bias': randn(1, 3, 1, 1),
+                  f'to_rgbs.{i}.upsample.kernel': filter_()}
         state |= {f'noises.noise_{2 * i + k}': randn(1, 1, resolution, resolution) for k in (1, 2)}
     return state
 
@@ -71,7 +75,8 @@ class Oracle:
 
     def modulate(self, name, w, demodulate):
         weight = self.state[f'{name}.conv.weight'][0]
-        style = self.state[f'{name}.conv.modulation.weight'] @ w / math.sqrt(len(w)) + self.state[f'{name}.conv.modulation.bias']
+        modulation, bias = (self.state[f'{name}.conv.modulation.{part}'] for part in ('weight', 'bias'))
+        style = modulation @ w / math.sqrt(len(w)) + bias
         weight = weight / math.sqrt(weight[0].numel()) * style[:, None, None]
         return weight / (weight.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).sqrt() if demodulate else weight
 
@@ -87,7 +92,8 @@ class Oracle:
             x = self.blur(x, self.state[f'{name}.conv.blur.kernel'], 1, 1)
         else:
             x = F.conv2d(x[None], weight, padding=1)[0]
-        x = x + self.state[f'{name}.noise.weight'] * self.state[f'noises.noise_{noise}'][0] + self.state[f'{name}.activate.bias'][:, None, None]
+        x = x + self.state[f'{name}.noise.weight'] * self.state[f'noises.noise_{noise}'][0]
+        x = x + self.state[f'{name}.activate.bias'][:, None, None]
         return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
     def to_rgb(self, x, name, w, skip):
@@ -136,7 +142,8 @@ def test_pictures_are_those_of_the_definition(tmp_path, channels):
 
 def test_epsilon_of_the_demodulation(tmp_path):
     """With styles as small as this, it is half of what is divided by."""
-    state = {key: value * (1e-4 if 'modulation' in key and 'rgb' not in key else 1) for key, value in forge_state().items()}
+    state = {key: value * (1e-4 if 'modulation' in key and 'rgb' not in key else 1)
+             for key, value in forge_state().items()}
     hook = open_network(write(tmp_path, state, latent_avg=torch.zeros(W_DIM)))
     ws = torch.randn(6, W_DIM, generator=torch.Generator().manual_seed(1))
     assert relative(hook.synthesis(ws[None], None)[0], Oracle(state).synthesis(ws.double())) < ROUNDING
@@ -153,7 +160,7 @@ def test_truncation_goes_to_latent_avg(tmp_path, recwarn):
 def test_without_latent_avg_the_mean_of_samples(tmp_path, monkeypatch):
     monkeypatch.setattr(rosinality_state, 'W_AVG_SAMPLES', 50)
     state = forge_state()
-    with pytest.warns(UserWarning, match='gan.pt has no latent_avg: truncation goes to the mean w of 50 samples instead'):
+    with pytest.warns(UserWarning, match='gan.pt has no latent_avg: truncation goes to the mean w of 50 samples'):
         w_avg = read_rosinality(write(tmp_path, state)).state_dict['mapping.w_avg']
     z = torch.from_numpy(np.random.RandomState(0).randn(50, W_DIM))
     assert relative(w_avg, torch.stack([Oracle(state).mapping(row) for row in z]).mean(dim=0)) < ROUNDING
@@ -162,7 +169,8 @@ def test_without_latent_avg_the_mean_of_samples(tmp_path, monkeypatch):
 def test_a_checkpoint_of_training_is_read(tmp_path):
     """With the optimizer's state, and the parsed command line, which is an object of a class."""
     args = argparse.Namespace(size=16, path='data', augment=False, mixing=0.9)
-    optimizer = {'state': {0: {'step': 3, 'exp_avg': torch.zeros(2)}}, 'param_groups': [{'lr': 0.002, 'betas': (0.0, 0.99), 'params': [0]}]}
+    optimizer = {'state': {0: {'step': 3, 'exp_avg': torch.zeros(2)}},
+                 'param_groups': [{'lr': 0.002, 'betas': (0.0, 0.99), 'params': [0]}]}
     path = write(tmp_path, forge_state(), latent_avg=torch.zeros(W_DIM), args=args, g_optim=optimizer, ada_aug_p=0.0)
     assert read_rosinality(path).init_kwargs['img_resolution'] == 16
 
@@ -178,16 +186,24 @@ class OddNamespace:
 
 
 @pytest.mark.parametrize('change, message', [
-    (lambda s: s.pop('conv1.conv.weight'), r'conv1.conv.weight in g_ema is absent, expected \[1, 12, 12, 3, 3\]: not a generator of stylegan2-pytorch'),
+    (lambda s: s.pop('conv1.conv.weight'),
+     r'conv1.conv.weight in g_ema is absent, expected \[1, 12, 12, 3, 3\]: not a generator of stylegan2-pytorch'),
     (lambda s: s.update({'iwt.ll': torch.ones(2)}), "has entries that StyleGAN2 has not, such as 'iwt.ll'"),
-    (lambda s: s.update({'style.2.weight': torch.ones(8, 9)}), r'style.2.weight in g_ema is \[8, 9\], expected \[8, 8\]'),
-    (lambda s: s.update({'to_rgb1.bias': torch.ones(3)}), r'to_rgb1.bias in g_ema is \[3\], expected \[any, any, any, any\]'),
-    (lambda s: s.update({'input.input': torch.ones(1, 0, 4, 4)}), r'input.input in g_ema is \[1, 0, 4, 4\], expected \[1, any, 4, 4\]'),
-    (lambda s: s.update({'convs.0.conv.blur.kernel': torch.ones(6, 6)}), r'blur.kernel in g_ema is \[6, 6\], expected \[4, 4\]'),
+    (lambda s: s.update({'style.2.weight': torch.ones(8, 9)}),
+     r'style.2.weight in g_ema is \[8, 9\], expected \[8, 8\]'),
+    (lambda s: s.update({'to_rgb1.bias': torch.ones(3)}),
+     r'to_rgb1.bias in g_ema is \[3\], expected \[any, any, any, any\]'),
+    (lambda s: s.update({'input.input': torch.ones(1, 0, 4, 4)}),
+     r'input.input in g_ema is \[1, 0, 4, 4\], expected \[1, any, 4, 4\]'),
+    (lambda s: s.update({'convs.0.conv.blur.kernel': torch.ones(6, 6)}),
+     r'blur.kernel in g_ema is \[6, 6\], expected \[4, 4\]'),
     (lambda s: s.update({'noises.noise_1': 'loud'}), "noises.noise_1 in g_ema is 'loud', expected"),
-    (lambda s: s.update({'conv1.activate.bias': torch.ones(12, dtype=torch.int64)}), r'conv1.activate.bias in g_ema is \[12\]'),
-    (lambda s: [s.pop(key) for key in list(s) if key.startswith('style')], '0 mapping layers and 3 resolutions in g_ema'),
-    (lambda s: s.update({f'to_rgbs.{i}.bias': torch.ones(1, 3, 1, 1) for i in range(20)}), 'expected layers and up to 12'),
+    (lambda s: s.update({'conv1.activate.bias': torch.ones(12, dtype=torch.int64)}),
+     r'conv1.activate.bias in g_ema is \[12\]'),
+    (lambda s: [s.pop(key) for key in list(s) if key.startswith('style')],
+     '0 mapping layers and 3 resolutions in g_ema'),
+    (lambda s: s.update({f'to_rgbs.{i}.bias': torch.ones(1, 3, 1, 1) for i in range(20)}),
+     'expected layers and up to 12'),
 ])
 def test_another_network_is_refused(tmp_path, change, message):
     state = forge_state()
@@ -206,7 +222,7 @@ def test_files_that_are_no_checkpoint(tmp_path):
         open_network(write(tmp_path, forge_state(), latent_avg=torch.zeros(18, W_DIM)))
     with pytest.raises(CheckpointError, match='was not imported'):
         open_network(write(tmp_path, forge_state(), args=Call()))
-    with pytest.raises(CheckpointError, match="a call of 'argparse.Namespace' with arguments or items; expected a state alone"):
+    with pytest.raises(CheckpointError, match="a call of 'argparse.Namespace' with arguments or items; expected"):
         open_network(write(tmp_path, forge_state(), args=OddNamespace()))
     with pytest.raises(CheckpointError, match='a .pt file is only ever read as data; leave out --trust-pickle'):
         open_network(write(tmp_path, forge_state()), trust_pickle=True)
@@ -243,7 +259,8 @@ def upfirdn2d(x, kernel, up=1, down=1, pad=(0, 0)):
     return F.conv2d(spread, kernel.flip(0, 1).expand(c, 1, -1, -1), groups=c)[:, :, ::down, ::down]
 
 op = types.ModuleType('op')
-op.__dict__.update(FusedLeakyReLU=FusedLeakyReLU, fused_leaky_relu=fused_leaky_relu, upfirdn2d=upfirdn2d, conv2d_gradfix=F)
+op.__dict__.update(FusedLeakyReLU=FusedLeakyReLU, fused_leaky_relu=fused_leaky_relu, upfirdn2d=upfirdn2d,
+                   conv2d_gradfix=F)
 sys.modules['op'] = op
 sys.path.insert(0, sys.argv[1])
 from model import Generator
@@ -267,7 +284,8 @@ def test_pictures_are_those_of_the_real_class(tmp_path):
     checkout = pathlib.Path(UPSTREAM, 'stylegan2-pytorch')
     if not checkout.is_dir():
         pytest.skip('no stylegan2-pytorch in RESEFA_UPSTREAM')
-    done = subprocess.run([sys.executable, '-c', CHILD, str(checkout), str(tmp_path / 'gan.pt'), str(tmp_path / 'found.pt')],
+    command = [sys.executable, '-c', CHILD, checkout, tmp_path / 'gan.pt', tmp_path / 'found.pt']
+    done = subprocess.run([str(part) for part in command],
                           capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     found = torch.load(tmp_path / 'found.pt')

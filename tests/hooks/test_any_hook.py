@@ -69,7 +69,8 @@ def test_in_the_commands(module, tmp_path):
     spec = f'{module(GAN)}:my_hook'
     resefa('factorize', f'--hook={spec}', '--region=box=4,4,8,8', '--num-directions=2', '--device=cpu', '--outdir=out')
     directions = DirectionSet.load(tmp_path / 'out' / 'seed0000-box.npz')
-    assert directions.metadata.network == spec and directions.metadata.space == 'z' and directions.directions.shape == (2, 6)
+    assert directions.metadata.network == spec and directions.metadata.space == 'z'
+    assert directions.directions.shape == (2, 6)
     resefa('edit', f'--hook={spec}', '--directions=out/seed0000-box.npz', '--steps=2', '--device=cpu', '--outdir=edits')
     assert np.load(tmp_path / 'edits' / 'seed0000-01.npz')['z'].shape == (1, 6)
     assert 'pictures 16 x 16, 3 channels' in resefa('info', f'--hook={spec}')
@@ -79,8 +80,10 @@ def test_in_the_commands(module, tmp_path):
 
 @pytest.mark.parametrize('spec, message', [
     ('my_gan', 'expected MODULE:FUNCTION, such as my_gan:my_hook for my_hook in my_gan.py'),
-    (':f', 'expected MODULE:FUNCTION'), ('a b:f', 'expected MODULE:FUNCTION'), ('m:f?z_dim=3', 'expected MODULE:FUNCTION'),
-    ('no_such_module:f', 'no module no_such_module in .* or among the installed packages; name it as in an import, without .py'),
+    (':f', 'expected MODULE:FUNCTION'), ('a b:f', 'expected MODULE:FUNCTION'),
+    ('m:f?z_dim=3', 'expected MODULE:FUNCTION'),
+    ('no_such_module:f',
+     'no module no_such_module in .* or among the installed packages; name it as in an import, without .py'),
     ('os.no_such_part:f', 'no module os.no_such_part in')])
 def test_no_such_module(module, spec, message):
     path = list(sys.path)
@@ -93,14 +96,17 @@ def test_no_such_module(module, spec, message):
     ('def other(device): pass', r'f does not exist in .*my_gan_\d+.py; its functions are other'),
     ('from os.path import join', 'f does not exist in .*; its functions are none'),
     ('f = 3', 'f is not a function in .*; its functions are none'),
-    ('import nothing_of_the_kind', r"cannot be imported: ModuleNotFoundError: .*nothing_of_the_kind.* \(my_gan_\d+.py, line 1\)"),
+    ('import nothing_of_the_kind',
+     r"cannot be imported: ModuleNotFoundError: .*nothing_of_the_kind.* \(my_gan_\d+.py, line 1\)"),
     ('f =', r'cannot be imported: SyntaxError: .*\(my_gan_\d+.py, line 1\)'),
     ('raise SystemExit(3)', 'cannot be imported: SystemExit: 3'),
     ('def f(): pass', 'failed: TypeError: .*f.* takes 0 positional arguments'),
     ('import json\ndef f(device):\n    json.loads("{")', r'failed: JSONDecodeError: .* \(my_gan_\d+.py, line 3\)'),
-    ('def f(device): pass', r'returned NoneType, expected a GeneratorHook; wrap a function f .* as FunctionHook\(f, z_dim=128'),
+    ('def f(device): pass',
+     r'returned NoneType, expected a GeneratorHook; wrap a function f .* as FunctionHook\(f, z_dim=128'),
     ('def f(device): return lambda z: z', 'returned function, expected a GeneratorHook'),
-    ('from resefa_plugin import FunctionHook\ndef f(device): return FunctionHook(lambda z: z)', "failed: TypeError: .*'z_dim'"),
+    ('from resefa_plugin import FunctionHook\ndef f(device): return FunctionHook(lambda z: z)',
+     "failed: TypeError: .*'z_dim'"),
 ])
 def test_a_function_that_does_not_serve(module, source, message):
     with pytest.raises(CheckpointError, match=message):

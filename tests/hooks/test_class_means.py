@@ -37,7 +37,7 @@ def test_truncation_goes_to_the_mean_of_the_class(tmp_path, family, label):
     c = torch.tensor([label])
     sample = hook.sample(5, PSI, CUTOFF, c)
     w = G.mapping(sample.latents['z'], c).detach().numpy().astype(np.float64)
-    mean = sum(share * row for share, row in zip(label, means.double().numpy()))
+    mean = sum(share * row for share, row in zip(label, means.double().numpy(), strict=True))
     expected = w.copy()
     expected[:, :CUTOFF] = mean + PSI * (w[:, :CUTOFF] - mean)
     assert np.allclose(sample.latents['ws'], expected, atol=FLOAT32)

@@ -32,7 +32,8 @@ def build(path: pathlib.Path) -> torch.nn.Sequential:
     layers: list[torch.nn.Module] = []
     for fan_in, fan_out in ((100, 512), (512, 256), (256, 128), (128, 64)):
         stride, padding = (1, 0) if fan_in == 100 else (2, 1)
-        layers += [torch.nn.ConvTranspose2d(fan_in, fan_out, 4, stride, padding, bias=False), torch.nn.BatchNorm2d(fan_out), torch.nn.ReLU()]
+        layers += [torch.nn.ConvTranspose2d(fan_in, fan_out, 4, stride, padding, bias=False),
+                   torch.nn.BatchNorm2d(fan_out), torch.nn.ReLU()]
     main_ = torch.nn.Sequential(*layers, torch.nn.ConvTranspose2d(64, 3, 4, 2, 1, bias=False), torch.nn.Tanh())
     state = read_torch_file(path)['netG_state_dict']
     main_.load_state_dict({key.removeprefix('main.'): value for key, value in state.items()})
@@ -63,7 +64,8 @@ def test_its_derivative_can_be_trusted(folder):
 def test_a_centre_box_is_edited_from_the_command_line(folder):
     region = '--region=centre=0.25,0.25,0.5,0.5'
     for arguments in (['factorize', '--hook=faces:dcgan', '--seeds=0', region, '--num-directions=2', '--outdir=out'],
-                      ['edit', '--hook=faces:dcgan', '--seeds=0', '--directions=out/seed0000-centre.npz', '--steps=3', '--outdir=edits']):
+                      ['edit', '--hook=faces:dcgan', '--seeds=0', '--directions=out/seed0000-centre.npz', '--steps=3',
+                       '--outdir=edits']):
         result = CliRunner().invoke(main, [*arguments, '--device=cpu'])
         assert result.exit_code == 0, result.output
     directions = DirectionSet.load(folder / 'out' / 'seed0000-centre.npz')

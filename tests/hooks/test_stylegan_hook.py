@@ -204,7 +204,8 @@ BAD2 = [
     (dict(mapping_kwargs=dict(exec='x')), 'mapping_kwargs: exec is not one of'),
     (dict(synthesis_kwargs=dict(SMALL, channel_max=2 ** 24, channel_base=2 ** 40)), 'does not fit .* places'),
     (dict(synthesis_kwargs=dict(SMALL, resample_filter=[1] * 6)), 'resample_filter.*expected \\[6, 6\\]'),
-    (dict(channel_max=16), "no official StyleGAN2 generator takes synthesis_kwargs next to 'channel_max'.*--trust-pickle"),
+    (dict(channel_max=16),
+     "no official StyleGAN2 generator takes synthesis_kwargs next to 'channel_max'.*--trust-pickle"),
 ]
 BAD3 = [
     (dict(img_resolution=2 ** 30), 'img_resolution 1073741824 with 5 layers'),

@@ -46,12 +46,13 @@ def reverse_mode(render, styles, cotangents):
     point = tuple(s[0].clone().requires_grad_() for s in styles)
     image = render(*point)
     rows = [torch.autograd.grad(image, point, u, retain_graph=True) for u in cotangents]
-    return [torch.stack(style) for style in zip(*rows)]
+    return [torch.stack(style) for style in zip(*rows, strict=True)]
 
 
 def check(synthesis, count=2, resolution=None, noise_mode='const'):
     styles, tangents = point_and_tangents(synthesis, count)
-    render, linearization = picture(synthesis, resolution, noise_mode), synthesis.linearize(styles, resolution, noise_mode)
+    render = picture(synthesis, resolution, noise_mode)
+    linearization = synthesis.linearize(styles, resolution, noise_mode)
     columns = linearization.push(tangents)
     expected = forward_mode(render, styles, tangents)
     assert columns.dtype == torch.float64 and expected.norm() > 0
@@ -60,7 +61,7 @@ def check(synthesis, count=2, resolution=None, noise_mode='const'):
     cotangents = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     pulled = linearization.pull(cotangents)
     assert [p.shape for p in pulled] == [t.shape for t in tangents]
-    for style, by_autograd in zip(pulled, reverse_mode(render, styles, cotangents)):
+    for style, by_autograd in zip(pulled, reverse_mode(render, styles, cotangents), strict=True):
         assert (style - by_autograd).norm() <= AD_TOLERANCE * by_autograd.norm()
 
 
@@ -109,7 +110,8 @@ def test_equals_central_differences(architecture):
     synthesis = network(architecture=architecture, conv_clamp=0.6)
     styles, tangents = point_and_tangents(synthesis, 1)
     step = 1e-6
-    ahead, behind = (synthesis.from_styles([s + sign * t for s, t in zip(styles, tangents)]) for sign in (step, -step))
+    ahead, behind = (synthesis.from_styles([s + sign * t for s, t in zip(styles, tangents, strict=True)])
+                     for sign in (step, -step))
     difference = F.avg_pool2d((ahead - behind) / (2 * step), 2)
     column = synthesis.linearize(styles, 8).push(tangents)
     assert (column - difference).norm() < DIFFERENCE_TOLERANCE * difference.norm()

@@ -36,9 +36,11 @@ def test_equals_central_differences(configuration):
     synthesis = network(configuration, conv_clamp=0.2)
     styles, tangents = point_and_tangents(synthesis, 1)
     step = 1e-7  # at 1e-6 one of the few samples of this network crosses its clamp
-    ahead, behind = (synthesis.from_styles([s + sign * t for s, t in zip(styles, tangents)]) for sign in (step, -step))
+    ahead, behind = (synthesis.from_styles([s + sign * t for s, t in zip(styles, tangents, strict=True)])
+                     for sign in (step, -step))
     difference = F.avg_pool2d((ahead - behind) / (2 * step), 2)
-    assert (synthesis.linearize(styles, 8).push(tangents) - difference).norm() < DIFFERENCE_TOLERANCE * difference.norm()
+    found = synthesis.linearize(styles, 8).push(tangents)
+    assert (found - difference).norm() < DIFFERENCE_TOLERANCE * difference.norm()
 
 
 def test_calls_leave_no_trace():

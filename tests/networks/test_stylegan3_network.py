@@ -27,9 +27,9 @@ T, R = {}, dict(conv_kernel=1, use_radial_filters=True)
 BAND = Band(channels=4, size=12, rate=8, cutoff=2.0, half_width=2.0)
 
 
-def small(c_dim=0, img_channels=3, resolution=16, mapping_kwargs={}, **synthesis_kwargs):
+def small(c_dim=0, img_channels=3, resolution=16, mapping_kwargs=None, **synthesis_kwargs):
     torch.manual_seed(0)
-    G = Generator(6, c_dim, 8, resolution, img_channels, mapping_kwargs, {**SMALL, **synthesis_kwargs})
+    G = Generator(6, c_dim, 8, resolution, img_channels, mapping_kwargs or {}, {**SMALL, **synthesis_kwargs})
     with torch.no_grad():
         G.synthesis.input.affine.weight.normal_(std=0.3)  # fresh networks do not rotate
     return randomize(G)

@@ -1,7 +1,7 @@
 """Runs the patched official ops against the reference ops in float64 and prints the relative errors as JSON.
 
-`python -m tests.patches.cuda_checks CHECKOUT cuda` builds and runs the compiled plugins; with `cpu` in place of `cuda` the emulated
-ones stand in, which checks this script. The bounds on what it prints are in test_patches_upstream.py.
+`python -m tests.patches.cuda_checks CHECKOUT cuda` builds and runs the compiled plugins; with `cpu` in place of `cuda`
+the emulated ones stand in, which checks this script. The bounds on what it prints are in test_patches_upstream.py.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def compare(op, variants, device, dtype, layout=torch.contiguous_format):
         for impl, where, kind in (('cuda', device, dtype), ('ref', 'cpu', torch.float64)):
             moved = {key: v.to(where) if isinstance(v, torch.Tensor) else v for key, v in options.items()}
 
-            def f(x, b):
+            def f(x, b, impl=impl, moved=moved):
                 if op.__name__.endswith('upfirdn2d'):
                     return op.upfirdn2d(x + b[:, None, None], impl=impl, **moved)
                 call = op.bias_act if op.__name__.endswith('bias_act') else op.filtered_lrelu
@@ -94,7 +94,7 @@ def main(checkout, device):
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     networks = NETWORKS[checkout.rstrip('/').rpartition('/')[2]]
     names = ['bias_act', 'upfirdn2d'] + (['filtered_lrelu'] if 't' in networks else [])
-    ops = dict(zip(names, import_official(checkout, *(f'torch_utils.ops.{name}' for name in names))))
+    ops = dict(zip(names, import_official(checkout, *(f'torch_utils.ops.{name}' for name in names)), strict=True))
     results = {}
     with contextlib.ExitStack() as stack:
         stack.enter_context(PATCHES['plugin_loader'].apply(list(ops.values())))
@@ -102,7 +102,7 @@ def main(checkout, device):
             stack.enter_context(PATCHES[name].apply(ops[name]))
         if device == 'cpu':
             stack.enter_context(emulated(ops, Plugins()))
-        for name, variants in zip(names, (BIAS_ACTS, RESAMPLINGS, LRELUS)):
+        for name, variants in zip(names, (BIAS_ACTS, RESAMPLINGS, LRELUS), strict=True):
             results[name] = {'built': bool(ops[name]._init() and ops[name]._plugin)}
             for kind in ('float32', 'float16'):
                 results[name][kind] = compare(ops[name], variants, device, getattr(torch, kind))

@@ -187,7 +187,7 @@ def test_channels_last_comes_back():
 def grouped(x, weight, styles, demodulate, eps=1e-8):
     """Modulated convolution by its definition: one weight tensor per sample, an explicit loop."""
     out = []
-    for sample, style in zip(x, styles):
+    for sample, style in zip(x, styles, strict=True):
         w = weight * style[None, :, None, None]
         if demodulate:
             w = w / (w.square().sum([1, 2, 3], keepdim=True) + eps).sqrt()
@@ -305,7 +305,7 @@ def test_input_layer_against_a_loop_over_pixels():
             for column in range(5):
                 position = torch.tensor([(column + 0.5 - 2.5) / 4, (row + 0.5 - 2) / 4, 1.0], dtype=w.dtype)
                 value = []
-                for f, phase in zip(layer.freqs, layer.phases):
+                for f, phase in zip(layer.freqs, layer.phases, strict=True):
                     norm = (f @ moved[:2, :2]).norm()
                     fade = (1 - (norm - 1.5) / (2 - 1.5)).clamp(0, 1)
                     value.append(fade * torch.sin(2 * torch.pi * (f @ (moved[:2] @ position) + phase)))
@@ -346,12 +346,12 @@ def test_apply_patches_and_everything_is_back(official):
     with pytest.raises(RuntimeError, match='inside'), apply_patches(G) as applied:
         assert applied == ('plugin_loader', 'fma', 'bias_act', 'upfirdn2d', 'fused_modconv', 'channels_last')
         inside = state()
-        assert all(a is not b for a, b in zip(before, inside))
+        assert all(a is not b for a, b in zip(before, inside, strict=True))
         with apply_patches(G) as again:
-            assert again == applied and all(a is b for a, b in zip(inside, state()))
-        assert all(a is b for a, b in zip(inside, state()))
+            assert again == applied and all(a is b for a, b in zip(inside, state(), strict=True))
+        assert all(a is b for a, b in zip(inside, state(), strict=True))
         raise RuntimeError('inside')
-    assert all(a is b for a, b in zip(before, state()))
+    assert all(a is b for a, b in zip(before, state(), strict=True))
 
 
 def test_apply_patches_leaves_nothing_behind_when_one_does_not_fit(official):

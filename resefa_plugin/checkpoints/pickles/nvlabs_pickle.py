@@ -89,7 +89,7 @@ def read_network_pickle(source: str | os.PathLike | bytes, cache_dir: str | os.P
 
     Args:
         source: path, `http(s)://` URL, or the bytes of the file.
-        cache_dir: folder for fetched files, None for `files.cache_dir()`.
+        cache_dir: folder for fetched files; None to use `files.cache_dir()`.
         select: (names of the entries) -> those that are wanted; the others are not decoded. None to decode all.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -14,18 +15,21 @@ from resefa_plugin.errors import CheckpointError
 # Mean and standard deviation of ImageNet's channels, on the [-1, 1] scale.
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 EPSILON = 1e-10
-SMALLEST_SIDE = 31  # below, the last layers have no pixel left
+SMALLEST_SIDE = 31  # of smaller pictures, the last layers have no pixel left
 
 
 class LPIPS(nn.Module):
     """The five convolutions of AlexNet, and a weight for each of their channels."""
 
-    def __init__(self):
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
         super().__init__()
-        self.convs = nn.ModuleList([
-            nn.Conv2d(3, 64, 11, 4, 2), nn.Conv2d(64, 192, 5, 1, 2), nn.Conv2d(192, 384, 3, 1, 1),
-            nn.Conv2d(384, 256, 3, 1, 1), nn.Conv2d(256, 256, 3, 1, 1)])
-        self.heads = nn.ParameterList([nn.Parameter(torch.zeros(conv.out_channels)) for conv in self.convs])
+        convs = [nn.Conv2d(3, 64, 11, 4, 2), nn.Conv2d(64, 192, 5, 1, 2), nn.Conv2d(192, 384, 3, 1, 1),
+                 nn.Conv2d(384, 256, 3, 1, 1), nn.Conv2d(256, 256, 3, 1, 1)]
+        self.convs = nn.ModuleList(convs)
+        self.heads = nn.ParameterList([nn.Parameter(torch.zeros(conv.out_channels)) for conv in convs])
         self.register_buffer('shift', torch.tensor(SHIFT)[:, None, None], persistent=False)
         self.register_buffer('scale', torch.tensor(SCALE)[:, None, None], persistent=False)
 
@@ -42,16 +46,16 @@ class LPIPS(nn.Module):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """The distance at each pixel, `[N, H, W]`: each layer's map enlarged to the picture, and summed.
 
-        The mean over pixels of the maps before enlarging is the LPIPS of the paper.
+        The LPIPS of the paper is the sum of the means of the layers' maps before they are enlarged.
         """
-        maps = self.layer_maps(a, b)
-        return sum(functional.interpolate(m[:, None], a.shape[2:], mode='bilinear', align_corners=False)[:, 0]
-                   for m in maps)
+        return reduce(torch.add, (
+            functional.interpolate(m[:, None], a.shape[2:], mode='bilinear', align_corners=False)[:, 0]
+            for m in self.layer_maps(a, b)))
 
     def layer_maps(self, a: Tensor, b: Tensor) -> list[Tensor]:
-        """The weighted squared distance at each pixel of each layer, `[N, h, w]`. `a` may be one for all of `b`."""
+        """The weighted squared distance at each pixel of each layer, `[N, h, w]`. `a` may be a single picture."""
         return [torch.einsum('nchw,c->nhw', (f - g).square(), head)
-                for f, g, head in zip(self.features(a), self.features(b), self.heads)]
+                for f, g, head in zip(self.features(a), self.features(b), self.heads, strict=True)]
 
 
 def load_lpips(path: str | os.PathLike) -> LPIPS:

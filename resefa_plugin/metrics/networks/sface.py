@@ -24,9 +24,9 @@ def _unit(fan_in: int, fan_out: int, kernel: int, stride: int = 1, groups: int =
 
 
 class SFace(nn.Module):
-    """Aligned faces -> embeddings, whose cosine tells persons apart."""
+    """Aligned faces -> embeddings, whose cosine is large for pictures of one person."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         units, channels = {'conv_1': _unit(3, 32, 3)}, 32
         for i, (width, stride) in enumerate(BLOCKS, 2):

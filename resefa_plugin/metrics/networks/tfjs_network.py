@@ -1,4 +1,4 @@
-"""Runs a frozen convolutional graph of TensorFlow.js with torch: a fixed table of operations, nothing else."""
+"""Runs a frozen convolutional graph of TensorFlow.js with torch, operation by operation, from a fixed table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 from resefa_plugin.checkpoints.graphs.tfjs_graph import TfjsGraph, TfjsNode
 from resefa_plugin.errors import CheckpointError
 
-_AXES = {0: 0, 1: 2, 2: 3, 3: 1}  # the graph's [N, H, W, C] -> our [N, C, H, W]
+_AXES = {0: 0, 1: 2, 2: 3, 3: 1}  # axis of the graph's [N, H, W, C]: the same axis of our [N, C, H, W]
 
 
 class TfjsNetwork(nn.Module):
@@ -39,7 +39,10 @@ class TfjsNetwork(nn.Module):
             self.register_buffer(self._names[name], _constant(value))
 
     def forward(self, images: Tensor, output: str) -> Tensor:
-        """The value of the node `output` for pictures `[N, C, H, W]`; maps are `[N, C, h, w]`, too."""
+        """The value of the node `output` for pictures `[N, C, H, W]`; a map is `[N, C, h, w]`.
+
+        Raises CheckpointError if there is no such node, or a setting of an operation is not known.
+        """
         values: dict[str, Tensor] = {self._input: images}
         for name in self._needed(output):
             node = self.nodes[name]
@@ -61,15 +64,15 @@ class TfjsNetwork(nn.Module):
 
 
 def _constant(value: np.ndarray) -> Tensor:
-    """Kernels `[h, w, in, out]` become `[out, in, h, w]`; vectors stay: what uses them knows their axis."""
+    """Kernels `[h, w, in, out]` become `[out, in, h, w]`; vectors stay as they are."""
     tensor = torch.from_numpy(value.copy())
     return tensor.permute(3, 2, 0, 1).contiguous() if tensor.ndim == 4 else tensor
 
 
 def _same_padding(x: Tensor, kernel: Sequence[int], stride: Sequence[int], value: float = 0) -> Tensor:
-    """TensorFlow's SAME: as many outputs as input / stride, rounded up; an odd pixel goes below and right."""
-    amounts = []
-    for size, k, s in zip(x.shape[:1:-1], kernel[::-1], stride[::-1]):  # pad counts from the last axis
+    """TensorFlow's padding SAME: input / stride outputs, rounded up; an odd pixel is added below and on the right."""
+    amounts: list[int] = []
+    for size, k, s in zip(x.shape[:1:-1], kernel[::-1], stride[::-1], strict=True):  # `pad` begins with the last axis
         total = max((-(-size // s) - 1) * s + k - size, 0)
         amounts += [total // 2, total - total // 2]
     return functional.pad(x, amounts, value=value)
@@ -101,7 +104,7 @@ def _max_pool(node: TfjsNode, x: Tensor) -> Tensor:
 
 
 def _average_pool(node: TfjsNode, x: Tensor) -> Tensor:
-    """Padding does not count in TensorFlow's averages."""
+    """TensorFlow averages over the pixels of the picture only, without the padding."""
     _check_same(node)
     kernel, stride = node.attributes['ksize'][1:3], node.attributes['strides'][1:3]
     total, count = (functional.avg_pool2d(_same_padding(part, kernel, stride), kernel, stride)
@@ -111,7 +114,7 @@ def _average_pool(node: TfjsNode, x: Tensor) -> Tensor:
 
 def resize_bilinear(x: Tensor, size: Sequence[int]) -> Tensor:
     """TensorFlow 1's bilinear resizing of `[N, C, H, W]`: pixel i samples the input at i * scale."""
-    for axis, length in zip((2, 3), size):
+    for axis, length in zip((2, 3), size, strict=True):
         last = x.shape[axis] - 1
         position = torch.arange(length, device=x.device) * (x.shape[axis] / length)
         low = position.floor().long().clamp(max=last)
@@ -127,7 +130,7 @@ def _resize(node: TfjsNode, x: Tensor, size: Tensor) -> Tensor:
 
 
 def _slice(node: TfjsNode, x: Tensor, begin: Tensor, end: Tensor, step: Tensor) -> Tensor:
-    """Of a vector: the sizes of a map, of which height and width are wanted."""
+    """Slices of vectors only: graphs take height and width out of the sizes of a map."""
     masks = ('begin_mask', 'end_mask', 'ellipsis_mask', 'new_axis_mask')
     if x.ndim != 1 or any(node.attributes.get(key) for key in masks):
         raise CheckpointError(f"node '{node.name}' slices in a way that is not known here")
@@ -155,7 +158,7 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     'Sigmoid': lambda node, x: torch.sigmoid(x),
     'Softmax': lambda node, x: torch.softmax(x, dim=1),
     'ArgMax': lambda node, x, axis: x.argmax(dim=_AXES[axis.item() % 4]),
-    'Squeeze': lambda node, x: x,  # of the axis of one picture, which is kept here
+    'Squeeze': lambda node, x: x,  # graphs drop the axis of the only picture, which is kept here
     'Mean': lambda node, x, axes: x.mean(dim=[_AXES[axis] for axis in axes.tolist()], keepdim=True),
     'ConcatV2': lambda node, *inputs: torch.cat(inputs[:-1], dim=_AXES[inputs[-1].item() % 4]),
     'Shape': lambda node, x: torch.tensor([x.shape[0], x.shape[2], x.shape[3], x.shape[1]]),

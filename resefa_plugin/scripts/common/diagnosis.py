@@ -28,7 +28,7 @@ from resefa_plugin.third_party.mobilestylegan_ffhq import ASSET
 from resefa_plugin.third_party.nvlabs import Checkout, find_checkouts
 
 PLUGINS = ('bias_act', 'upfirdn2d', 'filtered_lrelu')
-# The smallest networks of each family: enough to see which of the official modules they are made of.
+# Sizes of a small network, which shows as well as a large one of which official modules networks are made.
 SMALL = {'z_dim': 8, 'c_dim': 0, 'w_dim': 8, 'img_resolution': 16, 'img_channels': 3}
 SMALL_SYNTHESIS = {'channel_base': 256, 'channel_max': 8}
 
@@ -77,7 +77,7 @@ def _packages() -> Iterator[Check]:
     yield Check('versions', ', '.join(f'{name} {version}' for name, version in package_versions().items()))
     for requirement in _requirements('resefa_plugin'):
         match = re.match(r'([\w.-]+)(?:>=([\w.]+))?$', requirement)
-        if match is None:  # of an extra
+        if match is None:  # a requirement of an extra
             continue
         name, least = match.groups()
         version = _version(name)
@@ -85,11 +85,12 @@ def _packages() -> Iterator[Check]:
             wanted = f'{least} or later' if least else 'any version'
             yield Check(name, f'{version or "not installed"}, expected {wanted}',
                           f'python -m pip install "{requirement}"', prevents=True)
-    wanted = next((match[1] for match in (re.match(r'torch ?\(?==([\w.]+)', r) for r in _requirements('torchvision'))
-                   if match), None)
-    if wanted is not None and wanted != torch.__version__.partition('+')[0]:
-        yield Check('torchvision', f'{_version("torchvision")} is built for torch {wanted}, so that importing it may '
-                                     'fail; resefa does not use it', 'update it together with torch if your host does')
+    pins = (re.match(r'torch ?\(?==([\w.]+)', requirement) for requirement in _requirements('torchvision'))
+    torch_version = next((pin[1] for pin in pins if pin), None)
+    if torch_version is not None and torch_version != torch.__version__.partition('+')[0]:
+        yield Check('torchvision', f'{_version("torchvision")} is built for torch {torch_version}, so that importing '
+                                     'it may fail; resefa does not use it',
+                      'update it together with torch if your host does')
 
 
 def _requirements(name: str) -> list[str]:
@@ -163,10 +164,10 @@ def _checkout(checkout: Checkout, build: bool) -> Iterator[Check]:
     for family in families_in(checkout.repository):
         try:
             patches |= set(_patches(checkout, family))
-        except CheckpointError as error:  # which names the remedy
+        except CheckpointError as error:  # its message names the remedy
             yield Check(family.name, str(error), prevents=True)
             return
-        except Exception as error:  # code of others: whatever it raises, the checkout cannot be used
+        except Exception as error:  # foreign code may raise anything
             yield Check(family.name, f'the {checkout} does not make a generator: {type(error).__name__}: {error}',
                           'repair the checkout, or work in another folder to use our own networks', prevents=True)
             return
@@ -177,7 +178,7 @@ def _checkout(checkout: Checkout, build: bool) -> Iterator[Check]:
 
 
 def _commit(path: pathlib.Path) -> str | None:
-    """The commit that a folder is at; None without git and where the folder is only a part of a repository."""
+    """The commit that is checked out in a folder. None without git, or if the folder is only a part of a repository."""
     try:
         done = subprocess.run(['git', '-C', str(path), 'rev-parse', '--show-prefix', 'HEAD'], capture_output=True,
                               text=True, timeout=10)
@@ -188,7 +189,7 @@ def _commit(path: pathlib.Path) -> str | None:
 
 
 def _patches(checkout: Checkout, family: GeneratorFamily) -> tuple[str, ...]:
-    """The names of the patches that fit a network of the checkout, which is made for that."""
+    """Makes a small network of the checkout and returns the names of the patches that fit it."""
     module = checkout.import_module(checkout.home(family).module)
     with checkout.active():
         G = module.Generator(**SMALL, **checkout.repository.spelled(SMALL_SYNTHESIS))
@@ -209,7 +210,7 @@ def _plugin(checkout: Checkout, name: str, build: bool) -> Check:
     with checkout.active(), patch_plugin_loader([module] if hasattr(module, '_plugin') else []):
         try:
             built = module._init()
-        except Exception as error:  # code of others, and a compiler
+        except Exception as error:  # foreign code and a compiler may raise anything
             reason = (str(error).strip().splitlines() or [''])[0]
             return Check(name, f'does not build: {type(error).__name__}: {reason[:200]}; {_without_plugin(checkout)}',
                            'check that nvcc and the C++ compiler fit the CUDA version of torch')
@@ -225,7 +226,7 @@ def _without_plugin(checkout: Checkout) -> str:
 
 
 def _host_scripts(checkouts: list[Checkout]) -> Iterator[Check]:
-    """Problems of a checkout's own scripts, which our commands do not have."""
+    """Problems that the checkout's own scripts have and our commands do not."""
     needing = dict.fromkeys(c.repository.name for c in checkouts if c.repository.needs_pkg_resources)
     if needing and importlib.util.find_spec('pkg_resources') is None:
         yield Check('setuptools', f'{_version("setuptools") or "absent"}, without pkg_resources; resefa has a '
