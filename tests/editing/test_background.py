@@ -18,6 +18,7 @@ from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.regions.partition import parse_region
 from resefa_plugin.scripts.main import main
+from tests.helpers.dcgan import dcgan
 from tests.helpers.runs import factorizer
 from tests.helpers.toys import TanhToy, TinyHook, images_at
 
@@ -334,12 +335,12 @@ def test_flag_out_of_range(tiny, tmp_path, value):
 
 
 @pytest.mark.network
-def test_real_generator(demo):
-    """A direction that brightens the mouth, and most of the face with it, of a sample without a Jacobian."""
-    region, sample = parse_region('mouth', demo.image_shape[1:]), demo.sample(0, 0.7)
-    mask = torch.tensor(region.at(64, 64))
-    jacobian = RegionJacobian(Viewpoint(demo, demo.space('w'), sample, 64))
-    gradient = jacobian.vjp(mask.expand(1, 3, 64, 64).float())[0].double()
-    path = keeper(demo, sample, region, 'w', resolution=64, corrections=2).path(0.3 * gradient / gradient.norm(), [1])
-    assert path.outside[0] < 0.5 * path.straight_outside[0]  # the benchmark has what it reaches; a factor of 2 is what was asked for
+def test_real_generator():
+    """A direction that brightens the mouth, and more of the face with it, of a sample without a Jacobian."""
+    hook, region = dcgan(), parse_region('mouth=0.3,0.6,0.4,0.2', (64, 64))
+    sample = hook.sample(0)
+    brighter = torch.tensor(region.mask).expand(1, 3, 64, 64).float()
+    gradient = RegionJacobian(Viewpoint(hook, 'z', sample)).vjp(brighter)[0].double()
+    path = keeper(hook, sample, region, corrections=2).path(0.3 * gradient / gradient.norm(), [1])
+    assert path.outside[0] < 0.2 * path.straight_outside[0]  # measured 0.07; the demo generator's is in benchmarks/
     assert abs(np.sqrt(path.inside[0] / path.straight_inside[0]) - 1) <= SAME_INSIDE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -10,11 +12,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from resefa_plugin import DirectionSet, Viewpoint
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.jacobian.sharded import ShardedJacobian
 from resefa_plugin.machine.ranks import Ranks, local_device
+from resefa_plugin.scripts.main import main
 from tests.helpers.toys import TanhToy
 
 # A generator of 20 dimensions, of which process 1 dies at sample 3 if the environment says so.
@@ -41,55 +45,85 @@ class Mortal(FunctionHook):
 def my_hook(device):
     return Mortal(lambda z: torch.tanh(z @ weight.to(z)).unflatten(1, (3, 16, 16)), z_dim=20, device=device)
 '''
-ARGUMENTS = ['-m', 'resefa_plugin.scripts.factorize', '--hook=my_gan:my_hook', '--device=cpu', '--region=0.25,0.25,0.5,0.5', '--num-directions=3',
+ARGUMENTS = ['--hook=mortal_gan:my_hook', '--device=cpu', '--region=part=0.25,0.25,0.5,0.5', '--num-directions=3',
              '--other-seeds=9']
+CASES = {
+    'pooled': (['--seeds=0-2'], 'pooled-part'),
+    'dense': (['--seeds=0'], 'seed0000-part'),
+    'matrix-free': (['--seeds=0', '--solver=lobpcg'], 'seed0000-part'),
+    'each': (['--seeds=0,1', '--no-pool', '--solver=lobpcg'], 'seed0001-part'),
+    'dies': (['--seeds=0-3'], ''),
+}
+# One start of two processes, which takes seconds, does all the cases; each with a meeting place of its own.
+RUNS = '''
+import json, os, sys
+from resefa_plugin.scripts.factorize import factorize
+for case, (arguments, port) in json.loads(sys.argv[1]).items():
+    if port:
+        os.environ.update(MASTER_PORT=str(port), TORCHELASTIC_USE_AGENT_STORE='False')
+    if case == 'dies':
+        os.environ['DIES'] = '1'
+    factorize([*arguments, f'--outdir={case}'], standalone_mode=False)
+    print('finished', case, os.environ['RANK'])
+'''
 
 
-@pytest.fixture
-def folder(tmp_path):
-    (tmp_path / 'my_gan.py').write_text(MODULE)
-    return tmp_path
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('ranks')
+    (folder / 'mortal_gan.py').write_text(MODULE)
+    return folder
 
 
-def run(folder, processes, *arguments, **environment):
-    """Ends with the command; everything that it listens on is on the loopback interface."""
-    launcher = []
-    if processes > 1:
-        with socket.socket() as free:
+@pytest.fixture(scope='module')
+def launched(folder):
+    """What two processes, which listen on the loopback interface only, did with each case in turn."""
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for _ in CASES:
+            free = stack.enter_context(socket.socket())
             free.bind(('127.0.0.1', 0))
-            port = free.getsockname()[1]
-        launcher = ['-m', 'torch.distributed.run', f'--nproc-per-node={processes}', '--master-addr=127.0.0.1', f'--master-port={port}']
-    environment = {**os.environ, 'GLOO_SOCKET_IFNAME': 'lo', 'OMP_NUM_THREADS': '1', **environment}
-    return subprocess.run([sys.executable, *launcher, *ARGUMENTS, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+            ports.append(free.getsockname()[1])
+    runs = {case: (ARGUMENTS + arguments, port if i else None)  # the first one meets where torchrun says
+            for i, ((case, (arguments, _)), port) in enumerate(zip(CASES.items(), ports, strict=True))}
+    (folder / 'runs.py').write_text(RUNS)
+    launcher = ['-m', 'torch.distributed.run', '--nproc-per-node=2', '--master-addr=127.0.0.1', f'--master-port={ports[0]}']
+    environment = {**os.environ, 'GLOO_SOCKET_IFNAME': 'lo', 'OMP_NUM_THREADS': '1'}
+    return subprocess.run([sys.executable, *launcher, 'runs.py', json.dumps(runs)], cwd=folder, env=environment,
+                          capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize('arguments, name', [
-    (['--seeds=0-2'], 'pooled-box_4_4_8_8'), (['--seeds=0'], 'seed0000-box_4_4_8_8'), (['--seeds=0', '--solver=lobpcg'], 'seed0000-box_4_4_8_8'),
-    (['--seeds=0,1', '--no-pool', '--solver=lobpcg'], 'seed0001-box_4_4_8_8')])
-def test_two_processes_find_what_one_finds(folder, arguments, name):
-    files = []
-    for processes in (1, 2):
-        result = run(folder, processes, *arguments, f'--outdir=out{processes}')
-        assert result.returncode == 0, result.stderr
-        assert result.stdout.count('report.html') == 1  # one writer
-        assert sorted(p.name for p in (folder / f'out{processes}').iterdir()) == sorted(p.name for p in (folder / 'out1').iterdir())
-        files.append(DirectionSet.load(folder / f'out{processes}' / f'{name}.npz'))
-    one, two = files
+def alone(folder, monkeypatch, case, out):
+    """The same command in one process."""
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(main, ['factorize', *ARGUMENTS, *CASES[case][0], f'--outdir={out}'])
+    assert result.exit_code == 0, result.output
+    return result.stderr
+
+
+@pytest.mark.parametrize('case', [case for case in CASES if case != 'dies'])
+def test_two_processes_find_what_one_finds(folder, launched, monkeypatch, case):
+    for rank in range(2):
+        assert f'finished {case} {rank}' in launched.stdout, launched.stderr
+    assert launched.stdout.count(f'{case}/report.html') == 1  # one writer
+    alone(folder, monkeypatch, case, f'{case}-alone')
+    files = [sorted(p.name for p in (folder / name).iterdir()) for name in (case, f'{case}-alone')]
+    assert files[0] == files[1]
+    two, one = (DirectionSet.load(folder / name / f'{CASES[case][1]}.npz') for name in (case, f'{case}-alone'))
     np.testing.assert_allclose(two.directions, one.directions, atol=1e-6)
     np.testing.assert_allclose(two.eigenvalues, one.eigenvalues, rtol=1e-6)
     np.testing.assert_allclose(two.step, one.step, rtol=1e-6)
 
 
-def test_a_process_that_dies_ends_the_run_and_leaves_what_is_finished(folder):
-    result = run(folder, 2, '--seeds=0-3', '--outdir=out', DIES='1')
-    assert result.returncode != 0
-    assert sorted(p.name[:8] for p in (folder / 'out' / 'grams').iterdir()) == ['seed0000', 'seed0001']
-    assert not (folder / 'out' / 'report.html').exists()
-    before = {p: p.stat().st_mtime_ns for p in (folder / 'out' / 'grams').iterdir()}
-    result = run(folder, 1, '--seeds=0-3', '--outdir=out')
-    assert result.returncode == 0 and (folder / 'out' / 'report.html').exists(), result.stderr
-    assert {p: p.stat().st_mtime_ns for p in before} == before
-    assert 'seed0000: Jacobian' not in result.stderr and 'seed0003: Jacobian' in result.stderr
+def test_a_process_that_dies_ends_the_run_and_leaves_what_is_finished(folder, launched, monkeypatch):
+    assert launched.returncode != 0 and 'finished each' in launched.stdout and 'finished dies' not in launched.stdout
+    grams = folder / 'dies' / 'grams'
+    assert sorted(p.name[:8] for p in grams.iterdir()) == ['seed0000', 'seed0001']
+    assert not (folder / 'dies' / 'report.html').exists()
+    before = {p: p.stat().st_mtime_ns for p in grams.iterdir()}
+    progress = alone(folder, monkeypatch, 'dies', 'dies')
+    assert (folder / 'dies' / 'report.html').exists() and {p: p.stat().st_mtime_ns for p in before} == before
+    assert 'seed0000: Jacobian' not in progress and 'seed0003: Jacobian' in progress
 
 
 def test_alone_nothing_is_exchanged():

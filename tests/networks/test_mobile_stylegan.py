@@ -1,4 +1,4 @@
-"""The demo generator against OpenVINO's own output, and its spaces against each other."""
+"""The demo generator against OpenVINO's own output, its spaces against each other, and its derivative against autograd's."""
 
 from __future__ import annotations
 
@@ -11,27 +11,45 @@ from torch.nn import functional
 
 from resefa_plugin import RegionJacobian
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.hooks.mobile_stylegan import MobileStyleGANHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.probe import probe
+from resefa_plugin.networks import mobile_stylegan
 from resefa_plugin.networks.haar import haar_doubled, inverse_haar, inverse_haar_doubled
-from resefa_plugin.networks.mobile_stylegan import SynthesisNetwork
 from tests.helpers.toys import images_at
-
-pytestmark = pytest.mark.network
 
 # OpenVINO in float32: w of RandomState(0).randn(4, 512), and 4x4 box averages and a crop of pictures of 0.7 w.
 ORACLE = np.load(pathlib.Path(__file__).parents[1] / 'data' / 'openvino_reference.npz')
 GREY_LEVEL = 2 / 255
 # Slopes of activations near zero flip between two orders of float32 operations; measured 4e-4.
 FLOAT32_TANGENT = 2e-3
+needs_demo = pytest.mark.network
 
 
+@pytest.fixture
+def small(monkeypatch):
+    """The same network with random weights, of four blocks and a sixteenth of the channels, at 128 pixels."""
+    for name, value in {'STYLE_DIM': 32, 'RESOLUTION': 128, 'IN_CHANNELS': (32, 32, 32, 16), 'OUT_CHANNELS': (32, 32, 16, 8)}.items():
+        monkeypatch.setattr(mobile_stylegan, name, value)
+    G = mobile_stylegan.Generator()
+    generator = torch.Generator().manual_seed(0)
+    for parameter in G.parameters():
+        torch.nn.init.normal_(parameter, std=0.2, generator=generator)
+    for module in G.synthesis.modulated:
+        torch.nn.init.constant_(module.affine.bias, 1.0)
+    G.z_dim = G.w_dim = 32
+    G.num_ws, G.img_resolution = len(G.synthesis.modulated), 128
+    return MobileStyleGANHook(G.eval().requires_grad_(False), 'small')
+
+
+@needs_demo
 def test_mapping_agrees_with_openvino(demo):
     z = torch.from_numpy(np.random.RandomState(0).randn(4, 512).astype(np.float32))
     error = np.abs(demo.G.mapping(z).numpy() - ORACLE['w']).max() / np.abs(ORACLE['w']).max()
     assert error < 1e-4
 
 
+@needs_demo
 @pytest.mark.parametrize('index', [0, 1])
 def test_pictures_agree_with_openvino(demo, index):
     w = torch.from_numpy(0.7 * ORACLE['w'][index:index + 1])
@@ -47,6 +65,7 @@ def test_pictures_agree_with_openvino(demo, index):
         assert (low - functional.avg_pool2d(image, 1024 // resolution)).abs().max() < 1e-5
 
 
+@needs_demo
 def test_seed_and_truncation_are_the_hosts(demo):
     sample = demo.sample(3, truncation_psi=0.7)
     z = torch.from_numpy(np.random.RandomState(3).randn(1, 512).astype(np.float32))
@@ -58,27 +77,38 @@ def test_seed_and_truncation_are_the_hosts(demo):
     assert not torch.allclose(cut[8:], sample.latents['ws'][0, 8:])
 
 
-@pytest.mark.parametrize('space, layers', [('w', None), ('s', (20, 21))])
-def test_probe_accepts_it(demo, space, layers):
-    probe(Viewpoint(demo, demo.space(space, layers), demo.sample(0, 0.7), 128))
+@needs_demo
+def test_probe_accepts_it(demo):
+    probe(Viewpoint(demo, demo.space('w'), demo.sample(0, 0.7), 128))
 
 
-@pytest.mark.parametrize('name, layers', [
-    ('z', None), ('z', (4, 5)), ('w', None), ('w', (4, 5, 6, 7)), ('w+', None), ('w+', (0, 22)), ('s', None),
-    ('s', (1, 22))])
-def test_linearization_is_forward_mode_ad(demo, name, layers):
-    space, sample = demo.space(name, layers), demo.sample(1, 0.7)
-    jacobian = RegionJacobian(Viewpoint(demo, space, sample, 64), chunk_size=2)
+def check_linearization(hook, name, layers, resolution):
+    """The derivative by hand, forwards and backwards, against autograd's."""
+    space, sample = hook.space(name, layers), hook.sample(1, 0.7)
+    jacobian = RegionJacobian(Viewpoint(hook, space, sample, resolution), chunk_size=2)
     V = torch.randn(2, space.dim, generator=torch.Generator().manual_seed(0))
-    linearization = space.linearize(space.latent(sample), sample, 64)
+    linearization = space.linearize(space.latent(sample), sample, resolution)
     by_hand = linearization.push(V)
-    assert torch.equal(by_hand, space.linearize(space.latent(sample), sample, 64).push(V))
+    assert torch.equal(by_hand, space.linearize(space.latent(sample), sample, resolution).push(V))
     by_ad = jacobian._forward_mode(V)
     assert (by_hand - by_ad).norm() < FLOAT32_TANGENT * by_ad.norm()
     pulled, by_autograd = linearization.pull(by_ad), jacobian.vjp_by_autograd(by_ad)
     assert pulled.shape == V.shape and (pulled - by_autograd).norm() < FLOAT32_TANGENT * by_autograd.norm()
 
 
+@pytest.mark.parametrize('name, layers', [('z', None), ('z', (4, 5)), ('w', None), ('w', (4, 5, 6, 7)), ('w+', None), ('w+', (0, 13)),
+                                          ('s', None), ('s', (1, 13))])
+def test_linearization_is_forward_mode_ad_in_each_space(small, name, layers):
+    check_linearization(small, name, layers, 32)
+
+
+@needs_demo
+def test_linearization_is_forward_mode_ad(demo):
+    """From z, through every part of the network."""
+    check_linearization(demo, 'z', None, 64)
+
+
+@needs_demo
 def test_offsets_of_the_spaces_are_the_same_edit(demo):
     """A W offset is the W+ offset that repeats it, in all layers or some; affine layers map it to the style offset."""
     sample, layers = demo.sample(2, 0.7), (4, 5, 6, 7)
@@ -94,14 +124,15 @@ def test_offsets_of_the_spaces_are_the_same_edit(demo):
     assert (pictures[0] - pictures[1]).abs().max() < 1e-4
 
 
-def test_w_tangent_is_the_sum_of_the_layers_of_wplus(demo):
-    sample, v = demo.sample(0, 0.7), torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
-    parts = [range(3), range(3, 15), range(15, 23)]
-    by_layer = sum(demo.space('w+', tuple(part)).linearize(sample.latents['ws'], sample, 32).push(v.repeat(1, len(part))) for part in parts)
-    whole = demo.space('w').linearize(sample.latents['ws'], sample, 32).push(v)
+def test_w_tangent_is_the_sum_of_the_layers_of_wplus(small):
+    sample, v = small.sample(0, 0.7), torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
+    parts = [range(3), range(3, 9), range(9, 14)]
+    by_layer = sum(small.space('w+', tuple(part)).linearize(sample.latents['ws'], sample, 32).push(v.repeat(1, len(part))) for part in parts)
+    whole = small.space('w').linearize(sample.latents['ws'], sample, 32).push(v)
     assert (by_layer - whole).norm() < FLOAT32_TANGENT * whole.norm()
 
 
+@needs_demo
 def test_adjoint_identity(demo):
     jacobian = RegionJacobian(Viewpoint(demo, demo.space('w'), demo.sample(0, 0.7), 256))
     generator = torch.Generator().manual_seed(0)
@@ -112,15 +143,15 @@ def test_adjoint_identity(demo):
     assert abs(forward - reverse) < 1e-3 * abs(forward)
 
 
-def test_pull_leaves_no_trace_and_averages_rows(demo):
-    """Cotangents of the caller are not overwritten; one spread over boxes is the same at every resolution."""
-    space, sample = demo.space('w'), demo.sample(0, 0.7)
-    U = torch.randn(2, 3, 256, 256, generator=torch.Generator().manual_seed(0))
-    before, low = U.clone(), space.linearize(space.latent(sample), sample, 256)
+def test_pull_leaves_no_trace_and_averages_rows(small):
+    """Cotangents are overwritten inside, not those of the caller; one spread over boxes is the same at every resolution."""
+    space, sample = small.space('w'), small.sample(0, 0.7)
+    U = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before, low = U.clone(), space.linearize(space.latent(sample), sample, 32)
     pulled = low.pull(U)
     assert torch.equal(U, before) and torch.equal(low.pull(U), pulled)
-    for resolution in (512, None):
-        factor = (resolution or 1024) // 256
+    for resolution in (64, None):
+        factor = (resolution or 128) // 32
         spread = U.repeat_interleave(factor, 2).repeat_interleave(factor, 3) / factor ** 2
         assert (space.linearize(space.latent(sample), sample, resolution).pull(spread) - pulled).norm() < 1e-5 * pulled.norm()
 
@@ -143,18 +174,12 @@ def test_inverse_haar_is_orthogonal_and_averages():
     assert torch.equal(vertical[0, 0], torch.tensor([[.5, .5], [-.5, -.5]], dtype=torch.float64))
 
 
-@pytest.mark.parametrize('resolution', [None, 512, 64])
-def test_linearization_in_float64(resolution):
-    """On random weights, where float64 leaves rounding no excuse."""
-    torch.manual_seed(0)
-    G = SynthesisNetwork()
-    for parameter in G.parameters():
-        torch.nn.init.normal_(parameter, std=0.05)
-    for module in G.modulated:
-        torch.nn.init.constant_(module.affine.bias, 1.0)
-    G = G.double().requires_grad_(False)
-    styles = [0.5 + torch.rand(1, n, dtype=torch.float64) for n in G.style_dims]
-    tangents = [torch.randn(1, n, dtype=torch.float64) for n in G.style_dims]
+@pytest.mark.parametrize('resolution', [None, 64, 16])  # all bands, the low-pass band, an average of it
+def test_linearization_in_float64(small, resolution):
+    """Where float64 leaves rounding no excuse."""
+    G, generator = small.G.synthesis.double(), torch.Generator().manual_seed(0)
+    styles = [0.5 + torch.rand(1, n, dtype=torch.float64, generator=generator) for n in G.style_dims]
+    tangents = [torch.randn(1, n, dtype=torch.float64, generator=generator) for n in G.style_dims]
 
     def render(*styles):
         return G.from_styles(list(styles), resolution)
@@ -170,15 +195,16 @@ def test_linearization_in_float64(resolution):
         assert (style - by_autograd).norm() < 1e-12 * by_autograd.norm()
 
 
-def test_linearization_at_every_resolution(demo):
-    sample, v = demo.sample(0, 0.7), torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
-    full = demo.space('w').linearize(sample.latents['ws'], sample, None).push(v)
-    assert full.shape == (1, 3, 1024, 1024)
-    for resolution in (512, 128):
-        low = demo.space('w').linearize(sample.latents['ws'], sample, resolution).push(v)
-        assert (low - functional.avg_pool2d(full, 1024 // resolution)).norm() < 1e-5 * low.norm()
+def test_linearization_at_every_resolution(small):
+    sample, v = small.sample(0, 0.7), torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
+    full = small.space('w').linearize(sample.latents['ws'], sample, None).push(v)
+    assert full.shape == (1, 3, 128, 128)
+    for resolution in (64, 16):
+        low = small.space('w').linearize(sample.latents['ws'], sample, resolution).push(v)
+        assert (low - functional.avg_pool2d(full, 128 // resolution)).norm() < 1e-5 * low.norm()
 
 
+@needs_demo
 def test_errors(demo):
     with pytest.raises(ResefaError, match="space 'q' is not one of z, w, w\\+, s, the spaces of mobilestylegan-ffhq"):
         demo.space('q')
