@@ -58,6 +58,12 @@ def rooms_of(names: Iterable[str]) -> set[str]:
     return {name.partition('.')[0] for name in names if '.' in name}
 
 
+def loose_modules(root: pathlib.Path = ROOT) -> list[str]:
+    """The modules that are in no room, but for the front door, `__init__`."""
+    names = {name for name, _ in modules(root)}
+    return sorted(name for name in names - rooms_of(names) - {'__init__'} if '.' not in name)
+
+
 def uses(root: pathlib.Path = ROOT) -> Uses:
     """What each room imports from, itself and the loose modules left out. Raises SystemExit for a circle."""
     files = dict(modules(root))
@@ -138,9 +144,10 @@ def _crossings(storeys: list[list[str]], chains: list[list[str]]) -> int:
     return sum((a[1] - c[1]) * (b[1] - d[1]) < 0 for (a, b), (c, d) in pairs if a[0] == c[0])
 
 
-def record(graph: Uses, captions: Mapping[str, str]) -> str:
+def record(graph: Uses, captions: Mapping[str, str], loose: Sequence[str]) -> str:
     """What the picture shows, as text: it is kept in the file, so that a test knows whether the picture is of today."""
-    return '\n'.join(f'{room} ({captions[room]}): {" ".join(sorted(essential(graph)[room]))}' for room in captions)
+    arrows = essential(graph)
+    return '\n'.join([*(f'{room} ({captions[room]}): {" ".join(sorted(arrows[room]))}' for room in captions), *loose])
 
 
 WIDTH, BOX, BOX_HEIGHT, STOREY = 12.0, 2.85, 0.84, 1.3  # in inches, as all lengths of the picture
@@ -202,7 +209,7 @@ def draw(graph: Uses, captions: Mapping[str, str], loose: Sequence[str], path: p
         canvas.draw()
         picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3])
     facts = PngInfo()
-    facts.add_text('Description', record(graph, captions))
+    facts.add_text('Description', record(graph, captions, loose))
     picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, pnginfo=facts, optimize=True)
 
 
@@ -236,10 +243,8 @@ def main() -> None:
     captions = stated((ROOT / 'docs' / 'architecture.md').read_text(encoding='utf-8'))
     if set(captions) != set(graph):
         raise SystemExit(f'docs/architecture.md and the folders differ in rooms: {sorted(set(captions) ^ set(graph))}')
-    names = [name for name, _ in modules()]
-    loose = sorted(set(names) - rooms_of(names) - {name for name in names if '.' in name} - {'__init__'})
     path = ROOT / 'docs' / 'house.png'
-    draw(graph, captions, loose, path)
+    draw(graph, captions, loose_modules(), path)
     print(f'{path}: {len(graph)} rooms, {path.stat().st_size} bytes', file=sys.stderr)
 
 

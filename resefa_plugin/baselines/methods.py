@@ -43,7 +43,8 @@ NEED_JACOBIAN = {'resefa', 'lowrankgan'}  # the whole of it, in the space that i
 def parse_method(spec: str) -> tuple[Method, tuple[int, ...] | None]:
     """A method and its layers, of `NAME`, `NAME:LAYERS`, `FILE` or `FILE:LAYERS`.
 
-    Layers are None where the choice is the method's own. LAYERS is a range such as `4-7`; FILE is a directions file `.npz` of ours or a `.npy` of another tool.
+    Layers are None where the choice is the method's own. LAYERS is a range such as `4-7`; FILE is a directions file
+    `.npz` of ours or a `.npy` of another tool.
 
     Raises ResefaError for an unknown name.
     """

@@ -43,7 +43,8 @@ def _localized(problem: Problem, hook: StyleBasedHook) -> MethodResult:
     channels = local_channels(inside * variance, outside * variance)[:problem.num_directions]
     directions = np.zeros((len(channels), space.dim))
     directions[np.arange(len(channels)), channels] = 1
-    return MethodResult.of(directions, space, {'gradients': gradients - start, 'solve': time.perf_counter() - gradients})
+    seconds = {'gradients': gradients - start, 'solve': time.perf_counter() - gradients}
+    return MethodResult.of(directions, space, seconds)
 
 
 def channel_energies(jacobian: RegionJacobian, mask: np.ndarray, probes: int = PROBES) -> tuple[np.ndarray, np.ndarray]:

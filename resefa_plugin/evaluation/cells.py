@@ -75,7 +75,8 @@ def _figures(edit: Edit) -> dict[str, float]:
     return {'alpha': edit.alpha, 'inside': edit.inside, 'outside': edit.outside}
 
 
-def _record(found: MethodResult, choice: Choice, edits: list[dict[str, Any]], curve: list[dict[str, Any]]) -> dict[str, Any]:
+def _record(found: MethodResult, choice: Choice, edits: list[dict[str, Any]],
+            curve: list[dict[str, Any]]) -> dict[str, Any]:
     layers = found.space.layers
     return {'space': found.space.name, 'layers': None if layers is None else list(layers),
             'directions': len(found.directions), 'index': choice.index + 1, 'signs': list(choice.signs),

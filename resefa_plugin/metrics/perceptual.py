@@ -39,10 +39,7 @@ class Perceptual(PairMetric):
         originals = original.expand_as(edited)
         with torch.no_grad():
             maps = torch.cat([self._network(a[None], b[None]) for a, b in zip(originals, edited, strict=True)])
-        inside, outside = averages(_enlarged(maps.cpu(), edits.partition.mask.shape), edits.partition)
+        # At the size of the mask, each value repeated over its box.
+        maps = functional.interpolate(maps.cpu()[:, None], edits.partition.mask.shape)[:, 0]
+        inside, outside = averages(maps, edits.partition)
         return {'lpips_in': inside, 'lpips_out': outside}
-
-
-def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps `[N, h, w]` at the size of the mask, each value repeated over its box."""
-    return functional.interpolate(maps[:, None], size)[:, 0]
