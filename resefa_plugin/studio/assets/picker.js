@@ -21,12 +21,12 @@ function makePicker(canvas, width, height, tell) {
     draw();
   }
 
-  function current() {
+  function activeRegion() {
     return active === null ? null : regions.get(active);
   }
 
   // The brush is smooth at its rim; half of a pixel decides.
-  function harden(region) {
+  function makeBinary(region) {
     const context = region.mask.getContext('2d', {willReadFrequently: true});
     const pixels = context.getImageData(0, 0, width, height), data = pixels.data;
     region.empty = true;
@@ -37,8 +37,8 @@ function makePicker(canvas, width, height, tell) {
     context.putImageData(pixels, 0, 0);
   }
 
-  // White on black, as the server reads masks.
-  function url(name) {
+  // The mask as a data URL: white on black, as the server reads masks.
+  function maskUrl(name) {
     const picture = makeCanvas(width, height), context = picture.getContext('2d');
     context.fillStyle = '#000';
     context.fillRect(0, 0, width, height);
@@ -46,7 +46,8 @@ function makePicker(canvas, width, height, tell) {
     return picture.toDataURL('image/png');
   }
 
-  async function setUrl(name, source) {
+  // Draws a region as a mask of the server's, a data URL.
+  async function setMask(name, source) {
     const image = new Image();
     image.src = source;
     await image.decode();
@@ -56,16 +57,17 @@ function makePicker(canvas, width, height, tell) {
     const pixels = context.getImageData(0, 0, width, height), data = pixels.data;
     for (let i = 0; i < data.length; i += 4) data[i + 3] = data[i] >= 128 ? 255 : 0;
     context.putImageData(pixels, 0, 0);
-    harden(region);
+    makeBinary(region);
     draw();
   }
 
-  function setBox(name, box, keep) {
+  // Draws the box [x, y, width, height], in pixels of the picture; `add` keeps what is drawn already.
+  function setBox(name, box, add) {
     const region = regions.get(name), context = region.mask.getContext('2d', {willReadFrequently: true});
-    if (!keep) context.clearRect(0, 0, width, height);
+    if (!add) context.clearRect(0, 0, width, height);
     context.fillStyle = '#000';
     context.fillRect(...box);
-    harden(region);
+    makeBinary(region);
     draw();
   }
 
@@ -97,6 +99,7 @@ function makePicker(canvas, width, height, tell) {
     return made;
   }
 
+  // A line around a mask, outside it: the mask moved to all sides, without the mask.
   function outline(mask, colour, thickness) {
     const made = makeCanvas(mask.width, mask.height), context = made.getContext('2d'), stamp = tinted(mask, colour);
     for (let turn = 0; turn < 12; turn++) {
@@ -167,7 +170,7 @@ function makePicker(canvas, width, height, tell) {
   }
 
   function stroke(from, to) {
-    const region = current(), context = region.mask.getContext('2d', {willReadFrequently: true});
+    const region = activeRegion(), context = region.mask.getContext('2d', {willReadFrequently: true});
     context.globalCompositeOperation = tool === 'eraser' ? 'destination-out' : 'source-over';
     context.lineCap = context.lineJoin = 'round';
     context.strokeStyle = '#000';
@@ -211,7 +214,7 @@ function makePicker(canvas, width, height, tell) {
     if (tool === 'box') {
       if (!done.box || done.box[2] < 1 || done.box[3] < 1) return draw();
       setBox(active, done.box, done.add);
-    } else harden(current());
+    } else makeBinary(activeRegion());
     draw();
     tell.drawn(active);
   });
@@ -219,7 +222,7 @@ function makePicker(canvas, width, height, tell) {
   new ResizeObserver(draw).observe(canvas);
 
   return {
-    regions, add, url, setUrl, setBox, clear, draw,
+    regions, add, maskUrl, setMask, setBox, clear, draw,
     get active() { return active; },
     set active(name) { active = name; draw(); },
     set tool(name) { tool = name; },

@@ -68,7 +68,7 @@ async function sendRegion(name) {
   unsent.add(name);
   try {
     show(region.empty ? await ask('remove', {name})
-      : await ask('region', {name, mask: picker.url(name), protect: region.protect}));
+      : await ask('region', {name, mask: picker.maskUrl(name), protect: region.protect}));
   } finally {
     unsent.delete(name);
   }
@@ -102,7 +102,7 @@ async function drawRegionsOfState() {
   for (const name of [...picker.regions.keys()]) picker.remove(name);
   for (const region of state.regions) {
     picker.add(region.name, region.protect);
-    await picker.setUrl(region.name, region.mask);
+    await picker.setMask(region.name, region.mask);
   }
   if (!picker.regions.size) picker.add('region1', false);
   showRegions();
@@ -167,6 +167,6 @@ async function drawMaskFile() {
     const stem = file.name.replace(/\.[^.]*$/, '').replace(/[^A-Za-z0-9_-]+/g, '_').replace(/^[_-]+/, '');
     addRegion(stem.slice(0, 60));
   }
-  await picker.setUrl(picker.active, mask);
+  await picker.setMask(picker.active, mask);
   await sendRegion(picker.active);
 }
