@@ -52,9 +52,7 @@ class _Spec:
     offset: tuple[int, int] = (0, 0)
 
     def call(self, x: Tensor, fu: Tensor, fd: Tensor, b: Tensor | None, signs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Calls the plugin on plain tensors. It records signs if `signs` is None, otherwise it uses those. Returns both
-        y and the signs.
-        """
+        """Calls the plugin on plain tensors; returns y and the signs, recorded if `signs` is None, else those."""
         plugin = self.module._plugin
         write = signs is None
         si = torch.empty([0]) if signs is None else signs.contiguous()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import pathlib
 import sys
 import threading
@@ -168,7 +169,7 @@ def require_checkout(path: pathlib.Path, option: str) -> Checkout:
     return checkout
 
 
-def find_checkouts(repo: str | pathlib.Path | None = None) -> list[Checkout]:
+def find_checkouts(repo: str | os.PathLike[str] | None = None) -> list[Checkout]:
     """The checkouts that may be used, in order of preference.
 
     Args:

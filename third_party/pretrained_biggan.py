@@ -21,7 +21,7 @@ from resefa_plugin.checkpoints.network_source import read_source
 from resefa_plugin.checkpoints.pickles.inert_pickle import naming
 from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
 from resefa_plugin.errors import CheckpointError, ResefaError
-from resefa_plugin.networks.biggan import BOTTOM_WIDTH, Part
+from resefa_plugin.networks.biggan import BOTTOM_WIDTH, Part, Slot
 
 CONFIG = 'config.json'
 WEIGHTS = 'pytorch_model.bin'
@@ -73,7 +73,7 @@ class PretrainedBigGAN(nn.Module):
         self.dim_z, self.n_classes = config.z_dim, config.num_classes
         self.resolution = BOTTOM_WIDTH << sum(bool(layer[0]) for layer in config.layers)
         both = (Part('z', 0, self.dim_z), Part('class', 0, self.dim_z))
-        self.slots = (both,) * (1 + len(config.layers))
+        self.slots: tuple[Slot, ...] = (both,) * (1 + len(config.layers))
         self.num_statistics = config.n_stats
 
     def embed(self, class_weights: Tensor) -> Tensor:

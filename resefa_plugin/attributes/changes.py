@@ -64,8 +64,8 @@ def attribute_changes(viewpoints: Sequence[Viewpoint], offsets: Tensor, networks
     """
     dim = viewpoints[0].dim if viewpoints else 0
     if not viewpoints or offsets.ndim != 2 or offsets.shape[1] != dim:
-        raise MetricError(f'expected one sample or more and offsets [k, {dim or "d"}], got {len(viewpoints)} samples and '
-                          f'{list(offsets.shape)}')
+        raise MetricError(f'expected one sample or more and offsets [k, {dim or "d"}], got {len(viewpoints)} samples '
+                          f'and {list(offsets.shape)}')
     values = torch.empty(len(offsets), len(viewpoints), len(ATTRIBUTES), dtype=torch.float64)
     for j, viewpoint in enumerate(viewpoints):
         for i, offset in enumerate(offsets):

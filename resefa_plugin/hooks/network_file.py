@@ -20,7 +20,7 @@ UNKNOWN_SOURCE = ('the source code that the file carries for its class is none o
                   'look wrong, it is a fork with changes of its own')
 
 
-def open_file(name: str, device: torch.device | str = 'cpu', repo: str | os.PathLike | None = None,
+def open_file(name: str, device: torch.device | str = 'cpu', repo: str | os.PathLike[str] | None = None,
               trust_pickle: bool = False, noise_mode: str = 'const') -> GeneratorHook:
     """The hook of a path or URL; the arguments are those of `open_network`. Raises CheckpointError, ResefaError."""
     is_torch_file = pathlib.PurePath(name).suffix == SUFFIX

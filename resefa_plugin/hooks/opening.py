@@ -24,7 +24,7 @@ def _open_demo(rest: str, device: torch.device | str) -> GeneratorHook:
     return MobileStyleGANHook.open(device)
 
 
-def _open_biggan(rest: str, device: torch.device | str, repo: str | os.PathLike | None = None) -> GeneratorHook:
+def _open_biggan(rest: str, device: torch.device | str, repo: str | os.PathLike[str] | None = None) -> GeneratorHook:
     if not rest:
         raise CheckpointError('--network=biggan: name the experiment folder, its weights file, or a '
                               'pytorch-pretrained-biggan folder, as in biggan:FOLDER')
@@ -39,7 +39,7 @@ NAMED_NETWORKS: dict[str, Callable[..., GeneratorHook]] = {
 }
 
 
-def open_network(network: str | os.PathLike, device: torch.device | str = 'cpu', repo: str | os.PathLike | None = None,
+def open_network(network: str | os.PathLike[str], device: torch.device | str = 'cpu', repo: str | os.PathLike[str] | None = None,
                  trust_pickle: bool = False, noise_mode: str = 'const') -> GeneratorHook:
     """The hook of a network; its `implementation` says what computes the pictures.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.hooks.base import Sample, box_average
@@ -58,6 +59,7 @@ class StyleGANHook(StyleBasedHook):
     def _style_dims(self) -> tuple[int, ...]:
         return self.G.synthesis.style_dims
 
+    @override
     def sample_from_z(self, z: Tensor, name: str = 'proj00', truncation_psi: float = 1.0,
                       truncation_cutoff: int | None = None, c: Tensor | None = None) -> Sample:
         self.check_label(c)
@@ -71,6 +73,7 @@ class StyleGANHook(StyleBasedHook):
             takes = f'expected [1, {self.c_dim}]' if self.c_dim else 'the network is unconditional and takes none'
             raise ResefaError(f'{self.name}: a label of shape {list(c.shape)}; {takes}')
 
+    @override
     def mapping(self, z: Tensor, c: Tensor | None, truncation_psi: float, truncation_cutoff: int | None) -> Tensor:
         if truncation_psi != 1 and getattr(self.G.mapping, 'w_avg', None) is None:
             raise ResefaError(f'{self.name} has no average of W to truncate to: use --trunc=1')
@@ -79,15 +82,19 @@ class StyleGANHook(StyleBasedHook):
     def _map(self, z: Tensor, c: Tensor | None, **truncation: float | int | None) -> Tensor:
         return self.G.mapping(z, c, **truncation)
 
+    @override
     def styles(self, ws: Tensor) -> list[Tensor]:
         return self.G.synthesis.styles(ws)
 
+    @override
     def synthesis(self, ws: Tensor, resolution: int | None) -> Tensor:
         return box_average(self.G.synthesis(ws, self.noise_mode), resolution)
 
+    @override
     def from_styles(self, styles: list[Tensor], resolution: int | None) -> Tensor:
         return box_average(self.G.synthesis.from_styles(styles, self.noise_mode), resolution)
 
+    @override
     def linearize_synthesis(self, styles: list[Tensor], resolution: int | None) -> Linearization | None:
         return self.G.synthesis.linearize(styles, resolution, self.noise_mode)
 
@@ -120,9 +127,11 @@ class OfficialStyleGANHook(StyleGANHook):
         options = {'noise_mode': noise_mode, 'force_fp32': True}
         self._options = {option: value for option, value in options.items() if option in taken}
 
+    @override
     def _style_dims(self) -> tuple[int, ...]:
         return tuple(affine.weight.shape[0] for affine in self._affines)
 
+    @override
     @contextlib.contextmanager
     def differentiable(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
@@ -131,18 +140,22 @@ class OfficialStyleGANHook(StyleGANHook):
             stack.enter_context(apply_patches(self.G))
             yield
 
+    @override
     def _map(self, z: Tensor, c: Tensor | None, **truncation: float | int | None) -> Tensor:
         with self.differentiable():
             return self.G.mapping(z, c, **truncation)
 
+    @override
     def styles(self, ws: Tensor) -> list[Tensor]:
         with self.differentiable():
             return [affine(ws[:, index]) for affine, index in zip(self._affines, self._style_ws, strict=True)]
 
+    @override
     def synthesis(self, ws: Tensor, resolution: int | None) -> Tensor:
         with self.differentiable():
             return box_average(self.G.synthesis(ws, **self._options), resolution)
 
+    @override
     def from_styles(self, styles: list[Tensor], resolution: int | None) -> Tensor:
         # The network reads ws through its affine layers only, whose outputs are replaced.
         ws = styles[0].new_zeros(len(styles[0]), self.num_ws, self.w_dim)
@@ -153,6 +166,7 @@ class OfficialStyleGANHook(StyleGANHook):
                 stack.callback(handle.remove)
             return self.synthesis(ws, resolution)
 
+    @override
     def linearize_synthesis(self, styles: list[Tensor], resolution: int | None) -> None:
         return None
 

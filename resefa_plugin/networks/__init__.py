@@ -1,1 +1,1 @@
-"""Generators of our own, which take the states of the official ones and are written for forward-mode AD."""
+"""Our own generators, equal to the official ones."""

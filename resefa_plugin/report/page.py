@@ -95,7 +95,7 @@ class SampleSection:
 
     name: str
     image: Image.Image
-    regions: Sequence[RegionSection]
+    regions: list[RegionSection]
 
 
 @dataclass(frozen=True)

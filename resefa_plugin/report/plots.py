@@ -66,8 +66,8 @@ def drawn(width: int, height: int, letters: int, draw: Callable[[Figure], None])
         figure = Figure((width / _DPI, height / _DPI), _DPI, layout='constrained')
         canvas = FigureCanvasAgg(figure)
         draw(figure)
-        canvas.draw()  # type: ignore[no-untyped-call]
-        rgba = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+        canvas.draw()
+        rgba = np.asarray(canvas.buffer_rgba())
         return Image.fromarray(rgba).convert('RGB')
 
 

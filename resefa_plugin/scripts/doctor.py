@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import click
 
 from resefa_plugin.scripts.common import options
@@ -15,7 +17,7 @@ from resefa_plugin.scripts.common.types import FOLDER
                    'in its third_party]')
 @click.option('--build', is_flag=True, help="Compile the checkout's plugins, which takes minutes the first time")
 @options.user_errors
-def doctor(repo, build):
+def doctor(repo: pathlib.Path | None, build: bool) -> None:
     """Print what this machine has, what is missing, and what to do about it.
 
     The code of a checkout that is found is imported. The exit code is 1 if something prevents use.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 import numpy as np
@@ -19,7 +21,7 @@ from resefa_plugin.machine.files import replacing
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
-from resefa_plugin.scripts.common.moves import common_space, make_moves
+from resefa_plugin.scripts.common.moves import Move, common_space, make_moves
 from resefa_plugin.scripts.common.types import FILE, StrengthRange
 
 
@@ -41,8 +43,10 @@ from resefa_plugin.scripts.common.types import FILE, StrengthRange
 @options.device_option
 @options.outdir_option
 @options.user_errors
-def edit(network, function, noise_mode, repo, trust_pickle, directions, index, strength, alpha, steps, keep_background,
-         device, outdir, **which):
+def edit(network: str | None, function: str | None, noise_mode: str, repo: pathlib.Path | None, trust_pickle: bool,
+         directions: tuple[pathlib.Path, ...], index: tuple[int, ...], strength: tuple[tuple[float, float], ...],
+         alpha: bool, steps: int, keep_background: int | None, device: torch.device, outdir: pathlib.Path,
+         **which: Any) -> None:
     """Move samples along a direction: one picture and one latent file per step, and a grid of all.
 
     The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz: key w,
@@ -78,7 +82,8 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
     sampling.refuse_truncation(samples)
     options.write_options(outdir, hook, click.get_current_context().params)
 
-    rows, names = [], [f'{i:02d}' for i in range(steps)]
+    rows: list[list[Image.Image]] = []
+    names = [f'{i:02d}' for i in range(steps)]
     resolution = min(move.directions.metadata.resolution for move in moves)
     total = np.sum([move.offsets(steps, alpha) for move in moves], axis=0)
     straight = [torch.from_numpy(offset) for offset in total]
@@ -94,7 +99,7 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
                 _save_latents(outdir / f'{sample.name}-{name}.npz', viewpoint, offset)
                 rows[-1].append(pictures.thumbnail(image, 512))
                 bar.update()
-    of_moves = [pictures.strength_captions(move.strengths(steps)) for move in moves]
+    of_moves = [pictures.strength_captions(move.strengths(steps).tolist()) for move in moves]
     captions = [', '.join(of_step) for of_step in zip(*of_moves, strict=True)]
     title = ' + '.join(f'{move.directions.metadata.region} {move.index}' for move in moves)
     grid = pictures.contact_sheet(rows, [sample.name for sample in samples], captions, title)
@@ -102,7 +107,8 @@ def edit(network, function, noise_mode, repo, trust_pickle, directions, index, s
     click.echo(outdir / 'grid.png')
 
 
-def _kept(viewpoint, moves, straight, alpha, corrections, write) -> list[torch.Tensor]:
+def _kept(viewpoint: Viewpoint, moves: Sequence[Move], straight: list[torch.Tensor], alpha: bool, corrections: int,
+          write: Callable[[str], None]) -> list[torch.Tensor]:
     """The offsets with the background of all moves kept, and a word on what it gained."""
     sets = [move.directions for move in moves]
     regions = dict.fromkeys(directions.metadata.region for directions in sets)
@@ -115,7 +121,7 @@ def _kept(viewpoint, moves, straight, alpha, corrections, write) -> list[torch.T
         move, = moves
         factor = 1 / move.directions.step[move.index - 1] if alpha else 1.0
         direction = move.directions.offset(move.index - 1, 1.0)
-        paths = [keep(keeper, direction, move.strengths(len(straight)) * factor, title)]
+        paths = [keep(keeper, direction, (move.strengths(len(straight)) * factor).tolist(), title)]
     for path in paths:
         write(f'{viewpoint.sample.name}: {outside_summary(path)}')
     return [offset for path in paths for offset in path.offsets]
@@ -126,7 +132,7 @@ def _save_latents(path: pathlib.Path, viewpoint: Viewpoint, offset: torch.Tensor
         latent = viewpoint.moved(offset).latent
         arrays = {key: value.cpu().numpy() for key, value in viewpoint.space.saved(latent, viewpoint.sample).items()}
     with replacing(path) as part, open(part, 'wb') as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # its stubs take names for flags
 
 
 if __name__ == '__main__':

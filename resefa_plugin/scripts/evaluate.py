@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pathlib
+from typing import Any
+
 import click
+import torch
 
 from resefa_plugin.baselines.methods import METHODS
 from resefa_plugin.evaluation.comparison import Comparison
@@ -57,9 +61,12 @@ from resefa_plugin.scripts.common.types import FOLDER, NamedFile, NameList, Seed
 @options.device_option
 @options.outdir_option
 @options.user_errors
-def evaluate(network, function, noise_mode, repo, trust_pickle, eval_seeds, regions, methods, files, metrics, paths,
-             fetch, space, num_directions, target_mse, resolution, curve_samples, other_seeds, variants, jacobian_dir,
-             device, outdir, **which):
+def evaluate(network: str | None, function: str | None, noise_mode: str, repo: pathlib.Path | None, trust_pickle: bool,
+             eval_seeds: list[int], regions: tuple[str, ...], methods: tuple[str, ...], files: tuple[str, ...],
+             metrics: tuple[str, ...], paths: tuple[tuple[str, pathlib.Path], ...], fetch: bool, space: str | None,
+             num_directions: int, target_mse: float, resolution: int | None, curve_samples: int,
+             other_seeds: list[int] | None, variants: tuple[str, ...], jacobian_dir: pathlib.Path | None,
+             device: torch.device, outdir: pathlib.Path, **which: Any) -> None:
     """Compare methods at the same change inside a region, on samples that took no part in finding the directions.
 
     Writes table.md, results.json, curves.png (change outside against change inside as the strength grows) and a sheet

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import click
 
 from resefa_plugin import DirectionSet
@@ -19,7 +21,8 @@ from resefa_plugin.scripts.common.types import FILE
 @click.option('--strength', metavar='FLOAT', type=float, help='How far projected-w moves the sample  [default: 1]')
 @click.option('--out', 'path', required=True, type=FILE, help='Where to write it')
 @options.user_errors
-def export(directions, format_, index, strength, path):
+def export(directions: pathlib.Path, format_: str, index: int | None, strength: float | None,
+           path: pathlib.Path) -> None:
     """Write directions in the format of another tool.
 
     resefa: .npy [1, 512]; interfacegan: .npy [1, 512] float64; ganspace: .npz of components; e4e: .pt tensor;
@@ -42,7 +45,7 @@ def export(directions, format_, index, strength, path):
     if strength is not None and format_ != 'projected-w':
         raise click.UsageError(f'--strength is for --format=projected-w: a {format_} file holds the direction, not an '
                                'edit')
-    arguments = {} if index is None else {'index': index - 1}
+    arguments: dict[str, float] = {} if index is None else {'index': index - 1}
     arguments |= {} if strength is None else {'strength': strength}
     EXPORTS[format_](direction_set, path, **arguments)
     click.echo(path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import click
+import torch
 from PIL import Image
 
 from resefa_plugin import Callback, Factorizer, RegionPartition, Viewpoint, parse_region
@@ -22,7 +24,7 @@ from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.machine.ranks import joined, local_device
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.problem import TAU
-from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, SOLVERS, Auto, Solver
+from resefa_plugin.rayleigh.solvers import DENSE_LIMIT, NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, SOLVERS, Auto, Solver
 from resefa_plugin.regions.partition import REGION_HELP
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
@@ -55,7 +57,8 @@ from resefa_plugin.scripts.common.types import FOLDER, LayerRange, SeedRange, Sh
               help="Length that the ridge measures: the paper's, or relative to the spread of the latents, to stay "
                    'where the generator was trained')
 @click.option('--solver', type=click.Choice(list(SOLVERS)), default='auto', show_default=True,
-              help='davidson, also called lobpcg, does without the whole Jacobian; auto takes it beyond 2048 dimensions')
+              help=f'davidson, also called lobpcg, does without the whole Jacobian; auto takes it beyond {DENSE_LIMIT} '
+                   'dimensions')
 @click.option('--resolution', metavar='INT', type=click.IntRange(min=1),
               help="Longer side of the differentiated picture  [default: 256 or the picture's]")
 @click.option('--other-seeds', type=SeedRange(), help='Seeds to try direction 1 on  [default: three]')
@@ -69,8 +72,13 @@ from resefa_plugin.scripts.common.types import FOLDER, LayerRange, SeedRange, Sh
 @options.device_option
 @options.outdir_option
 @options.user_errors
-def factorize(network, function, noise_mode, repo, trust_pickle, regions, space, layers, num_directions, quick, protect, orthogonal_to, pool,
-              shard, tau, norm, solver, resolution, other_seeds, jacobian_dir, keep_background, suggest, preview, device, outdir, **which):
+def factorize(network: str | None, function: str | None, noise_mode: str, repo: pathlib.Path | None,
+              trust_pickle: bool, regions: tuple[str, ...], space: str | None, layers: tuple[int, ...] | None,
+              num_directions: int | None, quick: bool, protect: tuple[str, ...], orthogonal_to: tuple[str, ...],
+              pool: bool | None, shard: tuple[int, int] | None, tau: float, norm: str, solver: str,
+              resolution: int | None, other_seeds: list[int] | None, jacobian_dir: pathlib.Path | None,
+              keep_background: int | None, suggest: bool, preview: bool, device: torch.device, outdir: pathlib.Path,
+              **which: Any) -> None:
     """Find the directions of a latent space that change a region of a picture and leave the rest alone.
 
     Writes a directions file per region (of each sample, or of the pool of them), pictures, and report.html, which shows
@@ -85,11 +93,13 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
 
     \b
     # W+ and StyleSpace, without their Jacobians of thousands of columns
-    resefa factorize --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --space=w+ --quick --outdir=wplus
+    resefa factorize --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --space=w+ --quick \\
+        --outdir=wplus
 
     \b
     # Directions that hold on many faces; hair without touching the face
-    resefa factorize --network=mobilestylegan-ffhq --seeds=0-3 --trunc=0.7 --region=hair --protect=10*face --outdir=pooled
+    resefa factorize --network=mobilestylegan-ffhq --seeds=0-3 --trunc=0.7 --region=hair --protect=10*face \\
+        --outdir=pooled
 
     \b
     # A network file, with the official code if run in a checkout, else with our own networks
@@ -111,7 +121,8 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
     partitions = [parse_region(spec, image_size) for spec in regions]
     pool = len(samples) > 1 if pool is None else pool
     if shard and not (pool and len(samples) >= shard[1]):
-        raise click.UsageError(f'--shard: there are {len(samples)} samples to share out; give a pool of as many --seeds as parts')
+        raise click.UsageError(f'--shard: there are {len(samples)} samples to share out; give a pool of as many '
+                               '--seeds as parts')
     latent_space = hook.space(space or hook.default_space, layers)
     viewpoints = [Viewpoint(hook, latent_space, sample, resolution) for sample in samples]
     constraints = Constraints(tuple(parse_protection(spec, image_size) for spec in protect),
@@ -121,23 +132,23 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
     if preview:
         options.write_options(outdir, hook, click.get_current_context().params)
         return _preview(viewpoints, partitions, outdir)
-    solver = make_solver(solver, quick, num_directions, tau)
+    chosen = make_solver(solver, quick, num_directions, tau)
     store = Store(jacobian_dir, outdir / 'grams')
     with joined(device) as ranks:
         if shard:
             part = viewpoints[shard[0] - 1::shard[1]]
-            return Factorizer(part, partitions, solver, constraints, [ProgressBar()], store).collect(ranks)
+            return Factorizer(part, partitions, chosen, constraints, [ProgressBar()], store).collect(ranks)
         callbacks: list[Callback] = []
         if ranks.first:
             record = options.write_options(outdir, hook, click.get_current_context().params)
-            click.echo(solver.choice(latent_space.name, latent_space.dim, len(partitions)), err=True)
+            click.echo(chosen.choice(latent_space.name, latent_space.dim, len(partitions)), err=True)
             others = [Viewpoint(hook, latent_space, sample, resolution) for sample in sampling.other_samples(
                 hook, samples, other_seeds, which['truncation_psi'], which['truncation_cutoff'])]
             callbacks += [ProgressBar(), DirectionsWriter(outdir, options.command_line())]
             callbacks += [BackgroundComparison(outdir, keep_background)] if keep_background else []
             callbacks += [FaceLabels(Networks(fetch=True, device=device), others)] if suggest else []
             callbacks.append(PictureWriter(outdir, record, others))
-        for result in Factorizer(viewpoints, partitions, solver, constraints, callbacks, store).run(pool, ranks):
+        for result in Factorizer(viewpoints, partitions, chosen, constraints, callbacks, store).run(pool, ranks):
             for note in result.notes:
                 click.echo(f'{result.name}: {note}', err=True)
             click.echo(f'{outdir / result.name}.npz')
@@ -148,7 +159,8 @@ def factorize(network, function, noise_mode, repo, trust_pickle, regions, space,
 def make_solver(name: str, quick: bool, num_directions: int | None, tau: float) -> Solver:
     """The solver of `--solver` and `--quick`. Raises click.UsageError if both are given."""
     if quick and name != 'auto':
-        raise click.UsageError(f'--quick chooses the solver, so that --solver={name} cannot be given too: leave one of them out')
+        raise click.UsageError(f'--quick chooses the solver, so that --solver={name} cannot be given too: leave one of '
+                               'them out')
     return Auto(num_directions, tau, quick) if quick else SOLVERS[name](num_directions, tau)
 
 

@@ -15,7 +15,7 @@ from resefa_plugin.scripts.common import options
 @options.function_option
 @options.implementation_options
 @options.user_errors
-def info(name, function, repo, trust_pickle):
+def info(name: str | None, function: str | None, repo: pathlib.Path | None, trust_pickle: bool) -> None:
     """Print what a network or a directions file is.
 
     Examples:
@@ -32,7 +32,7 @@ def info(name, function, repo, trust_pickle):
     \b
     resefa info out/seed0000-mouth.npz
     """
-    if function is None and pathlib.Path(name or '').suffix == '.npz':
+    if function is None and name is not None and pathlib.Path(name).suffix == '.npz':
         click.echo(DirectionSet.load(name).describe())
         return
     hook = options.open_generator(name, function, repo=repo, trust_pickle=trust_pickle)

@@ -29,7 +29,7 @@ def script_text(command: str) -> str:
 @click.option('--force', is_flag=True,
               help=f'Set a file of the same name aside, as NAME{BACKUP_SUFFIX}, instead of stopping')
 @options.user_errors
-def install(path, uninstall, force):
+def install(path: pathlib.Path, uninstall: bool, force: bool) -> None:
     """Put the commands into an official StyleGAN checkout, beside its own scripts.
 
     Writes factorize.py, edit.py, export.py, info.py, evaluate.py and studio.py. No file of the checkout is changed, and

@@ -17,7 +17,7 @@ from resefa_plugin.scripts.studio import studio
 
 @click.group(context_settings={'help_option_names': ['-h', '--help']})
 @click.version_option(resefa_plugin.__version__, prog_name='resefa')
-def main():
+def main() -> None:
     """Find directions of a GAN's latent space that change one region of a picture and leave the rest alone."""
 
 

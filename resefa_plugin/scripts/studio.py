@@ -6,6 +6,7 @@ import pathlib
 import signal
 
 import click
+import torch
 
 from resefa_plugin.hooks.base import MAX_SEED
 from resefa_plugin.machine.allocator import keep_large_blocks
@@ -26,8 +27,8 @@ from resefa_plugin.studio.work.sources import Source
 @click.option('--class', 'label', metavar='CLASS', default='', help='Class to begin with, for a conditional network')
 @click.option('--resolution', metavar='INT', type=click.IntRange(min=1),
               help="Longer side of the differentiated picture  [default: 256 or the picture's]")
-@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1, max=20), default=NUM_DIRECTIONS, show_default=True,
-              help='Sliders per region')
+@click.option('--num-directions', metavar='INT', type=click.IntRange(min=1, max=20), default=NUM_DIRECTIONS,
+              show_default=True, help='Sliders per region')
 @click.option('--jacobian-dir', metavar='DIR', type=FOLDER, help='Keep Jacobians there, and find them again')
 @click.option('--memory', metavar='GB', type=click.FloatRange(min=0.01), default=4, show_default=True,
               help='Memory for Jacobians; the oldest go first')
@@ -40,8 +41,10 @@ from resefa_plugin.studio.work.sources import Source
 @click.option('--no-browser', is_flag=True, help='Only print the address')
 @options.device_option
 @options.user_errors
-def studio(network, function, noise_mode, repo, trust_pickle, seed, truncation_psi, label, resolution, num_directions,
-           jacobian_dir, memory, outdir, port, share, no_browser, device):
+def studio(network: str | None, function: str | None, noise_mode: str, repo: pathlib.Path | None, trust_pickle: bool,
+           seed: int, truncation_psi: float, label: str, resolution: int | None, num_directions: int,
+           jacobian_dir: pathlib.Path | None, memory: float, outdir: pathlib.Path | None, port: int | None,
+           share: bool, no_browser: bool, device: torch.device) -> None:
     """Open the studio in the browser: draw a region on a sample, move sliders that change it. Needs the extra 'ui'.
 
     It listens on this machine only (127.0.0.1). Ctrl-C ends it.

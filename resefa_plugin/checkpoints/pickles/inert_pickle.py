@@ -45,16 +45,19 @@ class Budget:
         self.work_bytes = 4 * file_bytes + FREE_WORK_BYTES
 
     def spend_opcode(self) -> None:
+        """Counts an opcode of a pickle. Raises CheckpointError beyond MAX_OPCODES."""
         self.opcodes -= 1
         if self.opcodes < 0:
             raise CheckpointError(f'more than {MAX_OPCODES} pickle opcodes; the largest official files have 67000')
 
     def spend_value(self) -> None:
+        """Counts a value that is decoded. Raises CheckpointError beyond MAX_VALUES."""
         self.values -= 1
         if self.values < 0:
             raise CheckpointError(f'it unfolds to more than {MAX_VALUES} values; the largest official files have 1200')
 
     def spend_bytes(self, count: int) -> None:
+        """Counts bytes that tensors and texts take. Raises CheckpointError beyond a multiple of the file's size."""
         self.work_bytes -= count
         if self.work_bytes < 0:
             raise CheckpointError('its tensors and texts unfold to more than four times the size of the file')

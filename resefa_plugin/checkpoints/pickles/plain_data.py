@@ -90,10 +90,10 @@ def items_of(value: object) -> dict:
     """The items of a dict, an OrderedDict or an EasyDict, still inert. Raises CheckpointError for anything else."""
     if type(value) is dict:
         return value
-    if type(value) is Call and value.func.name in MAPPINGS and not value.args:
-        # `state_dict()` sets the version numbers of its modules as an attribute of the dictionary; they are not needed.
-        if value.state is None or type(value.state) is dict and len(value.state) == 1 and '_metadata' in value.state:
-            return value.pairs
+    # `state_dict()` sets the version numbers of its modules as an attribute of the dictionary; they are not needed.
+    if type(value) is Call and value.func.name in MAPPINGS and not value.args and (
+            value.state is None or type(value.state) is dict and value.state.keys() == {'_metadata'}):
+        return value.pairs
     raise CheckpointError(f'{shorten(value)} where a dictionary is expected')
 
 

@@ -50,7 +50,7 @@ class Check:
     prevents: bool = False
 
 
-def examine(repo: str | os.PathLike | None = None, build: bool = False) -> Iterator[Check]:
+def examine(repo: str | os.PathLike[str] | None = None, build: bool = False) -> Iterator[Check]:
     """Everything that is worth knowing, in the order in which it is shown.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import torch
+from typing_extensions import override
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.ranges import parse_ranges
@@ -42,6 +43,7 @@ class SeedRange(TextType):
 
     name = 'range'
 
+    @override
     def parse(self, text: str) -> list[int]:
         return parse_ranges(text, 'seeds')
 
@@ -51,6 +53,7 @@ class LayerRange(TextType):
 
     name = 'range'
 
+    @override
     def parse(self, text: str) -> tuple[int, ...]:
         return tuple(sorted(set(parse_ranges(text, 'layers'))))
 
@@ -60,6 +63,7 @@ class StrengthRange(TextType):
 
     name = 'low,high'
 
+    @override
     def parse(self, text: str) -> tuple[float, float]:
         try:
             numbers = [float(part) for part in text.split(',')]
@@ -75,6 +79,7 @@ class Shard(TextType):
 
     name = 'i/n'
 
+    @override
     def parse(self, text: str) -> tuple[int, int]:
         match = re.fullmatch(r'\s*(\d{1,6})/(\d{1,6})\s*', text)
         if not match or not 1 <= int(match[1]) <= int(match[2]):
@@ -92,6 +97,7 @@ class Device(TextType):
         """The GPU if there is one, else the CPU."""
         return 'cuda' if torch.cuda.is_available() else 'cpu'
 
+    @override
     def parse(self, text: str) -> torch.device:
         try:
             device = torch.device(text)
@@ -107,6 +113,7 @@ class NameList(TextType):
 
     name = 'list'
 
+    @override
     def parse(self, text: str) -> tuple[str, ...]:
         return tuple(name for name in text.split(',') if name)
 
@@ -116,6 +123,7 @@ class NamedFile(TextType):
 
     name = 'name=file'
 
+    @override
     def parse(self, text: str) -> tuple[str, pathlib.Path]:
         name, equals, path = text.partition('=')
         if not equals:

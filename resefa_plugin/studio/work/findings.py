@@ -79,7 +79,7 @@ def with_ends(finding: Finding, viewpoint: Viewpoint, breathe: Callable[[], None
     return replace(finding, ends=(*finding.ends, (low, high)))
 
 
-def _window(mask: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _window(mask: np.ndarray, size: tuple[int, ...]) -> tuple[int, int, int, int]:
     """A square around a region with room on its sides, `(left, top, right, bottom)` in a picture of `size` (h, w)."""
     rows, columns = np.nonzero(mask)
     scale = size[0] / mask.shape[0]

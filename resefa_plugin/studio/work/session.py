@@ -7,6 +7,7 @@ import pathlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ from resefa_plugin.hooks.viewpoint import Viewpoint, default_resolution
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
-from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, TAU, Auto
+from resefa_plugin.rayleigh.problem import TAU
+from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, Auto
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
 from resefa_plugin.studio.work import findings
@@ -35,6 +37,7 @@ from resefa_plugin.studio.work.state import Region, State, edit_offset, moved_re
 MAX_STRENGTH = 20.0
 MAX_REGIONS = 12
 QUICK_PRODUCTS = 80  # about so many with the Jacobian that a search takes
+FIRST_SAMPLE = Source(seed=0)
 HISTORY = 20  # steps of undo; a mask of 1024 x 1024 is a megabyte
 
 
@@ -55,7 +58,7 @@ class Session:
 
     def __init__(self, hook: GeneratorHook, cache: JacobianCache, *, resolution: int | None = None,
                  num_directions: int = NUM_DIRECTIONS, tau: float = TAU, jacobian_dir: str | pathlib.Path | None = None,
-                 source: Source = Source(seed=0)):
+                 source: Source = FIRST_SAMPLE):
         self.hook, self.cache, self.tau, self.jacobian_dir = hook, cache, tau, jacobian_dir
         self.num_directions = num_directions
         self.preview_resolution = default_resolution(hook.image_shape)
@@ -77,7 +80,7 @@ class Session:
         state = state or self.state
         return Viewpoint(self.hook, self.hook.space(state.space, state.layers), state.sample, self.resolution)
 
-    def _change(self, remember: bool = True, **changes) -> State:
+    def _change(self, *, remember: bool = True, **changes: Any) -> State:
         with self._lock:
             before = self._dragged_from or self.state
             if remember:
@@ -132,7 +135,7 @@ class Session:
             if len(regions) < len(self.state.regions):
                 self._change(regions=regions, **self._without(name))
 
-    def _without(self, name: str) -> dict[str, Mapping]:
+    def _without(self, name: str) -> dict[str, Any]:
         return {'findings': {key: finding for key, finding in self.state.findings.items() if key != name},
                 'strengths': {key: value for key, value in self.state.strengths.items() if key[0] != name}}
 
@@ -162,7 +165,8 @@ class Session:
     def direct(self) -> bool:
         """Whether the space has too many dimensions for a Jacobian, so that each region is searched without."""
         jacobian = self.cache.open(self.viewpoint())
-        return not Auto(tau=self.tau).needs_jacobian(jacobian.viewpoint.dim) or jacobian_bytes(jacobian) > self.cache.limit
+        affordable = Auto(tau=self.tau).needs_jacobian(jacobian.viewpoint.dim)
+        return not affordable or jacobian_bytes(jacobian) > self.cache.limit
 
     def compute_jacobian(self, report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
         """Computes the Jacobian of the sample on the screen, and keeps it in the cache.
@@ -191,7 +195,7 @@ class Session:
 
             jacobian.compute(progress, self.jacobian_dir)
             # J^T J is made with the first region: better now than when somebody waits for it.
-            jacobian.gram(RegionPartition.from_center(0.5, tuple(self.hook.image_shape[1:])))
+            jacobian.gram(RegionPartition.from_center(0.5, self.hook.image_shape[1:]))
             self.cache.put(key, jacobian)
         return jacobian
 
@@ -297,7 +301,7 @@ class Session:
         with self._lock:
             before = (self._dragged_from or self.state) if remember else self.state
             if strengths != before.strengths:
-                self._change(remember, strengths=strengths)
+                self._change(remember=remember, strengths=strengths)
 
     def set_keep(self, keep: bool) -> None:
         """Whether edits are bent so that their background stays; see `keep_background`."""
