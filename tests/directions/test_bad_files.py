@@ -86,11 +86,17 @@ def test_npy(tmp_path):
 
 def test_foreign_npz_names_its_keys(tmp_path):
     np.savez(tmp_path / 'a.npz', w=np.zeros((1, 2, 3)), other=np.zeros(1))
-    load_error(tmp_path / 'a.npz', r"no 'metadata' among its arrays \(w, other\)")
+    load_error(tmp_path / 'a.npz', r"no 'metadata' among its arrays \(w, other\): this is another program's .npz; "
+                                  '`resefa factorize` writes directions files')
+    np.savez(tmp_path / 'many.npz', **{f'x{i}': np.zeros(1) for i in range(30)})
+    load_error(tmp_path / 'many.npz', r'\(x0, .*, x19\)')
+    np.savez(tmp_path / 'empty.npz')
+    load_error(tmp_path / 'empty.npz', r"no 'metadata' among its arrays \(none\)")
 
 
-def test_metadata_that_is_not_a_text(tmp_path):
-    write_npz(tmp_path / 'a.npz', metadata=np.zeros(3))
+@pytest.mark.parametrize('metadata', [np.zeros(3), np.array(1.5), np.array(['text'])])
+def test_metadata_that_is_not_a_text(tmp_path, metadata):
+    write_npz(tmp_path / 'a.npz', metadata=metadata)
     load_error(tmp_path / 'a.npz', 'is not a text')
 
 

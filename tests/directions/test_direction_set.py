@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-import types
 import warnings
 
 import numpy as np
@@ -14,7 +14,18 @@ from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.directions.metadata import FORMAT, VERSION
 from resefa_plugin.errors import DirectionsError, ResefaError
 from resefa_plugin.machine.files import replacing
-from tests.helpers.direction_sets import ARRAY_NAMES, D, H, K, W, load_error, make_metadata, make_set, write_npz
+from tests.helpers.direction_sets import (
+    ARRAY_NAMES,
+    D,
+    H,
+    K,
+    W,
+    fake_hook,
+    load_error,
+    make_metadata,
+    make_set,
+    write_npz,
+)
 
 
 def test_round_trip_is_exact(tmp_path):
@@ -75,11 +86,14 @@ def test_save_makes_folders_and_says_where_it_cannot(tmp_path):
     ('directions', np.ones(8, np.float32), r'has shape \[8\], expected \[k, d\]'),
     ('directions', np.zeros((0, 8), np.float32), r'has shape \[0, 8\]'),
     ('directions', 2 * np.eye(3, 8, dtype=np.float32), r'direction 0 has length 2, expected unit rows'),
+    ('directions', .5 * np.eye(3, 8, dtype=np.float32), r'direction 0 has length 0.5, expected unit rows'),
+    ('directions', np.diag(np.float32([1, 1, 2])) @ np.eye(3, 8, dtype=np.float32), r'direction 2 has length 2'),
+    ('directions', np.diag(np.float32([1, 1, .5])) @ np.eye(3, 8, dtype=np.float32), r'direction 2 has length'),
     ('directions', np.full((3, 8), np.nan, np.float32), r"'directions' holds NaN"),
     ('eigenvalues', np.ones(2), r"'eigenvalues' has shape \[2\], expected \[k = 3\]"),
     ('residuals', np.array([0, np.inf, 0]), r"'residuals' holds NaN or infinite"),
     ('step', np.array([1., 2., -3.]), r"'step' holds -3, expected values of at least 0"),
-    ('step', np.array([1., 0., 3.]), r"'step' is 0 for direction 1"),
+    ('step', np.array([1., 0., 3.]), r"'step' is 0 for direction 1: expected the alpha of strength 1, above 0"),
     ('measured_outside', np.full(3, -1.), r"'measured_outside' holds -1"),
     ('predicted_inside', np.ones((3, 1)), r"'predicted_inside' has shape \[3, 1\]"),
     ('mask', np.ones((H, W), np.uint8), r"'mask' is uint8, expected bool"),
@@ -94,9 +108,42 @@ def test_bad_arrays(tmp_path, name, array, match):
     load_error(tmp_path / 'a.npz', match)
 
 
+NEVER_NEGATIVE = ['residuals', 'step', 'predicted_inside', 'predicted_outside', 'measured_inside', 'measured_outside']
+
+
+@pytest.mark.parametrize('name', ['eigenvalues', *NEVER_NEGATIVE])
+def test_only_eigenvalues_may_be_negative(name):
+    values = np.array([.3, .2, -.1])
+    if name == 'eigenvalues':
+        assert make_set(eigenvalues=values).eigenvalues[2] == -.1   # rounding of a quotient that is 0
+    else:
+        with pytest.raises(DirectionsError, match=f"array '{name}' holds -0.1, expected values of at least 0"):
+            make_set(**{name: values})
+
+
+@pytest.mark.parametrize('name', ARRAY_NAMES)
+def test_every_array_has_its_type_and_axes(name):
+    good = getattr(make_set(), name)
+    with pytest.raises(DirectionsError, match=f"array '{name}' is int8, expected"):
+        make_set(**{name: np.ones(good.shape, np.int8)})
+    with pytest.raises(DirectionsError, match=rf"array '{name}' has shape \[.*\], expected \["):
+        make_set(**{name: np.asarray(good[0])})                 # an axis less
+    with pytest.raises(DirectionsError, match=r"array '\w+' has shape \[.*\], expected \["):
+        make_set(**{name: np.repeat(good, 2, axis=0)})  # an axis twice as long: this array differs, or the next one
+
+
 def test_lists_are_not_arrays():
     with pytest.raises(DirectionsError, match="array 'step' is list, expected float64"):
         make_set(step=[1., 2., 3.])
+
+
+def test_a_set_is_not_changed_and_equals_only_itself():
+    one, other = make_set(), make_set()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.step = other.step
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.metadata.tau = 1.0
+    assert one == one and one != other
 
 
 def test_offset():
@@ -118,15 +165,6 @@ def test_offset_strength_must_be_finite():
         make_set().offset(0, float('nan'))
 
 
-def fake_hook(sha256='ab' * 32, image_shape=(3, H, W), dim=D, spaces=('z', 'w')):
-    def space(name, layers=None):
-        if name not in spaces:
-            raise ResefaError(f"space '{name}' is not one of {', '.join(spaces)}")
-        return types.SimpleNamespace(name=name, layers=layers, dim=dim)
-
-    return types.SimpleNamespace(name='other.pkl', sha256=sha256, image_shape=image_shape, space=space)
-
-
 def test_fits():
     directions = make_set(metadata=make_metadata(layers=(1, 2)))
     with warnings.catch_warnings():
@@ -136,17 +174,19 @@ def test_fits():
 
 
 @pytest.mark.parametrize('ours, theirs, shown', [
-    ('ab' * 32, 'cd' * 32, 'abababababab.*cdcdcdcdcdcd'),
-    ('', 'cd' * 32, 'unknown.*cdcdcdcdcdcd'),
-    ('ab' * 32, '', 'abababababab.*unknown'),
+    ('ab' * 32, 'cd' * 32, r'SHA-256 abababababab\).*SHA-256 cdcdcdcdcdcd\)'),
+    ('', 'cd' * 32, r'SHA-256 unknown\).*SHA-256 cdcdcdcdcdcd\)'),
+    ('ab' * 32, '', r'SHA-256 abababababab\).*SHA-256 unknown\)'),
 ])
 def test_other_weights_warn(ours, theirs, shown):
-    with pytest.warns(UserWarning, match=rf'come from toy.pkl .*{shown}'):
+    with pytest.warns(UserWarning, match=rf'come from toy.pkl .*{shown}.*not be local') as caught:
         make_set(metadata=make_metadata(network_sha256=ours)).check_fits(fake_hook(theirs))
+    assert caught[0].filename == __file__   # the caller's line
 
 
 @pytest.mark.parametrize('hook, match', [
-    (fake_hook(image_shape=(1, H, W)), r'for pictures \[3, 6, 4\] of toy.pkl, but other.pkl makes \[1, 6, 4\]'),
+    (fake_hook(image_shape=(1, H, W)), r'for pictures \[3, 6, 4\] of toy.pkl, but other.pkl makes \[1, 6, 4\]: '
+                                        r'use them with their own network'),
     (fake_hook(spaces=('z',)), r"for space 'w' of toy.pkl: space 'w' is not one of z"),
     (fake_hook(dim=512), r"have 8 dimensions, but space 'w' of other.pkl has 512"),
 ])
@@ -156,8 +196,34 @@ def test_other_geometry_is_an_error(hook, match):
 
 
 def test_describe():
-    text = make_set(metadata=make_metadata(layers=(1, 2))).describe()
-    for expected in ('toy.pkl', 'abababababab', 'mouth, 16.67% of the picture', 'layers 1,2', 'tau 0.001', '8.7',
-                     f'{np.sqrt(.011):.4f}', 'resefa factorize --network=toy.pkl'):
-        assert expected in text
-    assert len(text.splitlines()) == 10 + K
+    extra = {'note': 'not shown', 'norm': 'covariance', 'orthogonal_to': ['a.npz:1'], 'protect': ['5*eyes', 'nose'],
+             'pooled': [{'sample': 'seed0000'}, {'sample': 'seed0001'}], 'search': {'columns': 40, 'converged': True}}
+    directions = make_set(metadata=make_metadata(
+        layers=(1, 2), seeds=(7, 8), truncation_cutoff=4, created='2024-05-06T07:08:09+00:00', extra=extra))
+    assert directions.describe() == '''\
+network     toy.pkl (SHA-256 abababababab)
+pictures    [3, 6, 4], differentiated at 6
+region      mouth, 16.67% of the picture
+space       w, layers 1,2, 8 dimensions
+seeds       7,8, truncation psi 0.7, cutoff 4
+solver      dense, tau 0.001, a 0.25
+created     2024-05-06T07:08:09+00:00 by resefa factorize --network=toy.pkl
+pooled      over 2 samples
+search      columns 40, converged True
+protect     5*eyes, nose
+orthogonal_to a.npz:1
+norm        covariance
+
+RMS change on the [-1, 1] scale at strength 1:
+direction  eigenvalue  residual     alpha    inside  (predicted)   outside  (predicted)
+        1         8.7   1.0e-12       0.1    0.1049       0.1000    0.0141       0.0100
+        2        1.65   1.0e-12       0.2    0.1049       0.1000    0.0141       0.0100
+        3         0.4   1.0e-12       0.3    0.1049       0.1000    0.0141       0.0100'''
+
+
+def test_describe_says_what_there_is_not():
+    metadata = make_metadata(network_sha256='', seeds=(), command='', created='2024-05-06T07:08:09+00:00')
+    lines = make_set(metadata=metadata).describe().splitlines()
+    assert lines[0] == 'network     toy.pkl (SHA-256 unknown)' and lines[3] == 'space       w, layers all, 8 dimensions'
+    assert lines[4] == 'seeds       none, truncation psi 0.7, cutoff none'
+    assert lines[6] == 'created     2024-05-06T07:08:09+00:00' and lines[7] == ''

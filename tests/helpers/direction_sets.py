@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
 
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.directions.metadata import DirectionMetadata
-from resefa_plugin.errors import DirectionsError
+from resefa_plugin.errors import DirectionsError, ResefaError
 
 K, D, H, W = 3, 8, 6, 4
 
@@ -56,3 +57,13 @@ def load_error(path, match):
     with pytest.raises(DirectionsError, match=match) as caught:
         DirectionSet.load(path)
     assert str(path) in str(caught.value)
+
+
+def fake_hook(sha256='ab' * 32, image_shape=(3, H, W), dim=D, spaces=('z', 'w')):
+    """What `check_fits` asks of a generator."""
+    def space(name, layers=None):
+        if name not in spaces:
+            raise ResefaError(f"space '{name}' is not one of {', '.join(spaces)}")
+        return types.SimpleNamespace(name=name, layers=layers, dim=dim)
+
+    return types.SimpleNamespace(name='other.pkl', sha256=sha256, image_shape=image_shape, space=space)
