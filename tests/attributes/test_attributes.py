@@ -78,7 +78,7 @@ def test_hidden_eyes_have_no_brow_height():
 def changes(*directions: dict[str, tuple[float, ...]]) -> AttributeChanges:
     """Each direction's changes at two samples, by attribute; others are 0."""
     values = torch.zeros(len(directions), 2, len(NAMES), dtype=torch.float64)
-    for row, direction in zip(values, directions):
+    for row, direction in zip(values, directions, strict=True):
         for name, pair in direction.items():
             row[:, NAMES.index(name)] = torch.tensor(pair)
     return AttributeChanges(values, 2.0)

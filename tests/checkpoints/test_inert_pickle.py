@@ -67,8 +67,11 @@ def test_numpy_scalars_and_numpy_1_names(protocol):
     assert decode(dumps(forged_array(core='numpy.core.multiarray'), protocol)).tolist() == [1.5, 2.5]
 
 
-def forged_array(shape=(2,), dtype='f8', raw=struct.pack('<2d', 1.5, 2.5), fortran=False, version=1, order='<',
-                 core='numpy._core.multiarray', subclass=Name('numpy', 'ndarray'), state=None) -> Reduce:
+RAW, NDARRAY = struct.pack('<2d', 1.5, 2.5), Name('numpy', 'ndarray')
+
+
+def forged_array(shape=(2,), dtype='f8', raw=RAW, fortran=False, version=1, order='<',
+                 core='numpy._core.multiarray', subclass=NDARRAY, state=None) -> Reduce:
     element = Reduce(Name('numpy', 'dtype'), dtype, False, True, state=(3, order, None, None, None, -1, -1, 0))
     state = state or (version, shape, element, fortran, raw)
     return Reduce(Name(core, '_reconstruct'), subclass, (0,), b'b', state=state)

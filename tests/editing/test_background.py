@@ -138,7 +138,7 @@ def test_gram_of_a_basis_is_the_gram_of_the_jacobian_in_it():
     hook, sample, jacobian, _ = tanh_case()
     model = TangentModel.of_basis(jacobian, np.random.RandomState(3).randn(4, 12))
     assert model.basis @ model.basis.T == pytest.approx(np.eye(4), abs=1e-12)
-    for found, full in zip(model.gram(LEFT), jacobian.gram(LEFT)):
+    for found, full in zip(model.gram(LEFT), jacobian.gram(LEFT), strict=True):
         assert found == pytest.approx(model.basis @ full.numpy() @ model.basis.T, rel=1e-4, abs=1e-4)
     u = torch.randn(jacobian.image_shape, generator=torch.Generator().manual_seed(0))
     assert model.pull(u) == pytest.approx(model.basis @ jacobian.vjp(u[None])[0].double().numpy(), rel=1e-4, abs=1e-4)

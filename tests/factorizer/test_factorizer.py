@@ -93,7 +93,7 @@ def test_the_measured_change_follows_the_prediction_and_the_region():
     hook = toy.hook()
     regions = [LEFT, box(2, 2, 3, 3, 'middle')]
     results = factorizer(hook, [hook.sample(5)], regions, solver=Auto(4)).run()
-    for result, region in zip(results, regions):
+    for result, region in zip(results, regions, strict=True):
         J = toy.jacobian(hook.sample(5).latents['z'])
         n = result.directions.directions[0].astype(np.float64) * result.directions.step[0]
         change = J @ n

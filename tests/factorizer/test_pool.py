@@ -65,7 +65,7 @@ def test_pooled_grams_are_means_over_the_trace(solver):
     values = scipy.linalg.eigh(A, B + 1e-3 * np.eye(12), eigvals_only=True)[::-1]
     np.testing.assert_allclose(result.eigenvalues[:2], values[:2], rtol=1e-3)  # float32 Jacobians, and the tolerance of Davidson
     assert result.name == 'pooled-left' and result.directions.metadata.seeds == (0, 1, 2)
-    for row, sample in zip(result.agreement, samples):
+    for row, sample in zip(result.agreement, samples, strict=True):
         A, B = grams(toy, sample, LEFT.mask)
         ridge = 1e-3 * np.trace(B) * np.eye(12)
         n = result.directions.directions[0].astype(float)
@@ -116,7 +116,7 @@ def test_a_pool_that_was_stopped_goes_on(tmp_path, solver):
     resumed = factorizer(hook, samples, [LEFT, TOP], callbacks=[counter], **options).run(pool=True)
     assert counter.computed == ['seed0002', 'seed0003']
     whole = factorizer(hook, samples, [LEFT, TOP], solver=solver(2)).run(pool=True)
-    for one, other in zip(resumed, whole):
+    for one, other in zip(resumed, whole, strict=True):
         np.testing.assert_allclose(one.directions.directions, other.directions.directions, atol=1e-6)
     protecting = Constraints((Protection(CORNER),))
     for change in ({'solver': solver(2, tau=0.1)}, {'constraints': Constraints(norm='covariance')},

@@ -151,7 +151,7 @@ def check_derivatives(f, x: Tensor) -> None:
     V = torch.randn(3, *x.shape, generator=generator, dtype=x.dtype)
     before = x.clone()
     tangents = [jvp(f, (x,), (v,))[1] for v in V]
-    for v, tangent in zip(V, tangents):
+    for v, tangent in zip(V, tangents, strict=True):
         step = 1e-6
         difference = (f(x + step * v) - f(x - step * v)) / (2 * step)
         assert tangent.dtype == x.dtype

@@ -41,12 +41,12 @@ def check_plain(*tensors: Tensor) -> None:
 
 
 def same_layout(x: Tensor, y: Tensor) -> bool:
-    return x.shape == y.shape and all(n < 2 or s == t for n, s, t in zip(x.shape, x.stride(), y.stride()))
+    return x.shape == y.shape and all(n < 2 or s == t for n, s, t in zip(x.shape, x.stride(), y.stride(), strict=True))
 
 
 def is_dense(x: Tensor) -> bool:
     expected = 1
-    for stride, size in sorted((s, n) for s, n in zip(x.stride(), x.shape) if n > 1):
+    for stride, size in sorted((s, n) for s, n in zip(x.stride(), x.shape, strict=True) if n > 1):
         if stride != expected:
             return False
         expected *= size

@@ -97,7 +97,7 @@ def test_spaces_against_dense_jacobians(stock, hook, name):
 
     def by_hand(zs, embeddings):
         """The picture from one z and one embedding per layer, by the modules of the stock model."""
-        conditions = iter([torch.cat(pair, dim=1) for pair in zip(zs, embeddings)])
+        conditions = iter([torch.cat(pair, dim=1) for pair in zip(zs, embeddings, strict=True)])
         G = stock[0].generator
         x = G.gen_z(next(conditions)).view(-1, 4, 4, 64).permute(0, 3, 1, 2)
         for layer in G.layers:

@@ -178,7 +178,7 @@ def samples_and_stock(G, hook, embedding=None):
         space = hook.space('z+class')
         y = torch.tensor([label])
         pairs.append((images_at(space, sample, torch.zeros(1, space.dim)), G(z, G.shared(y))))
-    return [torch.cat(images) for images in zip(*pairs)]
+    return [torch.cat(images) for images in zip(*pairs, strict=True)]
 
 
 @upstream

@@ -40,7 +40,7 @@ def make_gan(pl):
             self.critic.eval()  # a part with a flag of its own
 
         def training_step(self, batch, index):
-            for optimizer, sign in zip(self.optimizers(), (-1, 1)):
+            for optimizer, sign in zip(self.optimizers(), (-1, 1), strict=True):
                 loss = sign * self.critic(self.generator(batch).flatten(1)).mean()
                 optimizer.zero_grad()
                 self.manual_backward(loss)
@@ -78,7 +78,7 @@ def test_a_training_run_is_factorized_and_not_changed(pl, tmp_path):
     assert files == ['epoch0001/seed0000-left.npz', 'epoch0001/seed0001-left.npz']
     assert len(DirectionSet.load(tmp_path / 'out' / files[0])) == 2 and len(callback.results) == 2
     # Dropout and shuffling draw from the same random states, batch statistics gather: all of it must come out bit for bit.
-    for (name, actual), expected in zip(with_callback.state_dict().items(), without.state_dict().values()):
+    for (name, actual), expected in zip(with_callback.state_dict().items(), without.state_dict().values(), strict=True):
         assert torch.equal(actual, expected), name
 
 

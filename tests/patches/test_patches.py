@@ -80,9 +80,9 @@ def test_replaced_from_many_threads():
     (patch_upfirdn2d, 'upfirdn2d', '_parse_scaling'), (patch_filtered_lrelu, 'filtered_lrelu', '_parse_padding'),
     (patch_modulated_conv2d, 'networks', 'modulated_conv2d')])
 def test_unknown_upstream_names_the_attribute_and_the_commits(patch, module, missing):
-    with pytest.raises(ResefaError, match=rf"torch_utils.ops.{module} has no attribute '{missing}'.*d72cc7d.*c233a91"):
-        with patch(stand_in(module, Plugins())):
-            pass
+    match = rf"torch_utils.ops.{module} has no attribute '{missing}'.*d72cc7d.*c233a91"
+    with pytest.raises(ResefaError, match=match), patch(stand_in(module, Plugins())):
+        pass
 
 
 def test_missing_factory():

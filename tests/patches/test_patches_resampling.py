@@ -81,8 +81,8 @@ def test_upfirdn2d_against_plain_torch(ops, options, f):
 def test_upfirdn2d_dtypes_and_layouts(ops, dtype, tolerance):
     options, f = RESAMPLINGS[2]
     factory, plain = ops.upfirdn2d._upfirdn2d_cuda(**options), plain_upfirdn2d(f, **options)
-    x, ts = randn(2, 3, 6, 7, dtype=dtype), randn(2, 3, 6, 7, 5, seed=1, dtype=dtype)
-    for x in (x, x.to(memory_format=torch.channels_last), x.transpose(2, 3).contiguous().transpose(2, 3)):
+    plane, ts = randn(2, 3, 6, 7, dtype=dtype), randn(2, 3, 6, 7, 5, seed=1, dtype=dtype)
+    for x in (plane, plane.to(memory_format=torch.channels_last), plane.transpose(2, 3).contiguous().transpose(2, 3)):
         y, y_t = torch.vmap(lambda t: torch.func.jvp(lambda x: factory.apply(x, f), (x,), (t,)), -1)(ts)
         assert y_t.dtype == dtype
         torch.testing.assert_close(y_t.double(), torch.vmap(plain, -1)(ts.double()), **tolerance)
@@ -166,7 +166,7 @@ def test_filtered_lrelu_kernel(ops, options, fu, fd):
     ours, plain = both(ops, options, fu, fd)
     us = randn(3, *plain(xs[0], b).shape, seed=1)
     single = transforms_of(lambda x: ours(x, b.float()), xs.float(), us.float())
-    for got, expected in zip(single, transforms_of(lambda x: plain(x, b), xs, us)):
+    for got, expected in zip(single, transforms_of(lambda x: plain(x, b), xs, us), strict=True):
         got = [v.double() for v in got] if isinstance(got, tuple) else got.double()
         torch.testing.assert_close(list(got), list(expected), **TOL32)
     assert {name for name, _ in ops._plugin.calls} == {'filtered_lrelu'}

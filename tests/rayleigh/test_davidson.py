@@ -63,7 +63,7 @@ def test_agrees_with_the_dense_solver(k, seed):
     A_n, B_n = grams.A @ n.T, grams.B @ n.T + found.ridge * n.T
     np.testing.assert_allclose(np.linalg.norm(A_n - found.eigenvalues * B_n, axis=0) / np.linalg.norm(A_n, axis=0), found.residuals, rtol=1e-3)
     # Its Gram matrices are exact on what was searched.
-    for quadratic, M in zip(found.search.grams.quadratics(n), (grams.A, grams.B)):
+    for quadratic, M in zip(found.search.grams.quadratics(n), (grams.A, grams.B), strict=True):
         np.testing.assert_allclose(quadratic, np.einsum('kd,de,ke->k', n, M, n), rtol=1e-6)
 
 
@@ -138,7 +138,7 @@ def test_the_preconditioner_is_the_inverse_of_what_is_known_of_b():
 def test_progress_tells_columns_and_residuals():
     steps = []
     solve_davidson(CountedGrams(), 4, progress=lambda columns, residual: steps.append((columns, residual)))
-    columns, residuals = zip(*steps)
+    columns, residuals = zip(*steps, strict=True)
     assert list(columns) == sorted(columns) and residuals[-1] <= 1e-3 < residuals[0]
 
 
