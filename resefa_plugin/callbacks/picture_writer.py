@@ -36,7 +36,7 @@ class PictureWriter(Callback):
     def __init__(self, outdir: pathlib.Path, record: Mapping[str, Any], others: Sequence[Viewpoint] = ()):
         self.outdir, self.record, self.others = outdir, record, list(others)
         self._images: dict[str, Image.Image] = {}  # unedited, by the name of the sample
-        self._samples: list[SampleSection] = []
+        self._regions: dict[str, list[RegionSection]] = {}  # by the name of the sample, or `pooled`
         self._overview: list[tuple[str, list[Image.Image]]] = []
         self._seconds: dict[str, float] = {}
 
@@ -53,20 +53,10 @@ class PictureWriter(Callback):
             pictures.save_png(self._images[name], self.outdir / f'{name}.png')
         return self._images[name]
 
-    def _section(self, result: RegionResult) -> SampleSection:
-        """The section of a result's sample; of a pool, with the picture of its first sample."""
-        for section in self._samples:
-            if section.name == result.source:
-                return section
-        image, *_ = [self._image(viewpoint) for viewpoint in result.viewpoints]
-        self._samples.append(SampleSection(result.source, image, []))
-        return self._samples[-1]
-
     @override
     def on_region_end(self, result: RegionResult) -> None:
         folder = self.outdir / result.name
-        section = self._section(result)
-        image = section.image
+        image, *_ = [self._image(viewpoint) for viewpoint in result.viewpoints]  # all of a pool's are written
         mask, directions = result.partition.mask, result.directions
         bar = tqdm(total=len(directions), desc=f'{result.name}: pictures', unit='direction', dynamic_ncols=True)
         rows, tiles, labels = [], [], result.labels or [''] * len(directions)
@@ -99,7 +89,7 @@ class PictureWriter(Callback):
             named['other_seeds'] = self._other_seeds(result, others)
         for name, picture in named.items():
             pictures.save_png(picture, folder / f'{name}.png')
-        section.regions.append(RegionSection(
+        self._regions.setdefault(result.source, []).append(RegionSection(
             result.partition.name, f'{result.name}.npz', float(mask.mean()), named['region'], heat_map,
             named['eigenvalues'], rows, named['sheet'], named.get('other_seeds'), result.notes, result.agreement,
             result.background))
@@ -122,9 +112,12 @@ class PictureWriter(Callback):
         overview = pictures.contact_sheet(rows, [f'{name}\ndirection 1' for name in names],
                                           ['region', *pictures.strength_captions(STRENGTHS)])
         pictures.save_jpeg(overview, self.outdir / 'overview.jpg')
+        # The section of a pool shows its first sample.
+        images = {result.source: self._image(result.viewpoint) for result in results}
+        samples = [SampleSection(source, images[source], regions) for source, regions in self._regions.items()]
         write_report(self.outdir / 'report.html', Report(
             title=f'{", ".join(dict.fromkeys(r.partition.name for r in results))} of {hook.name}',
-            network=hook.name, network_licence=hook.licence, samples=self._samples,
+            network=hook.name, network_licence=hook.licence, samples=samples,
             options=self.record['options'], versions=self.record['versions'], seconds=self._seconds,
             command=self.record['command']))
 

@@ -32,7 +32,10 @@ class LayeredGenerator(Protocol):
     resolution: int
     dim_z: int
     n_classes: int
-    slots: tuple[Slot, ...]
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """What each layer sees, from the first linear layer on."""
 
     @property
     def synthesis(self) -> Callable[..., Tensor]:
