@@ -15,7 +15,7 @@ keep_large_blocks()
 
 @pytest.fixture(scope='session')
 def demo():
-    """The demo generator, fetched through pip on first use. Not skipped when it cannot be had: it is a part of the product."""
+    """The demo generator, fetched through pip on first use. Not skipped when it cannot be had: it is a part."""
     return open_network('mobilestylegan-ffhq')
 
 

@@ -153,7 +153,7 @@ def test_real_faces(demo):
 
 
 def test_labels_come_into_the_report(tiny, tmp_path, monkeypatch):
-    """`--suggest-labels`: measured on the sample and two others, at the parser's resolution or all there is; words as above."""
+    """`--suggest-labels`: measured on the sample and two others, at the parser's resolution or all there is."""
     seen = {}
 
     def measured(viewpoints, offsets, networks, *, progress):
@@ -164,11 +164,24 @@ def test_labels_come_into_the_report(tiny, tmp_path, monkeypatch):
         return AttributeChanges(values, 2.0)
 
     monkeypatch.setattr('resefa_plugin.callbacks.face_labels.attribute_changes', measured)
-    result = CliRunner().invoke(main, ['factorize', '--network=tiny', '--region=center:0.5', '--num-directions=2', '--suggest-labels',
-                                       f'--outdir={tmp_path}'])
+    result = CliRunner().invoke(
+        main,
+        [
+            'factorize',
+            '--network=tiny',
+            '--region=center:0.5',
+            '--num-directions=2',
+            '--suggest-labels',
+            f'--outdir={tmp_path}',
+        ],
+    )
     assert result.exit_code == 0, result.output
-    assert seen['samples'] == ['seed0000', 'seed0001', 'seed0002'] and seen['resolution'] == 32 and seen['networks'].fetch
+    assert (
+        seen['samples'] == ['seed0000', 'seed0001', 'seed0002'] and seen['resolution'] == 32 and seen['networks'].fetch
+    )
     directions = DirectionSet.load(next(tmp_path.glob('seed0000-*.npz')))
     np.testing.assert_array_equal(seen['offsets'].numpy(), [directions.offset(i, 1.0) for i in range(2)])
     html = (tmp_path / 'report.html').read_text()
-    assert html.count('class="label"') == 2 and 'Direction 2 <span class="label">mouth opens +</span>' in html  # in the table and above the strip
+    assert (
+        html.count('class="label"') == 2 and 'Direction 2 <span class="label">mouth opens +</span>' in html
+    )  # in the table and above the strip

@@ -97,7 +97,9 @@ def test_a_moved_viewpoint_is_the_space_elsewhere():
         space, sample = hook.space(name, layers), hook.sample(0)
         a, b = torch.randn(2, space.dim, generator=torch.Generator().manual_seed(0))
         viewpoint = Viewpoint(hook, space, sample)
-        assert torch.allclose(viewpoint.moved(a).images(b[None]), images_at(space, sample, (a + b)[None], 32), atol=1e-6)
+        assert torch.allclose(
+            viewpoint.moved(a).images(b[None]), images_at(space, sample, (a + b)[None], 32), atol=1e-6
+        )
         assert torch.equal(viewpoint.latent, space.latent(sample))
 
 
@@ -209,7 +211,9 @@ def test_reported_changes_are_those_of_the_pictures():
     strengths = [0.3, -0.3]
     path = keeper(hook, sample).path(direction, strengths)
     viewpoint = Viewpoint(hook, 'z', sample)
-    pictures = (render_edits(viewpoint, path.offsets).double() - render_edits(viewpoint, viewpoint.zero()).double()).numpy()
+    pictures = (
+        render_edits(viewpoint, path.offsets).double() - render_edits(viewpoint, viewpoint.zero()).double()
+    ).numpy()
     squares = (pictures ** 2).mean(axis=1)
     assert path.inside == pytest.approx(squares[:, LEFT.mask].mean(axis=1), rel=1e-5)
     assert path.outside == pytest.approx(squares[:, ~LEFT.mask].mean(axis=1), rel=1e-5)
@@ -314,7 +318,9 @@ def test_commands(tiny, tmp_path, flag, corrections):
         assert ('outside the region the change is at most' in said) == (name == 'on')
     directions, hook = DirectionSet.load(path), TinyHook()
     space, sample = directions.check_fits(hook), hook.sample(5)
-    keeper = BackgroundKeeper(Viewpoint(hook, space, sample), RegionPartition(directions.mask, 'box'), corrections=corrections)
+    keeper = BackgroundKeeper(
+        Viewpoint(hook, space, sample), RegionPartition(directions.mask, 'box'), corrections=corrections
+    )
     expected = keeper.path(directions.offset(0, 1.0), [-2, 0, 2])
     for i in range(3):
         off, on = (np.load(tmp_path / name / f'seed0005-0{i}.npz')['w'] for name in ('off', 'on'))

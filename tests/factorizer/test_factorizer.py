@@ -58,7 +58,9 @@ def test_strength_is_exact_on_a_linear_generator():
     d = result.directions
     n = d.directions[0].astype(np.float64)
     assert d.step[0] == pytest.approx(STRENGTH_RMS / (0.2 * abs(n[0] + n[2])), rel=1e-5)
-    assert d.measured_inside[0] == pytest.approx(0.01, rel=1e-4) and d.predicted_inside[0] == pytest.approx(0.01, rel=1e-4)
+    assert d.measured_inside[0] == pytest.approx(0.01, rel=1e-4) and d.predicted_inside[0] == pytest.approx(
+        0.01, rel=1e-4
+    )
     assert d.measured_outside[0] == pytest.approx((d.step[0] * 0.2 * (n[1] + n[2])) ** 2, rel=1e-3)
 
 
@@ -114,7 +116,12 @@ def test_callbacks_are_called_in_order():
     assert recorder.names() == ['on_run_start', *per_sample, *per_sample, 'on_run_end']
     assert [event[1] for event in recorder.events if event[0] == 'on_region_end'] == results
     assert sum(event[2] for event in recorder.events if event[0] == 'on_tangents') == 12
-    assert [result.name for result in results] == ['seed0000-left', 'seed0000-not_left', 'seed0001-left', 'seed0001-not_left']
+    assert [result.name for result in results] == [
+        'seed0000-left',
+        'seed0000-not_left',
+        'seed0001-left',
+        'seed0001-not_left',
+    ]
 
 
 def test_callbacks_learn_of_the_end_by_an_exception():
@@ -148,7 +155,9 @@ def test_regions_are_checked_before_anything_is_computed():
 
 
 def test_untrustworthy_generator_and_dead_region():
-    noisy = FunctionHook(lambda z: z[:, :1, None, None] * torch.ones(1, 1, 8, 8) + 0.1 * torch.randn(len(z), 1, 8, 8), 3)
+    noisy = FunctionHook(
+        lambda z: z[:, :1, None, None] * torch.ones(1, 1, 8, 8) + 0.1 * torch.randn(len(z), 1, 8, 8), 3
+    )
     with pytest.raises(NondeterministicError):
         factorizer(noisy, [noisy.sample(0)], [LEFT]).run()
     half = FunctionHook(lambda z: z[:, :1, None, None] * (torch.arange(8) > 3).float().expand(1, 8, 8), 3)
@@ -159,8 +168,14 @@ def test_untrustworthy_generator_and_dead_region():
 
 
 def test_function_hook_refuses_what_is_no_generator():
-    for f, came in ((lambda z: z, r'\[1, 4\]'), (lambda z: None, 'NoneType'), (lambda z: torch.zeros(2, 3, 8, 8), r'\[2, 3, 8, 8\]')):
-        with pytest.raises(ResefaError, match=rf'toy: f\(latent \[1, 4\]\) must return pictures \[1, C, H, W\], got {came}'):
+    for f, came in (
+        (lambda z: z, r'\[1, 4\]'),
+        (lambda z: None, 'NoneType'),
+        (lambda z: torch.zeros(2, 3, 8, 8), r'\[2, 3, 8, 8\]'),
+    ):
+        with pytest.raises(
+            ResefaError, match=rf'toy: f\(latent \[1, 4\]\) must return pictures \[1, C, H, W\], got {came}'
+        ):
             FunctionHook(f, 4, name='toy')
     hook = TanhToy().hook()
     with pytest.raises(ResefaError, match="space 'w' is not one of z, the spaces of tanh-toy"):

@@ -63,7 +63,9 @@ def test_pooled_grams_are_means_over_the_trace(solver):
         one, other = grams(toy, sample, LEFT.mask)
         A, B = A + one / np.trace(other) / 3, B + other / np.trace(other) / 3
     values = scipy.linalg.eigh(A, B + 1e-3 * np.eye(12), eigvals_only=True)[::-1]
-    np.testing.assert_allclose(result.eigenvalues[:2], values[:2], rtol=1e-3)  # float32 Jacobians, and the tolerance of Davidson
+    np.testing.assert_allclose(
+        result.eigenvalues[:2], values[:2], rtol=1e-3
+    )  # float32 Jacobians, and the tolerance of Davidson
     assert result.name == 'pooled-left' and result.directions.metadata.seeds == (0, 1, 2)
     for row, sample in zip(result.agreement, samples, strict=True):
         A, B = grams(toy, sample, LEFT.mask)
@@ -100,7 +102,10 @@ def test_one_bright_sample_does_not_dominate():
             return super().images(z) * loud[:, :, None, None]
 
     hook = Loud(z_dim=8).hook()
-    quiet, loud = (next(s for s in map(hook.sample, range(20)) if (s.latents['z'][0, 0] > 0) == positive) for positive in (False, True))
+    quiet, loud = (
+        next(s for s in map(hook.sample, range(20)) if (s.latents['z'][0, 0] > 0) == positive)
+        for positive in (False, True)
+    )
     pooled, = factorizer(hook, [quiet, loud], [LEFT]).run(pool=True)
     assert min(row.share for row in pooled.agreement) > 0.2
 
@@ -124,7 +129,9 @@ def test_a_pool_that_was_stopped_goes_on(tmp_path, solver):
         counter = Counter()
         factorizer(hook, samples[:1], [LEFT, TOP], callbacks=[counter], **{**options, **change}).run(pool=True)
         # Whole Gram matrices serve any way to solve them; what a search leaves behind depends on what it looked for.
-        assert counter.computed == ([] if solver is Dense and change.get('constraints') is not protecting else ['seed0000']), change
+        assert counter.computed == (
+            [] if solver is Dense and change.get('constraints') is not protecting else ['seed0000']
+        ), change
     for file in tmp_path.glob('seed0000-left-*.npz'):
         file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(ResefaError, match='damaged or cut off.*or delete it, and it is computed anew'):
@@ -148,7 +155,9 @@ def test_protected_pixels_weigh_more(solver):
             weights[CORNER.mask] = 100
             A, B = grams(toy, sample, LEFT.mask, weights)
             ridge = 1e-3 * np.trace(grams(toy, sample, LEFT.mask)[1])  # of the background as it is, not as it weighs
-            assert result.eigenvalues[0] == pytest.approx(scipy.linalg.eigh(A, B + ridge * np.eye(40), eigvals_only=True)[-1], rel=1e-3)
+            assert result.eigenvalues[0] == pytest.approx(
+                scipy.linalg.eigh(A, B + ridge * np.eye(40), eigvals_only=True)[-1], rel=1e-3
+            )
             assert result.directions.metadata.extra['protect'] == ['100*corner']
     assert runs[100.0] < 0.2 * runs[None] and runs[float('inf')] < 0.02 * runs[None]
 
@@ -157,18 +166,28 @@ def test_protected_pixels_leave_the_region():
     overlap = Constraints((Protection(TOP),)).unprotected(LEFT)
     assert overlap.name == 'left' and (overlap.mask == LEFT.mask & ~TOP.mask).all()
     weights = Constraints((Protection(TOP, 3), Protection(CORNER, float('inf')))).background_weights(overlap, 8, 8)
-    assert weights.dtype == np.float32 and (weights[:3] == 3).all() and (weights[3:, :4] == 0).all() and (weights[3:, 4:] == 1).all()
+    assert (
+        weights.dtype == np.float32
+        and (weights[:3] == 3).all()
+        and (weights[3:, :4] == 0).all()
+        and (weights[3:, 4:] == 1).all()
+    )
     with pytest.raises(RegionError, match="region 'corner' lies wholly within the protected top"):
         Constraints((Protection(TOP),)).unprotected(CORNER)
 
 
-@pytest.mark.parametrize('spec, weight, name', [('mouth', 10, 'mouth'), ('2.5*eyes+nose', 2.5, 'eyes_or_nose'), ('inf*a=mouth', np.inf, 'a')])
+@pytest.mark.parametrize(
+    'spec, weight, name', [('mouth', 10, 'mouth'), ('2.5*eyes+nose', 2.5, 'eyes_or_nose'), ('inf*a=mouth', np.inf, 'a')]
+)
 def test_parse_protection(spec, weight, name):
     protection = parse_protection(spec, (256, 256))
     assert protection.weight == weight and protection.region.name == name and str(protection) == f'{weight:g}*{name}'
 
 
-@pytest.mark.parametrize('spec, message', [('0*mouth', "'mouth' has weight 0.0, expected a number above 0"), ('3*moth', "did you mean 'mouth'")])
+@pytest.mark.parametrize(
+    'spec, message',
+    [('0*mouth', "'mouth' has weight 0.0, expected a number above 0"), ('3*moth', "did you mean 'mouth'")],
+)
 def test_parse_protection_errors(spec, message):
     with pytest.raises(RegionError, match=message):
         parse_protection(spec, (256, 256))
@@ -178,7 +197,9 @@ def test_parse_protection_errors(spec, message):
 def test_protected_pixels_may_weigh_less(solver):
     toy = TanhToy(z_dim=40)
     sample = toy.hook().sample(0)
-    result, = factorizer(toy.hook(), [sample], [LEFT], solver=solver(1), constraints=Constraints((Protection(CORNER, 0.5),))).run()
+    (result,) = factorizer(
+        toy.hook(), [sample], [LEFT], solver=solver(1), constraints=Constraints((Protection(CORNER, 0.5),))
+    ).run()
     weights = np.where(LEFT.mask, 0.0, np.where(CORNER.mask, 0.5, 1.0))
     A, B = grams(toy, sample, LEFT.mask, weights)
     ridge = 1e-3 * np.trace(grams(toy, sample, LEFT.mask)[1]) * np.eye(40)
@@ -198,7 +219,13 @@ def test_quick_takes_a_jacobian_that_is_kept(tmp_path, monkeypatch):
 def test_orthogonal_to_earlier_directions():
     hook = TanhToy(z_dim=8).hook()
     first, = factorizer(hook, [hook.sample(0)], [LEFT], solver=Auto(2)).run()
-    second, = factorizer(hook, [hook.sample(0)], [LEFT], solver=Auto(2), constraints=Constraints(orthogonal_to=first.directions.directions)).run()
+    (second,) = factorizer(
+        hook,
+        [hook.sample(0)],
+        [LEFT],
+        solver=Auto(2),
+        constraints=Constraints(orthogonal_to=first.directions.directions),
+    ).run()
     assert np.abs(first.directions.directions @ second.directions.directions.T).max() < 1e-6
     assert second.eigenvalues[0] < first.eigenvalues[0]
 
@@ -220,7 +247,9 @@ def test_covariance_norm_keeps_to_where_latents_are(monkeypatch):
     monkeypatch.setattr(LatentSpace, 'covariance', lambda self, c: [spread])
     lengths = {}
     for norm in ('identity', 'covariance'):
-        result, = factorizer(hook, [hook.sample(0)], [LEFT], solver=Auto(1, tau=0.1), constraints=Constraints(norm=norm)).run()
+        (result,) = factorizer(
+            hook, [hook.sample(0)], [LEFT], solver=Auto(1, tau=0.1), constraints=Constraints(norm=norm)
+        ).run()
         n = result.directions.directions[0]
         lengths[norm] = n @ np.linalg.inv(spread) @ n / (n @ n)
     assert lengths['covariance'] < 0.05 * lengths['identity']
@@ -245,7 +274,9 @@ def test_what_auto_chooses(quick, regions, dim, solver):
     text = auto.choice('w', dim, regions)
     assert f'{dim} dimensions' in text
     if quick:
-        assert ('the Jacobian is computed' in text) == (solver == 'dense') and ('it is not computed' in text) == (solver == 'davidson')
+        assert ('the Jacobian is computed' in text) == (solver == 'dense') and ('it is not computed' in text) == (
+            solver == 'davidson'
+        )
 
 
 def test_constraints_are_checked():
@@ -260,10 +291,20 @@ def test_constraints_are_checked():
 def test_a_covariance_is_taken_once(monkeypatch):
     """It takes thousands of samples, and is the same for all regions and samples of a class."""
     hook, calls = TinyHook(), []
-    monkeypatch.setattr(TinyHook, 'latents', lambda self, c, count, original=TinyHook.latents: calls.append(c) or original(self, c, count))
+    monkeypatch.setattr(
+        TinyHook,
+        'latents',
+        lambda self, c, count, original=TinyHook.latents: calls.append(c) or original(self, c, count),
+    )
     constraints = Constraints(norm='covariance')
-    factorizer(hook, [hook.sample(0), hook.sample(1)], [box(0, 0, 32, 16, 'left', 32), box(0, 0, 9, 32, 'top', 32)], 'w',
-               solver=Auto(1), constraints=constraints).run()
+    factorizer(
+        hook,
+        [hook.sample(0), hook.sample(1)],
+        [box(0, 0, 32, 16, 'left', 32), box(0, 0, 9, 32, 'top', 32)],
+        'w',
+        solver=Auto(1),
+        constraints=constraints,
+    ).run()
     assert len(calls) == 1
 
 
@@ -298,32 +339,79 @@ def test_pool_from_the_command_line(tiny, tmp_path):
 
 
 def test_quick_and_its_friends_from_the_command_line(tiny, tmp_path):
-    output = resefa('factorize', '--network=tiny', '--space=w+', '--region=mouth', '--quick', '--solver=auto', '--norm=covariance', '--protect=5*eyes',
-                    f'--outdir={tmp_path}/a')
+    output = resefa(
+        'factorize',
+        '--network=tiny',
+        '--space=w+',
+        '--region=mouth',
+        '--quick',
+        '--solver=auto',
+        '--norm=covariance',
+        '--protect=5*eyes',
+        f'--outdir={tmp_path}/a',
+    )
     assert "space 'w+' has 32 dimensions" in output and 'the Jacobian is computed' in output
     first = DirectionSet.load(tmp_path / 'a' / 'seed0000-mouth.npz')
-    assert len(first) == 4 and first.metadata.extra['norm'] == 'covariance' and first.metadata.extra['protect'] == ['5*eyes']
-    output = resefa('factorize', '--network=tiny', '--space=w+', '--region=mouth', '--solver=lobpcg', f'--orthogonal-to={tmp_path}/a/seed0000-mouth.npz:2',
-                    f'--outdir={tmp_path}/b')
+    assert (
+        len(first) == 4
+        and first.metadata.extra['norm'] == 'covariance'
+        and first.metadata.extra['protect'] == ['5*eyes']
+    )
+    output = resefa(
+        'factorize',
+        '--network=tiny',
+        '--space=w+',
+        '--region=mouth',
+        '--solver=lobpcg',
+        f'--orthogonal-to={tmp_path}/a/seed0000-mouth.npz:2',
+        f'--outdir={tmp_path}/b',
+    )
     second = DirectionSet.load(tmp_path / 'b' / 'seed0000-mouth.npz')
     assert 'Solved without the Jacobian, from' in output and second.metadata.solver == 'davidson' and len(second) == 5
-    assert np.abs(second.directions @ first.directions[1]).max() < 1e-5 < np.abs(second.directions @ first.directions[0]).max()
-    assert json.loads((tmp_path / 'b' / 'options.json').read_text())['options']['orthogonal_to'] == [f'{tmp_path}/a/seed0000-mouth.npz:2']
+    assert (
+        np.abs(second.directions @ first.directions[1]).max()
+        < 1e-5
+        < np.abs(second.directions @ first.directions[0]).max()
+    )
+    assert json.loads((tmp_path / 'b' / 'options.json').read_text())['options']['orthogonal_to'] == [
+        f'{tmp_path}/a/seed0000-mouth.npz:2'
+    ]
     assert 'Solved without the Jacobian' in (tmp_path / 'b' / 'report.html').read_text()
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['--shard=3/2'], "'3/2' is not I/N: expected a part from 1 to N"), (['--shard=1/2'], 'there are 1 samples to share out'),
-    (['--protect=0*eyes'], 'expected a number above 0'), (['--protect=mouth'], "region 'mouth' lies wholly within the protected mouth"),
-    (['--orthogonal-to=none.npz'], 'none.npz does not exist'), (['--quick', '--solver=dense'], 'quick chooses the solver'),
-    (['--seeds=0,1', '--protect=inf*eyes'], 'or do not pool'), (['--solver=lobpcg', '--tau=0'], "solver 'davidson' needs a number above 0")])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--shard=3/2'], "'3/2' is not I/N: expected a part from 1 to N"),
+        (['--shard=1/2'], 'there are 1 samples to share out'),
+        (['--protect=0*eyes'], 'expected a number above 0'),
+        (['--protect=mouth'], "region 'mouth' lies wholly within the protected mouth"),
+        (['--orthogonal-to=none.npz'], 'none.npz does not exist'),
+        (['--quick', '--solver=dense'], 'quick chooses the solver'),
+        (['--seeds=0,1', '--protect=inf*eyes'], 'or do not pool'),
+        (['--solver=lobpcg', '--tau=0'], "solver 'davidson' needs a number above 0"),
+    ],
+)
 def test_command_line_errors(tiny, tmp_path, arguments, message):
-    output = resefa('factorize', '--network=tiny', '--region=mouth', *arguments, f'--outdir={tmp_path}', exit_code=2 if arguments[0][:7] in ('--shard', '--quick') else 1)
+    output = resefa(
+        'factorize',
+        '--network=tiny',
+        '--region=mouth',
+        *arguments,
+        f'--outdir={tmp_path}',
+        exit_code=2 if arguments[0][:7] in ('--shard', '--quick') else 1,
+    )
     assert message in output.replace('\n', ' ') and 'Traceback' not in output
 
 
 def test_orthogonal_to_another_space(tiny, tmp_path):
     resefa('factorize', '--network=tiny', '--region=mouth', '--space=z', f'--outdir={tmp_path}')
-    output = resefa('factorize', '--network=tiny', '--region=mouth', f'--orthogonal-to={tmp_path}/seed0000-mouth.npz', f'--outdir={tmp_path}/b',
-                    exit_code=1)
+    output = resefa(
+        'factorize',
+        '--network=tiny',
+        '--region=mouth',
+        f'--orthogonal-to={tmp_path}/seed0000-mouth.npz',
+        f'--outdir={tmp_path}/b',
+        exit_code=1,
+    )
     assert "is for space 'z', layers all, and space 'w'" in output

@@ -7,4 +7,6 @@ from resefa_plugin import Factorizer, Viewpoint
 
 def factorizer(hook, samples, regions, space='z', layers=None, resolution=None, **parts) -> Factorizer:
     """`parts` are solver, constraints, callbacks and store of Factorizer."""
-    return Factorizer([Viewpoint(hook, hook.space(space, layers), sample, resolution) for sample in samples], regions, **parts)
+    return Factorizer(
+        [Viewpoint(hook, hook.space(space, layers), sample, resolution) for sample in samples], regions, **parts
+    )

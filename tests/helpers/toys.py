@@ -54,7 +54,7 @@ class TwoPartToy:
 
 
 class TinyHook(StyleBasedHook):
-    """A style-based generator of 32 x 32 pixels with z = w of 4 dimensions, 8 layers and styles = ws: quick enough for every option."""
+    """A style-based generator of 32 x 32 pixels with z = w of 4 dimensions, 8 layers and styles = ws: quick."""
 
     name, sha256, image_shape, licence = 'tiny', 'a' * 64, (3, 32, 32), 'CC0'
     z_dim = w_dim = 4
@@ -78,5 +78,5 @@ class TinyHook(StyleBasedHook):
 
 
 def images_at(space, sample, offset, resolution=None):
-    """The picture of a sample moved by offsets `[N, d]` of a space, by the space's own definition; None for full resolution."""
+    """The picture of a sample moved by offsets `[N, d]`, by the space's own definition; None for all pixels."""
     return space.render(space.move(space.latent(sample), offset), sample, resolution)

@@ -18,9 +18,25 @@ def tiny(space='w', layers=None, sample=(0,), resolution=None, **facts):
 
 def test_a_fingerprint_is_of_everything_that_the_derivative_depends_on():
     """One fact differs at a time. Layers do not change the latent, the picture or its shape."""
-    viewpoints = [tiny(), tiny('w', (1, 2)), tiny('w', (3, 4)), tiny('w+', (1, 2)), tiny('w+', (3, 4)), tiny('s', (1, 2)), tiny('z'), tiny('w+'),
-                  tiny(sample=(1,)), tiny(sample=(0, 0.5)), tiny(sample=(0, 0.5, 4)), tiny('z', sample=(0, 0.5)), tiny(resolution=16),
-                  tiny().moved(torch.ones(4)), tiny(sha256='b' * 64), tiny(sha256=''), tiny(sha256='', name='another')]
+    viewpoints = [
+        tiny(),
+        tiny('w', (1, 2)),
+        tiny('w', (3, 4)),
+        tiny('w+', (1, 2)),
+        tiny('w+', (3, 4)),
+        tiny('s', (1, 2)),
+        tiny('z'),
+        tiny('w+'),
+        tiny(sample=(1,)),
+        tiny(sample=(0, 0.5)),
+        tiny(sample=(0, 0.5, 4)),
+        tiny('z', sample=(0, 0.5)),
+        tiny(resolution=16),
+        tiny().moved(torch.ones(4)),
+        tiny(sha256='b' * 64),
+        tiny(sha256=''),
+        tiny(sha256='', name='another'),
+    ]
     fingerprints = [viewpoint.fingerprint() for viewpoint in viewpoints]
     assert len(set(fingerprints)) == len(fingerprints)
     assert tiny('w', (1, 2)).fingerprint() == fingerprints[1]

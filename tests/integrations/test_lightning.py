@@ -59,8 +59,17 @@ def hook_of(module):
 def train(pl, tmp_path, callbacks, epochs=2):
     torch.manual_seed(0)
     module = make_gan(pl)
-    trainer = pl.Trainer(max_epochs=epochs, accelerator='cpu', devices=1, logger=False, enable_checkpointing=False,
-                         enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path, callbacks=callbacks)
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator='cpu',
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=callbacks,
+    )
     trainer.fit(module, torch.utils.data.DataLoader(torch.randn(16, 4), batch_size=8, shuffle=True))
     return module
 
@@ -72,12 +81,14 @@ def pl(request):
 
 @pytest.mark.filterwarnings('ignore')  # Lightning's advice on workers and batch sizes
 def test_a_training_run_is_factorized_and_not_changed(pl, tmp_path):
-    callback = ResefaCallback(hook_of, [REGION], every_n_epochs=2, seeds=[0, 1], outdir=tmp_path / 'out', space='z', solver=Auto(2))
+    callback = ResefaCallback(
+        hook_of, [REGION], every_n_epochs=2, seeds=[0, 1], outdir=tmp_path / 'out', space='z', solver=Auto(2)
+    )
     with_callback, without = train(pl, tmp_path, [callback], epochs=3), train(pl, tmp_path, [], epochs=3)
     files = sorted(str(file.relative_to(tmp_path / 'out')) for file in (tmp_path / 'out').rglob('*.npz'))
     assert files == ['epoch0001/seed0000-left.npz', 'epoch0001/seed0001-left.npz']
     assert len(DirectionSet.load(tmp_path / 'out' / files[0])) == 2 and len(callback.results) == 2
-    # Dropout and shuffling draw from the same random states, batch statistics gather: all of it must come out bit for bit.
+    # Dropout and shuffling draw from the same random states, batch statistics gather: all must come out bit for bit.
     for (name, actual), expected in zip(with_callback.state_dict().items(), without.state_dict().values(), strict=True):
         assert torch.equal(actual, expected), name
 
@@ -138,10 +149,15 @@ def test_wrong_arguments(pl, options, message):
 
 def test_without_lightning_only_the_callback_is_an_error(monkeypatch):
     monkeypatch.setattr(integration, '_MISSING', 'lightning.pytorch: operator torchvision::nms does not exist')
-    with pytest.raises(ResefaError, match=r'needs lightning or pytorch_lightning: pip install lightning \(.*torchvision::nms'):
+    with pytest.raises(
+        ResefaError, match=r'needs lightning or pytorch_lightning: pip install lightning \(.*torchvision::nms'
+    ):
         ResefaCallback(hook_of, [REGION])
-    code = ("import sys; sys.modules['lightning'] = sys.modules['pytorch_lightning'] = None\n"
-            "from resefa_plugin.integrations.lightning import ResefaCallback, _MISSING; assert 'pytorch_lightning' in _MISSING\n")
+    code = (
+        "import sys; sys.modules['lightning'] = sys.modules['pytorch_lightning'] = None\n"
+        'from resefa_plugin.integrations.lightning import ResefaCallback, _MISSING\n'
+        "assert 'pytorch_lightning' in _MISSING\n"
+    )
     subprocess.run([sys.executable, '-c', code], check=True)
 
 

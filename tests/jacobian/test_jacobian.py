@@ -62,9 +62,11 @@ def test_gram_is_the_sum_over_each_part(width):
         assert torch.equal(gram, gram.T)
 
 
-@pytest.mark.parametrize('width', [3, 5])  # of 8: the tiny part is the larger one, which is a difference at first, or the smaller one
+@pytest.mark.parametrize(
+    'width', [3, 5]
+)  # of 8: the tiny part is the larger one, which is a difference at first, or the smaller one
 def test_gram_of_a_tiny_part_is_not_lost_in_a_difference(width):
-    """The background is 1e-6 of the foreground in size: its Gram matrix is 1e-12 of the total, where a difference is rounding."""
+    """The background is 1e-6 of the foreground in size: its Gram matrix is 1e-12 of the total, rounding of a difference."""
     scale = torch.ones(1, 8, 8)
     scale[:, :, width:] = 1e-7
     M = torch.randn(64, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -92,8 +94,10 @@ def test_kept_matrix_is_found_again_and_belongs_to_its_sample(tmp_path):
 def test_kept_jacobians_of_other_layers_are_others(tmp_path):
     """Their latent and their picture are the same, and so is their shape."""
     hook = TinyHook()
-    few, others = (RegionJacobian(Viewpoint(hook, hook.space('w', layers), hook.sample(0))).compute(path=tmp_path).matrix
-                   for layers in ((1, 2), (3, 4)))
+    few, others = (
+        RegionJacobian(Viewpoint(hook, hook.space('w', layers), hook.sample(0))).compute(path=tmp_path).matrix
+        for layers in ((1, 2), (3, 4))
+    )
     assert len(list(tmp_path.iterdir())) == 2 and not torch.equal(few, others)
 
 
@@ -151,7 +155,9 @@ def test_other_errors_are_not_taken_for_memory():
 
 
 def test_non_finite_column():
-    hook = FunctionHook(lambda z: (z[:, :, None, None] + z.abs().sqrt().sum(1)[:, None, None, None] * 0 + z[:, :1, None, None].sqrt()), 2)
+    hook = FunctionHook(
+        lambda z: z[:, :, None, None] + z.abs().sqrt().sum(1)[:, None, None, None] * 0 + z[:, :1, None, None].sqrt(), 2
+    )
     jacobian = RegionJacobian(Viewpoint(hook, hook.space('z'), type(hook.sample(0))('zero', {'z': torch.zeros(1, 2)})))
     with pytest.raises(NonFiniteError, match='Jacobian of zero contains NaN'):
         jacobian.compute()
@@ -163,14 +169,25 @@ def test_wrong_arguments():
         jacobian.jvp(torch.zeros(2, 5))
     with pytest.raises(ResefaError, match=r'U has shape \[3, 8, 8\], expected \[k, 3, 8, 8\]'):
         jacobian.vjp(torch.zeros(3, 8, 8))
-    with pytest.raises(ResefaError, match='resolution 3 does not divide the picture of 8x8 into equal boxes; possible are 8, 4, 2, 1'):
+    with pytest.raises(
+        ResefaError, match='resolution 3 does not divide the picture of 8x8 into equal boxes; possible are 8, 4, 2, 1'
+    ):
         make(TanhToy(), 3)
     with pytest.raises(RegionError):
         make(TanhToy(), 1)[0].compute().gram(RegionPartition.from_box(0, 0, 1, 1, (8, 8)))
 
 
-@pytest.mark.parametrize('shape, expected', [((3, 1024, 1024), 256), ((3, 64, 64), 64), ((3, 768, 512), 192), ((3, 300, 300), 150), ((3, 96, 64), 96),
-                                             ((3, 257, 257), 257)])
+@pytest.mark.parametrize(
+    'shape, expected',
+    [
+        ((3, 1024, 1024), 256),
+        ((3, 64, 64), 64),
+        ((3, 768, 512), 192),
+        ((3, 300, 300), 150),
+        ((3, 96, 64), 96),
+        ((3, 257, 257), 257),
+    ],
+)
 def test_default_resolution(shape, expected):
     assert default_resolution(shape) == expected
 
@@ -181,7 +198,9 @@ def test_a_wrong_linearization_is_refused():
     jacobian = RegionJacobian(Viewpoint(hook, space, hook.sample(0)))
     exact = jacobian._forward_mode
     space.linearize = lambda latent, sample, resolution: Linearization(exact)
-    assert torch.equal(RegionJacobian(Viewpoint(hook, space, hook.sample(0))).compute().matrix, jacobian.compute().matrix)
+    assert torch.equal(
+        RegionJacobian(Viewpoint(hook, space, hook.sample(0))).compute().matrix, jacobian.compute().matrix
+    )
     space.linearize = lambda latent, sample, resolution: Linearization(lambda V: 1.05 * exact(V))
     with pytest.raises(TangentError, match='linearization is off by 0.05 from forward-mode AD'):
         RegionJacobian(Viewpoint(hook, space, hook.sample(0))).compute()
@@ -192,7 +211,9 @@ def linearized(pull, **kwargs):
     hook = TanhToy().hook()
     space, sample = hook.space('z'), hook.sample(3)
     plain = RegionJacobian(Viewpoint(hook, space, sample))
-    space.linearize = lambda latent, sample, resolution: Linearization(plain._forward_mode, pull and (lambda U: pull(plain, U)))
+    space.linearize = lambda latent, sample, resolution: Linearization(
+        plain._forward_mode, pull and (lambda U: pull(plain, U))
+    )
     return RegionJacobian(Viewpoint(hook, space, sample), **kwargs), plain.vjp_by_autograd
 
 
@@ -215,7 +236,9 @@ def test_the_pull_of_a_linearization_is_used_in_chunks():
 def test_a_wrong_pull_is_refused():
     jacobian, _ = linearized(lambda plain, U: 1.01 * plain.vjp_by_autograd(U))
     jacobian.jvp(torch.ones(1, 6))
-    with pytest.raises(TangentError, match=r'linearization and the transpose of it disagree, <u, J v> = .* but <J\^T u, v> = '):
+    with pytest.raises(
+        TangentError, match=r'linearization and the transpose of it disagree, <u, J v> = .* but <J\^T u, v> = '
+    ):
         jacobian.vjp(U)
 
 
@@ -274,7 +297,9 @@ def test_damaged_kept_jacobian(tmp_path, damage):
 
 def test_matrix_that_does_not_fit_is_refused_before_it_is_computed(monkeypatch):
     monkeypatch.setattr('resefa_plugin.jacobian.region_jacobian.available_bytes', lambda device: 4607)
-    with pytest.raises(ResefaError, match="Jacobian of space 'z' needs 0.0 GB .* --layers, a smaller --resolution, .* --jacobian-dir"):
+    with pytest.raises(
+        ResefaError, match="Jacobian of space 'z' needs 0.0 GB .* --layers, a smaller --resolution, .* --jacobian-dir"
+    ):
         make(TanhToy(), chunk_size=1)[0].compute()  # 6 * 3 * 8 * 8 * 4 = 4608 bytes
 
 

@@ -84,7 +84,9 @@ def error(actual, expected):
 def test_exact_and_announced(op, z_dim, shape, way):
     toy = TanhToy(z_dim, shape)
     jacobian, z = make(toy_images(op, toy), z_dim)
-    with pytest.warns(UserWarning, match=f'any: forward-mode AD does not work .*setup_context.* Reverse mode is used instead: {way}'):
+    with pytest.warns(
+        UserWarning, match=f'any: forward-mode AD does not work .*setup_context.* Reverse mode is used instead: {way}'
+    ):
         matrix = jacobian.compute().matrix
     dense = toy.jacobian(z).reshape(-1, z_dim)
     assert error(matrix.numpy().T, dense) < ROUNDING
@@ -124,7 +126,9 @@ def test_grid_sample():
     assert error(columns.numpy(), rows.numpy()) < ROUNDING64
     assert error(columns.numpy(), differences.numpy()) < DIFFERENCE64
     hook = FunctionHook(warp, 6, name='warp')
-    with pytest.warns(UserWarning, match='warp: forward-mode AD does not work .*grid_sampler_2d.* Reverse mode is used'):
+    with pytest.warns(
+        UserWarning, match='warp: forward-mode AD does not work .*grid_sampler_2d.* Reverse mode is used'
+    ):
         probe(Viewpoint(hook, hook.space('z'), hook.sample(0)))
 
 

@@ -105,7 +105,9 @@ def test_region_jacobian_multiplies_masks():
     expected = J[:, mask].reshape(-1, toy.z_dim)
     for form in (mask, torch.tensor(mask)):
         actual = jacobian.product(form).numpy()
-        assert np.abs(actual - expected.T @ expected).max() < 1e-5 * np.abs(expected.T @ expected).max()  # a float32 Jacobian
+        assert (
+            np.abs(actual - expected.T @ expected).max() < 1e-5 * np.abs(expected.T @ expected).max()
+        )  # a float32 Jacobian
     A, B = jacobian.gram(RegionPartition(mask, 'some'))
     assert torch.allclose(A, jacobian.product(mask)) and torch.allclose(A + B, jacobian.product())
     with pytest.raises(ResefaError, match=r'mask is torch.bool \[12, 12\], expected torch.bool \[12, 20\]'):

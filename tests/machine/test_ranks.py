@@ -87,7 +87,13 @@ def launched(folder):
     runs = {case: (ARGUMENTS + arguments, port if i else None)  # the first one meets where torchrun says
             for i, ((case, (arguments, _)), port) in enumerate(zip(CASES.items(), ports, strict=True))}
     (folder / 'runs.py').write_text(RUNS)
-    launcher = ['-m', 'torch.distributed.run', '--nproc-per-node=2', '--master-addr=127.0.0.1', f'--master-port={ports[0]}']
+    launcher = [
+        '-m',
+        'torch.distributed.run',
+        '--nproc-per-node=2',
+        '--master-addr=127.0.0.1',
+        f'--master-port={ports[0]}',
+    ]
     environment = {**os.environ, 'GLOO_SOCKET_IFNAME': 'lo', 'OMP_NUM_THREADS': '1'}
     return subprocess.run([sys.executable, *launcher, 'runs.py', json.dumps(runs)], cwd=folder, env=environment,
                           capture_output=True, text=True, timeout=300)
@@ -129,7 +135,12 @@ def test_a_process_that_dies_ends_the_run_and_leaves_what_is_finished(folder, la
 def test_alone_nothing_is_exchanged():
     ranks = Ranks()
     tensor = torch.arange(3)
-    assert ranks.first and ranks.gather('a') == ['a'] and ranks.all_gather(tensor)[0] is tensor and ranks.sum(tensor) is tensor
+    assert (
+        ranks.first
+        and ranks.gather('a') == ['a']
+        and ranks.all_gather(tensor)[0] is tensor
+        and ranks.sum(tensor) is tensor
+    )
     assert ranks.least(5, torch.device('cpu')) == 5
 
 

@@ -1,4 +1,4 @@
-"""The demo generator against OpenVINO's own output, its spaces against each other, and its derivative against autograd's."""
+"""The demo generator against OpenVINO's output, its spaces against each other, its derivative against autograd's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ needs_demo = pytest.mark.network
 @pytest.fixture
 def small(monkeypatch):
     """The same network with random weights, of four blocks and a sixteenth of the channels, at 128 pixels."""
-    for name, value in {'STYLE_DIM': 32, 'RESOLUTION': 128, 'IN_CHANNELS': (32, 32, 32, 16), 'OUT_CHANNELS': (32, 32, 16, 8)}.items():
+    for name, value in {
+        'STYLE_DIM': 32,
+        'RESOLUTION': 128,
+        'IN_CHANNELS': (32, 32, 32, 16),
+        'OUT_CHANNELS': (32, 32, 16, 8),
+    }.items():
         monkeypatch.setattr(mobile_stylegan, name, value)
     G = mobile_stylegan.Generator()
     generator = torch.Generator().manual_seed(0)
@@ -96,8 +101,19 @@ def check_linearization(hook, name, layers, resolution):
     assert pulled.shape == V.shape and (pulled - by_autograd).norm() < FLOAT32_TANGENT * by_autograd.norm()
 
 
-@pytest.mark.parametrize('name, layers', [('z', None), ('z', (4, 5)), ('w', None), ('w', (4, 5, 6, 7)), ('w+', None), ('w+', (0, 13)),
-                                          ('s', None), ('s', (1, 13))])
+@pytest.mark.parametrize(
+    'name, layers',
+    [
+        ('z', None),
+        ('z', (4, 5)),
+        ('w', None),
+        ('w', (4, 5, 6, 7)),
+        ('w+', None),
+        ('w+', (0, 13)),
+        ('s', None),
+        ('s', (1, 13)),
+    ],
+)
 def test_linearization_is_forward_mode_ad_in_each_space(small, name, layers):
     check_linearization(small, name, layers, 32)
 
@@ -127,7 +143,10 @@ def test_offsets_of_the_spaces_are_the_same_edit(demo):
 def test_w_tangent_is_the_sum_of_the_layers_of_wplus(small):
     sample, v = small.sample(0, 0.7), torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
     parts = [range(3), range(3, 9), range(9, 14)]
-    by_layer = sum(small.space('w+', tuple(part)).linearize(sample.latents['ws'], sample, 32).push(v.repeat(1, len(part))) for part in parts)
+    by_layer = sum(
+        small.space('w+', tuple(part)).linearize(sample.latents['ws'], sample, 32).push(v.repeat(1, len(part)))
+        for part in parts
+    )
     whole = small.space('w').linearize(sample.latents['ws'], sample, 32).push(v)
     assert (by_layer - whole).norm() < FLOAT32_TANGENT * whole.norm()
 
@@ -144,7 +163,7 @@ def test_adjoint_identity(demo):
 
 
 def test_pull_leaves_no_trace_and_averages_rows(small):
-    """Cotangents are overwritten inside, not those of the caller; one spread over boxes is the same at every resolution."""
+    """Cotangents of the caller are not overwritten; one spread over boxes is the same at every resolution."""
     space, sample = small.space('w'), small.sample(0, 0.7)
     U = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     before, low = U.clone(), space.linearize(space.latent(sample), sample, 32)
@@ -153,7 +172,9 @@ def test_pull_leaves_no_trace_and_averages_rows(small):
     for resolution in (64, None):
         factor = (resolution or 128) // 32
         spread = U.repeat_interleave(factor, 2).repeat_interleave(factor, 3) / factor ** 2
-        assert (space.linearize(space.latent(sample), sample, resolution).pull(spread) - pulled).norm() < 1e-5 * pulled.norm()
+        assert (
+            space.linearize(space.latent(sample), sample, resolution).pull(spread) - pulled
+        ).norm() < 1e-5 * pulled.norm()
 
 
 def test_haar_transforms_are_each_others_transpose():

@@ -28,7 +28,9 @@ SMALL = dict(channel_base=128, channel_max=12)
 
 def small(c_dim=0, img_channels=3, resolution=16, mapping_kwargs=None, **synthesis_kwargs):
     torch.manual_seed(0)
-    G = Generator(6, c_dim, 8, resolution, img_channels, mapping_kwargs or {'num_layers': 2}, {**SMALL, **synthesis_kwargs})
+    G = Generator(
+        6, c_dim, 8, resolution, img_channels, mapping_kwargs or {'num_layers': 2}, {**SMALL, **synthesis_kwargs}
+    )
     return randomize(G)
 
 
@@ -221,7 +223,9 @@ def test_styles_are_named_and_say_which_w_they_come_from():
     assert S.num_ws == 6
     assert small(architecture='orig').synthesis.style_ws == (0, 1, 2, 3, 4, 5)
     ws = torch.randn(1, 6, 8).double()
-    for index, (before, after) in enumerate(zip(S.styles(ws), S.styles(ws + torch.eye(6).double()[3][None, :, None]), strict=True)):
+    for index, (before, after) in enumerate(
+        zip(S.styles(ws), S.styles(ws + torch.eye(6).double()[3][None, :, None]), strict=True)
+    ):
         assert torch.equal(before, after) == (S.style_ws[index] != 3)
 
 

@@ -61,7 +61,9 @@ def test_agrees_with_the_dense_solver(k, seed):
     # The residuals it reports are those of the full problem.
     n = found.directions
     A_n, B_n = grams.A @ n.T, grams.B @ n.T + found.ridge * n.T
-    np.testing.assert_allclose(np.linalg.norm(A_n - found.eigenvalues * B_n, axis=0) / np.linalg.norm(A_n, axis=0), found.residuals, rtol=1e-3)
+    np.testing.assert_allclose(
+        np.linalg.norm(A_n - found.eigenvalues * B_n, axis=0) / np.linalg.norm(A_n, axis=0), found.residuals, rtol=1e-3
+    )
     # Its Gram matrices are exact on what was searched.
     for quadratic, M in zip(found.search.grams.quadratics(n), (grams.A, grams.B), strict=True):
         np.testing.assert_allclose(quadratic, np.einsum('kd,de,ke->k', n, M, n), rtol=1e-6)
@@ -82,15 +84,20 @@ def test_an_exact_trace_is_used():
     grams = CountedGrams()
     found = solve_davidson(DenseGrams(grams.A, grams.B, float(np.trace(grams.B))), 3)
     assert found.search.trace_error == 0 and found.ridge == pytest.approx(1e-3 * np.trace(grams.B), rel=1e-12)
-    np.testing.assert_allclose(solve_rayleigh(grams.A, grams.B, 3, solver='davidson').eigenvalues, solve_rayleigh(grams.A, grams.B, 3).eigenvalues,
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        solve_rayleigh(grams.A, grams.B, 3, solver='davidson').eigenvalues,
+        solve_rayleigh(grams.A, grams.B, 3).eigenvalues,
+        rtol=1e-5,
+    )
 
 
 def test_few_dimensions_are_solved_whole():
     random = np.random.RandomState(0)
     A, B = (M @ M.T for M in random.randn(2, 5, 5))
     for k in (1, 5):
-        np.testing.assert_allclose(solve_rayleigh(A, B, k, solver='davidson').eigenvalues, solve_rayleigh(A, B, k).eigenvalues, rtol=1e-8)
+        np.testing.assert_allclose(
+            solve_rayleigh(A, B, k, solver='davidson').eigenvalues, solve_rayleigh(A, B, k).eigenvalues, rtol=1e-8
+        )
 
 
 def test_a_warm_start_saves_products_and_a_budget_is_kept():
@@ -100,14 +107,18 @@ def test_a_warm_start_saves_products_and_a_budget_is_kept():
     assert warm.search.columns < cold.search.columns
     short = solve_davidson(grams, 4, max_columns=30)
     assert short.search.columns == 30 and not short.search.converged and short.residuals.max() > 1e-3
-    assert (short.eigenvalues <= cold.eigenvalues * (1 + 0.05)).all()  # Ritz values come from below; the ridges differ a little
+    assert (
+        short.eigenvalues <= cold.eigenvalues * (1 + 0.05)
+    ).all()  # Ritz values come from below; the ridges differ a little
 
 
 def wide_background(seed):
     """A of rank 20, and B whose 40 large eigenvalues, over a decade, are more than its sketch can hold."""
     random, grams = np.random.RandomState(seed), CountedGrams()
     grams.F = random.randn(300, 20) * np.exp(-np.arange(20) / 5)
-    grams.G = scipy.linalg.qr(random.randn(300, 300))[0] * np.where(np.arange(300) < 40, 10 ** (1 - np.arange(300) / 40), 1e-3)
+    grams.G = scipy.linalg.qr(random.randn(300, 300))[0] * np.where(
+        np.arange(300) < 40, 10 ** (1 - np.arange(300) / 40), 1e-3
+    )
     grams.A, grams.B = grams.F @ grams.F.T, grams.G @ grams.G.T
     return grams
 
@@ -170,7 +181,7 @@ def test_products_of_a_network():
 
 @pytest.mark.parametrize('covariance, excluded', [(True, 0), (False, 2), (True, 2)])
 def test_coordinates(covariance, excluded):
-    """Dense and matrix-free, against the definition: a n^T Sigma^-1 n as ridge, and n orthogonal to what is excluded."""
+    """Dense and matrix-free, by definition: a n^T Sigma^-1 n as ridge, and n orthogonal to what is excluded."""
     grams, random = CountedGrams(d=60), np.random.RandomState(1)
     blocks = [M @ M.T + 0.1 * np.eye(30) for M in random.randn(2, 30, 30)] if covariance else None
     E = random.randn(excluded, 60) if excluded else None
@@ -185,7 +196,9 @@ def test_coordinates(covariance, excluded):
         whole = scipy.linalg.block_diag(*blocks)
         whole = (whole / (np.trace(whole) / 60) + 0.01 * np.eye(60)) / 1.01
         precision = np.linalg.inv(whole)
-    values = scipy.linalg.eigh(Q.T @ grams.A @ Q, Q.T @ (grams.B + found.ridge * precision) @ Q, eigvals_only=True)[::-1]
+    values = scipy.linalg.eigh(Q.T @ grams.A @ Q, Q.T @ (grams.B + found.ridge * precision) @ Q, eigvals_only=True)[
+        ::-1
+    ]
     np.testing.assert_allclose(found.eigenvalues, values[:4], rtol=1e-8)
     assert len(solve_rayleigh(grams.A, grams.B, coordinates=coordinates).directions) == 60 - excluded
     searched = solve_davidson(grams, 4, coordinates=coordinates)
@@ -201,12 +214,19 @@ def test_pooled_factors_are_pooled_matrices():
     np.testing.assert_allclose(dense.A, sum(g.A / np.trace(g.B) for g in many) / 3, rtol=1e-12)
     np.testing.assert_allclose(dense.B, factored.outside @ factored.outside.T, rtol=1e-9, atol=1e-12)
     assert dense.background == factored.background == 1 and np.trace(dense.B) == pytest.approx(1)
-    np.testing.assert_allclose(solve_davidson(factored, 3).eigenvalues, solve_rayleigh(dense.A, dense.B, 3).eigenvalues, rtol=1e-5)
+    np.testing.assert_allclose(
+        solve_davidson(factored, 3).eigenvalues, solve_rayleigh(dense.A, dense.B, 3).eigenvalues, rtol=1e-5
+    )
 
 
-@pytest.mark.parametrize('change, message', [
-    ({'num_directions': 0}, 'num_directions is 0, expected 1 to 300'), ({'tau': 0.0}, "tau is 0.0, and solver 'davidson' needs"),
-    ({'tolerance': 0}, 'tolerance is 0, expected')])
+@pytest.mark.parametrize(
+    'change, message',
+    [
+        ({'num_directions': 0}, 'num_directions is 0, expected 1 to 300'),
+        ({'tau': 0.0}, "tau is 0.0, and solver 'davidson' needs"),
+        ({'tolerance': 0}, 'tolerance is 0, expected'),
+    ],
+)
 def test_arguments_out_of_range(change, message):
     with pytest.raises(SolverError, match=message):
         solve_davidson(CountedGrams(), **{'num_directions': 2, **change})
@@ -228,9 +248,15 @@ def test_non_finite_products():
         solve_davidson(grams, 2)
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (dict(covariance=[np.eye(3)]), 'expected square ones of 4 rows in all'), (dict(covariance=[np.zeros((4, 4))]), 'mean variance'),
-    (dict(orthogonal_to=np.ones((1, 3))), r'orthogonal_to has shape \[1, 3\]'), (dict(orthogonal_to=np.eye(4)), 'span all 4 dimensions and leave nothing')])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (dict(covariance=[np.eye(3)]), 'expected square ones of 4 rows in all'),
+        (dict(covariance=[np.zeros((4, 4))]), 'mean variance'),
+        (dict(orthogonal_to=np.ones((1, 3))), r'orthogonal_to has shape \[1, 3\]'),
+        (dict(orthogonal_to=np.eye(4)), 'span all 4 dimensions and leave nothing'),
+    ],
+)
 def test_coordinates_that_do_not_fit(arguments, message):
     with pytest.raises(SolverError, match=message):
         Coordinates.of(4, **arguments)

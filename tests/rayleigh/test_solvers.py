@@ -39,7 +39,13 @@ def test_tolerance_is_checked():
 
 
 def test_how_many_directions():
-    assert [solver.count(512) for solver in (Auto(), Auto(quick=True), Auto(7, quick=True), Davidson(), Dense(3))] == [5, 4, 7, 5, 3]
+    assert [solver.count(512) for solver in (Auto(), Auto(quick=True), Auto(7, quick=True), Davidson(), Dense(3))] == [
+        5,
+        4,
+        7,
+        5,
+        3,
+    ]
     assert Dense().count(2) == 2 and Auto(quick=True).count(2) == 2
 
 
@@ -52,7 +58,9 @@ def test_matrices_are_solved_as_the_function_does():
         np.testing.assert_array_equal(found.directions, expected.directions)
     found = Woodbury(3, 1e-2, rank=10).solve(grams)
     assert (found.solver, found.rank) == ('woodbury', 10)
-    np.testing.assert_array_equal(found.directions, solve_rayleigh(grams.A, grams.B, 20, tau=1e-2, solver='woodbury', rank=10).directions)
+    np.testing.assert_array_equal(
+        found.directions, solve_rayleigh(grams.A, grams.B, 20, tau=1e-2, solver='woodbury', rank=10).directions
+    )
 
 
 def test_a_search_stops_at_its_tolerance_unless_products_cost_nothing():
@@ -69,7 +77,9 @@ def test_a_search_stops_at_its_tolerance_unless_products_cost_nothing():
 @pytest.mark.parametrize('solver', [Dense(), Woodbury()])
 def test_direct_solvers_need_matrices(solver):
     assert solver.needs_jacobian(10 ** 6) and not solver.takes_kept_jacobian
-    with pytest.raises(SolverError, match=f"solver '{solver.name}' needs A and B as matrices, from a Jacobian that is computed"):
+    with pytest.raises(
+        SolverError, match=f"solver '{solver.name}' needs A and B as matrices, from a Jacobian that is computed"
+    ):
         solver.solve(FactoredGrams(*factors(), background=1.0))
 
 
@@ -81,7 +91,7 @@ def test_without_a_ridge_there_is_no_search():
 
 
 def test_names_of_kept_matrices():
-    """As files that were kept before have them: matrices of a whole Jacobian depend on nothing, those of a search on what it sought."""
+    """As files that were kept before have them: those of a whole Jacobian depend on nothing, of a search on what it sought."""
     assert Dense(3).matrices_key(512, 1) == Auto(3).matrices_key(512, 1) == []
     assert Davidson(3).matrices_key(512, 1) == Auto(3).matrices_key(4096, 1) == ['searched', False, 1e-3, 3]
     assert Auto(quick=True).matrices_key(4096, 1) == ['searched', True, 1e-3, 4]

@@ -41,8 +41,20 @@ def factorize(outdir, *arguments, code=0):
 def test_end_to_end_on_the_real_generator(tmp_path):
     """The mouth, in one style vector of the last block: 32 tangents, at 64 pixels."""
     out = tmp_path / 'out'
-    invoke('factorize', f'--network={NETWORK}', '--seeds=0', '--trunc=0.7', '--region=mouth', '--space=s', '--layers=20', '--num-directions=1',
-           '--resolution=64', '--other-seeds=1', '--device=cpu', f'--outdir={out}')
+    invoke(
+        'factorize',
+        f'--network={NETWORK}',
+        '--seeds=0',
+        '--trunc=0.7',
+        '--region=mouth',
+        '--space=s',
+        '--layers=20',
+        '--num-directions=1',
+        '--resolution=64',
+        '--other-seeds=1',
+        '--device=cpu',
+        f'--outdir={out}',
+    )
     d = DirectionSet.load(out / 'seed0000-mouth.npz')
     assert d.directions.shape == (1, 32) and d.metadata.space == 's' and d.metadata.layers == (20,)
     assert d.measured_inside[0] > 4 * d.measured_outside[0]
@@ -50,30 +62,80 @@ def test_end_to_end_on_the_real_generator(tmp_path):
     assert d.mask.shape == (1024, 1024)
     html = (out / 'report.html').read_text()
     assert 'non-commercial' in html and 'seed0000-mouth.npz' in html
-    for name in ('overview.jpg', 'seed0000.png', 'seed0000-mouth/sheet.png', 'seed0000-mouth/direction1.png', 'seed0000-mouth/region.png',
-                 'seed0000-mouth/heat_map.png', 'seed0000-mouth/eigenvalues.png', 'seed0000-mouth/other_seeds.png'):
+    for name in (
+        'overview.jpg',
+        'seed0000.png',
+        'seed0000-mouth/sheet.png',
+        'seed0000-mouth/direction1.png',
+        'seed0000-mouth/region.png',
+        'seed0000-mouth/heat_map.png',
+        'seed0000-mouth/eigenvalues.png',
+        'seed0000-mouth/other_seeds.png',
+    ):
         with Image.open(out / name) as image:
             image.load()
-    invoke('edit', f'--network={NETWORK}', '--seeds=2', '--trunc=0.7', f'--directions={out}/seed0000-mouth.npz', '--strength=2', '--steps=2',
-           '--device=cpu', f'--outdir={tmp_path}/edits')
+    invoke(
+        'edit',
+        f'--network={NETWORK}',
+        '--seeds=2',
+        '--trunc=0.7',
+        f'--directions={out}/seed0000-mouth.npz',
+        '--strength=2',
+        '--steps=2',
+        '--device=cpu',
+        f'--outdir={tmp_path}/edits',
+    )
     low, high = (np.asarray(Image.open(tmp_path / 'edits' / f'seed0002-0{i}.png')).astype(float) for i in (0, 1))
     change = ((high - low) ** 2).mean(axis=2)
     assert change[d.mask].mean() > 2 * change[~d.mask].mean()  # local on a face that took no part
 
 
-@pytest.mark.parametrize('space, layers, dim', [('z', None, 4), ('w', None, 4), ('w', '1-2', 4), ('w+', None, 32), ('w+', '0,2', 8), ('s', '1', 4)])
+@pytest.mark.parametrize(
+    'space, layers, dim',
+    [('z', None, 4), ('w', None, 4), ('w', '1-2', 4), ('w+', None, 32), ('w+', '0,2', 8), ('s', '1', 4)],
+)
 def test_factorize_writes_everything(tiny, tmp_path, space, layers, dim):
-    arguments = ['--seeds=0,3', '--no-pool', '--trunc=0.5', f'--space={space}', '--num-directions=2', '--other-seeds=7', *([f'--layers={layers}'] if layers else [])]
+    arguments = [
+        '--seeds=0,3',
+        '--no-pool',
+        '--trunc=0.5',
+        f'--space={space}',
+        '--num-directions=2',
+        '--other-seeds=7',
+        *([f'--layers={layers}'] if layers else []),
+    ]
     output = factorize(tmp_path, *arguments, '--region=eyes')
     names = sorted(p.name for p in tmp_path.iterdir())
-    assert names == ['options.json', 'overview.jpg', 'report.html', 'seed0000-box', 'seed0000-box.npz', 'seed0000-eyes', 'seed0000-eyes.npz',
-                     'seed0000.png', 'seed0003-box', 'seed0003-box.npz', 'seed0003-eyes', 'seed0003-eyes.npz', 'seed0003.png']
+    assert names == [
+        'options.json',
+        'overview.jpg',
+        'report.html',
+        'seed0000-box',
+        'seed0000-box.npz',
+        'seed0000-eyes',
+        'seed0000-eyes.npz',
+        'seed0000.png',
+        'seed0003-box',
+        'seed0003-box.npz',
+        'seed0003-eyes',
+        'seed0003-eyes.npz',
+        'seed0003.png',
+    ]
     assert str(tmp_path / 'report.html') in output
     d = DirectionSet.load(tmp_path / 'seed0003-eyes.npz')
     assert d.directions.shape == (2, dim)
-    assert d.metadata.seeds == (3,) and d.metadata.truncation_psi == 0.5 and d.metadata.region == 'eyes' and d.metadata.network_sha256 == 'a' * 64
+    assert (
+        d.metadata.seeds == (3,)
+        and d.metadata.truncation_psi == 0.5
+        and d.metadata.region == 'eyes'
+        and d.metadata.network_sha256 == 'a' * 64
+    )
     record = json.loads((tmp_path / 'options.json').read_text())
-    assert record['options']['space'] == space and record['options']['seeds'] == [0, 3] and record['versions']['torch'] == torch.__version__
+    assert (
+        record['options']['space'] == space
+        and record['options']['seeds'] == [0, 3]
+        and record['versions']['torch'] == torch.__version__
+    )
 
 
 def test_solvers_and_tau_reach_the_solver(tiny, tmp_path):
@@ -97,7 +159,16 @@ def test_edit_and_its_latents(tiny, tmp_path):
     factorize(tmp_path / 'f', '--num-directions=2')
     path = tmp_path / 'f' / 'seed0000-box.npz'
     d = DirectionSet.load(path)
-    invoke('edit', '--network=tiny', '--seeds=0,5', f'--directions={path}', '--index=2', '--strength=-2,1', '--steps=4', f'--outdir={tmp_path}/e')
+    invoke(
+        'edit',
+        '--network=tiny',
+        '--seeds=0,5',
+        f'--directions={path}',
+        '--index=2',
+        '--strength=-2,1',
+        '--steps=4',
+        f'--outdir={tmp_path}/e',
+    )
     names = sorted(p.name for p in (tmp_path / 'e').iterdir())
     stems = [f'seed000{s}-0{i}' for s in (0, 5) for i in range(4)]
     assert names == sorted(['grid.png', 'options.json', *(f'{s}.{e}' for s in stems for e in ('npz', 'png'))])
@@ -106,13 +177,38 @@ def test_edit_and_its_latents(tiny, tmp_path):
     step = d.step[1] * d.directions[1]
     assert np.allclose(ws[3] - ws[0], 3 * step, atol=1e-5) and np.allclose(ws[2], d.latent, atol=1e-5)
     # A saved latent is a projected w: edited by nothing it gives the same picture again.
-    invoke('edit', '--network=tiny', f'--projected-w={tmp_path}/e/seed0000-03.npz', f'--directions={path}', '--strength=0,0', '--steps=1',
-           f'--outdir={tmp_path}/p')
-    assert (np.asarray(Image.open(tmp_path / 'p' / 'proj00-00.png')) == np.asarray(Image.open(tmp_path / 'e' / 'seed0000-03.png'))).all()
-    assert '--trunc is for --seeds' in invoke('edit', '--network=tiny', f'--directions={path}', '--trunc=0.5',
-                                              f'--projected-w={tmp_path}/e/seed0000-03.npz', f'--outdir={tmp_path}/t', code=2)
+    invoke(
+        'edit',
+        '--network=tiny',
+        f'--projected-w={tmp_path}/e/seed0000-03.npz',
+        f'--directions={path}',
+        '--strength=0,0',
+        '--steps=1',
+        f'--outdir={tmp_path}/p',
+    )
+    assert (
+        np.asarray(Image.open(tmp_path / 'p' / 'proj00-00.png'))
+        == np.asarray(Image.open(tmp_path / 'e' / 'seed0000-03.png'))
+    ).all()
+    assert '--trunc is for --seeds' in invoke(
+        'edit',
+        '--network=tiny',
+        f'--directions={path}',
+        '--trunc=0.5',
+        f'--projected-w={tmp_path}/e/seed0000-03.npz',
+        f'--outdir={tmp_path}/t',
+        code=2,
+    )
     # --alpha takes lengths in latent space
-    invoke('edit', '--network=tiny', f'--directions={path}', '--alpha', '--strength=-1,1', '--steps=2', f'--outdir={tmp_path}/a')
+    invoke(
+        'edit',
+        '--network=tiny',
+        f'--directions={path}',
+        '--alpha',
+        '--strength=-1,1',
+        '--steps=2',
+        f'--outdir={tmp_path}/a',
+    )
     lengths = [np.load(tmp_path / 'a' / f'seed0000-0{i}.npz')['w'] for i in (0, 1)]
     assert np.allclose(lengths[1] - lengths[0], 2 * d.directions[0], atol=1e-5)
 
@@ -124,10 +220,26 @@ def test_factorize_at_a_projected_latent(tiny, tmp_path):
     assert d.metadata.seeds == () and np.allclose(d.latent, 0.3)
 
 
-@pytest.mark.parametrize('format_, name', [('resefa', 'd.npy'), ('interfacegan', 'd.npy'), ('ganspace', 'd.npz'), ('e4e', 'd.pt'), ('e4e-pca', 'd.pt'), ('projected-w', 'd.npz')])
+@pytest.mark.parametrize(
+    'format_, name',
+    [
+        ('resefa', 'd.npy'),
+        ('interfacegan', 'd.npy'),
+        ('ganspace', 'd.npz'),
+        ('e4e', 'd.pt'),
+        ('e4e-pca', 'd.pt'),
+        ('projected-w', 'd.npz'),
+    ],
+)
 def test_export(tiny, tmp_path, format_, name):
     factorize(tmp_path / 'f', '--num-directions=2')
-    invoke('export', f'--directions={tmp_path}/f/seed0000-box.npz', f'--format={format_}', '--index=2', f'--out={tmp_path}/{name}')
+    invoke(
+        'export',
+        f'--directions={tmp_path}/f/seed0000-box.npz',
+        f'--format={format_}',
+        '--index=2',
+        f'--out={tmp_path}/{name}',
+    )
     expected = DirectionSet.load(tmp_path / 'f' / 'seed0000-box.npz').directions[1]
     if name.endswith('.npy'):
         assert np.allclose(np.load(tmp_path / name), expected[None])
@@ -147,8 +259,9 @@ def test_export_strength_is_for_latents_only(tiny, tmp_path):
     invoke('export', f'--directions={path}', '--format=projected-w', '--strength=-3', f'--out={tmp_path}/w.npz')
     d = DirectionSet.load(path)
     assert np.allclose(np.load(tmp_path / 'w.npz')['w'], d.latent - 3 * d.step[0] * d.directions[0], atol=1e-5)
-    assert '--strength is for --format=projected-w' in invoke('export', f'--directions={path}', '--format=e4e', '--strength=2',
-                                                              f'--out={tmp_path}/d.pt', code=2)
+    assert '--strength is for --format=projected-w' in invoke(
+        'export', f'--directions={path}', '--format=e4e', '--strength=2', f'--out={tmp_path}/d.pt', code=2
+    )
 
 
 def test_info(tiny, tmp_path):
@@ -159,23 +272,35 @@ def test_info(tiny, tmp_path):
     assert 'region      box' in output and output.strip().splitlines()[-1].split()[0] == '2'
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (['--network=nothing', '--region=mouth'], "--network=nothing: no such network"),
-    (['--network=tiny'], "Missing option '--region'"),
-    (['--network=tiny', '--region=moth'], "region 'moth'"),
-    (['--network=tiny', '--region=0,0,40,4'], '32'),
-    (['--network=tiny', '--region=eyes', '--seeds=4-2'], "'4-2' is not a list of seeds: expected numbers and ascending ranges like 0,1,4-6"),
-    (['--network=tiny', '--region=eyes', '--seeds=0-9999999'], 'names more than 100,000 seeds'),
-    (['--network=tiny', '--region=eyes', '--seeds=4294967296'], 'seed 4294967296 is out of range'),
-    (['--network=tiny', '--region=eyes', '--layers=8'], "layers 8 of space 'w': tiny has layers 0 to 7"),
-    (['--network=tiny', '--region=eyes', '--layers=a'], "'a' is not a list of layers"),
-    (['--network=tiny', '--region=eyes', '--space=w++'], "space 'w++' is not one of z, w, w+, s, the spaces of tiny"),
-    (['--network=tiny', '--region=eyes', '--resolution=5'], 'resolution 5 does not divide the picture of 32x32'),
-    (['--network=tiny', '--region=eyes', '--device=tpu9'], "'tpu9' cannot be used"),
-    (['--network=tiny', '--region=eyes', '--region=eyes'], "two regions are named 'eyes'"),
-    (['--network=tiny', '--region=eyes', '--seeds=0', '--projected-w=x.npz'], '--seeds and --projected-w exclude each other'),
-    (['--network=tiny', '--region=eyes', '--projected-w=x.npz'], 'x.npz does not exist'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (['--network=nothing', '--region=mouth'], "--network=nothing: no such network"),
+        (['--network=tiny'], "Missing option '--region'"),
+        (['--network=tiny', '--region=moth'], "region 'moth'"),
+        (['--network=tiny', '--region=0,0,40,4'], '32'),
+        (
+            ['--network=tiny', '--region=eyes', '--seeds=4-2'],
+            "'4-2' is not a list of seeds: expected numbers and ascending ranges like 0,1,4-6",
+        ),
+        (['--network=tiny', '--region=eyes', '--seeds=0-9999999'], 'names more than 100,000 seeds'),
+        (['--network=tiny', '--region=eyes', '--seeds=4294967296'], 'seed 4294967296 is out of range'),
+        (['--network=tiny', '--region=eyes', '--layers=8'], "layers 8 of space 'w': tiny has layers 0 to 7"),
+        (['--network=tiny', '--region=eyes', '--layers=a'], "'a' is not a list of layers"),
+        (
+            ['--network=tiny', '--region=eyes', '--space=w++'],
+            "space 'w++' is not one of z, w, w+, s, the spaces of tiny",
+        ),
+        (['--network=tiny', '--region=eyes', '--resolution=5'], 'resolution 5 does not divide the picture of 32x32'),
+        (['--network=tiny', '--region=eyes', '--device=tpu9'], "'tpu9' cannot be used"),
+        (['--network=tiny', '--region=eyes', '--region=eyes'], "two regions are named 'eyes'"),
+        (
+            ['--network=tiny', '--region=eyes', '--seeds=0', '--projected-w=x.npz'],
+            '--seeds and --projected-w exclude each other',
+        ),
+        (['--network=tiny', '--region=eyes', '--projected-w=x.npz'], 'x.npz does not exist'),
+    ],
+)
 def test_factorize_errors_name_the_flag_or_the_value(tiny, tmp_path, arguments, message):
     result = CliRunner().invoke(main, ['factorize', *arguments, f'--outdir={tmp_path}/out'])
     assert result.exit_code != 0 and message in result.output.replace('\n', ' '), result.output
@@ -188,28 +313,40 @@ def test_other_errors(tiny, tmp_path):
     out = f'--outdir={tmp_path}/o'
     assert 'has directions 1 to 2' in invoke('edit', '--network=tiny', f'--directions={path}', '--index=3', out, code=2)
     for bad in ('x', '1,2,3', 'nan,1', ''):
-        assert 'is not LOW,HIGH' in invoke('edit', '--network=tiny', f'--directions={path}', f'--strength={bad}', out, code=2)
+        assert 'is not LOW,HIGH' in invoke(
+            'edit', '--network=tiny', f'--directions={path}', f'--strength={bad}', out, code=2
+        )
     (tmp_path / 'bad.npz').write_bytes(path.read_bytes()[:500])
     assert 'cannot be read' in invoke('edit', '--network=tiny', f'--directions={tmp_path}/bad.npz', out, code=1)
     assert 'cannot be read' in invoke('info', tmp_path / 'bad.npz', code=1)
     np.savez(tmp_path / 'latents.npz', q=np.zeros((1, 4)))
-    assert "no array 'w' or 'z' among q" in invoke('edit', '--network=tiny', f'--directions={path}', f'--projected-w={tmp_path}/latents.npz', out, code=1)
+    assert "no array 'w' or 'z' among q" in invoke(
+        'edit', '--network=tiny', f'--directions={path}', f'--projected-w={tmp_path}/latents.npz', out, code=1
+    )
     np.save(tmp_path / 'w.npy', np.zeros((1, 18, 512), np.float32))
-    assert 'expected w+ [1, 8, 4] or w [1, 4]' in invoke('edit', '--network=tiny', f'--directions={path}', f'--projected-w={tmp_path}/w.npy', out, code=1)
+    assert 'expected w+ [1, 8, 4] or w [1, 4]' in invoke(
+        'edit', '--network=tiny', f'--directions={path}', f'--projected-w={tmp_path}/w.npy', out, code=1
+    )
     (tmp_path / 'file').write_text('x')
     assert "'--outdir'" in invoke('edit', '--network=tiny', f'--directions={path}', f'--outdir={tmp_path}/file', code=2)
-    assert '--outdir=' in invoke('edit', '--network=tiny', f'--directions={path}', f'--outdir={tmp_path}/file/x', code=1)
+    assert '--outdir=' in invoke(
+        'edit', '--network=tiny', f'--directions={path}', f'--outdir={tmp_path}/file/x', code=1
+    )
 
 
 def test_directions_do_not_fit_another_network(tiny, tmp_path, monkeypatch):
     factorize(tmp_path, '--num-directions=1')
     toy = FunctionHook(lambda z: z[:, :1, None, None] * torch.ones(3, 32, 32), 4, name='toy')
     monkeypatch.setitem(opening.NAMED_NETWORKS, 'toy', lambda rest, device: toy)
-    output = invoke('edit', '--network=toy', f'--directions={tmp_path}/seed0000-box.npz', f'--outdir={tmp_path}/o', code=1)
+    output = invoke(
+        'edit', '--network=toy', f'--directions={tmp_path}/seed0000-box.npz', f'--outdir={tmp_path}/o', code=1
+    )
     assert "the directions are for space 'w' of tiny" in output.replace('\n', ' ')
     from tests.helpers.toys import TanhToy
     monkeypatch.setitem(opening.NAMED_NETWORKS, 'toy', lambda rest, device: TanhToy().hook())
-    output = invoke('factorize', '--network=toy', '--projected-w=x.npz', '--region=center:0.5', f'--outdir={tmp_path}/o', code=2)
+    output = invoke(
+        'factorize', '--network=toy', '--projected-w=x.npz', '--region=center:0.5', f'--outdir={tmp_path}/o', code=2
+    )
     assert '--projected-w: tanh-toy has no w' in output
 
 

@@ -100,10 +100,14 @@ def test_force_never_loses_what_was_set_aside(checkout):
     run('--force', checkout)
     (checkout / 'edit.py').write_text('second')
     before = hashes(checkout)
-    assert 'has edit.py.before-resefa, where --force would set edit.py aside; nothing' in run('--force', checkout, code=1)
+    assert 'has edit.py.before-resefa, where --force would set edit.py aside; nothing' in run(
+        '--force', checkout, code=1
+    )
     assert hashes(checkout) == before
     assert 'edit.py.before-resefa stays' in run('--uninstall', checkout)
-    assert (checkout / 'edit.py').read_text() == 'second' and (checkout / 'edit.py.before-resefa').read_text() == 'first'
+    assert (checkout / 'edit.py').read_text() == 'second' and (
+        checkout / 'edit.py.before-resefa'
+    ).read_text() == 'first'
     (checkout / 'edit.py').unlink()
     run('--uninstall', checkout)
     assert (checkout / 'edit.py').read_text() == 'first'

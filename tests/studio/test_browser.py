@@ -159,7 +159,11 @@ def test_box_directions_slider_download(page, tmp_path):
     drawn = np.argwhere(directions.mask)
     # A mouse is on whole pixels of a screen on which the picture is larger: the box is right to a pixel of the picture.
     assert np.abs(drawn.min(axis=0) - 85).max() <= 1 and np.abs(drawn.max(axis=0) - 170).max() <= 1
-    moved = images_at(FunctionHook(spots, 27).space('z'), FunctionHook(spots, 27).sample(0), torch.from_numpy(directions.offset(0, 3.0))[None])[0]
+    moved = images_at(
+        FunctionHook(spots, 27).space('z'),
+        FunctionHook(spots, 27).sample(0),
+        torch.from_numpy(directions.offset(0, 3.0))[None],
+    )[0]
     expected = (moved.permute(1, 2, 0).numpy() * 127.5 + 128).clip(0, 255)
     assert np.abs(pixels(page) - expected).mean() < 3  # JPEG, and the step that is measured after the slider was moved
 

@@ -63,7 +63,10 @@ def test_room_is_made_before_anything_is_computed():
 def test_too_large_is_an_error_that_frees_nothing():
     cache = JacobianCache(ONE)
     cache.put('a', jacobian())
-    with pytest.raises(ResefaError, match=r"space 'w\+' needs 0.0 GB and the studio keeps at most .* --memory or a smaller --resolution"):
+    with pytest.raises(
+        ResefaError,
+        match=r"space 'w\+' needs 0.0 GB and the studio keeps at most .* --memory or a smaller --resolution",
+    ):
         cache.put('b', jacobian(space=HOOK.space('w+')))
     assert 'a' in cache
 
@@ -71,9 +74,15 @@ def test_too_large_is_an_error_that_frees_nothing():
 def test_keys_tell_apart_what_gives_another_jacobian():
     sample = HOOK.sample(0, 0.7)
     moved_class = dataclasses.replace(sample, c=torch.ones(1, 3))
-    keys = [jacobian_key(Viewpoint(HOOK, W, sample, 32)), jacobian_key(Viewpoint(HOOK, HOOK.space('z'), sample, 32)), jacobian_key(Viewpoint(HOOK, HOOK.space('w', (1,)), sample, 32)),
-            jacobian_key(Viewpoint(HOOK, W, HOOK.sample(1, 0.7), 32)), jacobian_key(Viewpoint(HOOK, W, HOOK.sample(0, 0.6), 32)), jacobian_key(Viewpoint(HOOK, W, sample, 16)),
-            jacobian_key(Viewpoint(HOOK, W, moved_class, 32))]
+    keys = [
+        jacobian_key(Viewpoint(HOOK, W, sample, 32)),
+        jacobian_key(Viewpoint(HOOK, HOOK.space('z'), sample, 32)),
+        jacobian_key(Viewpoint(HOOK, HOOK.space('w', (1,)), sample, 32)),
+        jacobian_key(Viewpoint(HOOK, W, HOOK.sample(1, 0.7), 32)),
+        jacobian_key(Viewpoint(HOOK, W, HOOK.sample(0, 0.6), 32)),
+        jacobian_key(Viewpoint(HOOK, W, sample, 16)),
+        jacobian_key(Viewpoint(HOOK, W, moved_class, 32)),
+    ]
     assert len(set(keys)) == len(keys)
     assert jacobian_key(Viewpoint(HOOK, HOOK.space('w'), HOOK.sample(0, 0.7), 32)) == keys[0]
 

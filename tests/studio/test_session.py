@@ -56,7 +56,9 @@ def test_directions_solve_the_dense_problem():
     assert abs(finding.directions.directions[0] @ best) == pytest.approx(1, abs=FLOAT32)
     inside = best @ A @ best / (3 * mask.sum())
     assert finding.directions.step[0] == pytest.approx(0.1 / np.sqrt(inside), rel=FLOAT32)
-    assert finding.directions.predicted_outside[0] == pytest.approx(best @ B @ best / (3 * (~mask).sum()) * 0.01 / inside, rel=1e-3)
+    assert finding.directions.predicted_outside[0] == pytest.approx(
+        best @ B @ best / (3 * (~mask).sum()) * 0.01 / inside, rel=1e-3
+    )
 
 
 def test_protected_pixels_count_more_and_are_no_part_of_the_region():
@@ -106,7 +108,17 @@ def test_measured_is_what_factorizer_measures(session):
     finding = session.finding('box')
     result, = factorizer(session.hook, [session.state.sample], [RegionPartition(BOX, 'box')], 'w').run()
     assert finding.measured == len(finding.directions) == len(result.directions)
-    for name in ('directions', 'eigenvalues', 'step', 'predicted_inside', 'predicted_outside', 'measured_inside', 'measured_outside', 'mask', 'latent'):
+    for name in (
+        'directions',
+        'eigenvalues',
+        'step',
+        'predicted_inside',
+        'predicted_outside',
+        'measured_inside',
+        'measured_outside',
+        'mask',
+        'latent',
+    ):
         assert np.allclose(getattr(finding.directions, name), getattr(result.directions, name), rtol=1e-6, atol=0), name
 
 
@@ -122,7 +134,9 @@ def test_pictures_of_both_ends_show_the_surroundings_of_the_region(session):
 
 def test_a_strength_keeps_its_picture_when_its_step_is_measured():
     toy = TanhToy()  # cubed, so that steps are off by far when they are predicted
-    session = make(FunctionHook(lambda z: torch.tanh(20 * (z @ torch.from_numpy(toy.M).to(z).T) ** 3).unflatten(1, (3, 8, 8)), 6))
+    session = make(
+        FunctionHook(lambda z: torch.tanh(20 * (z @ torch.from_numpy(toy.M).to(z).T) ** 3).unflatten(1, (3, 8, 8)), 6)
+    )
     ready(session, 'box', box(2, 6, 1, 5))
     session.set_strengths({('box', index): 3.0 for index in range(5)})
     offset, predicted = session.offset(), session.finding('box').directions.step
@@ -140,13 +154,19 @@ def test_several_directions_add_up_in_closed_form():
     session.factorize('right')
     session.set_strengths({('left', 0): 2.0, ('right', 0): -1.0})
     left, right = session.finding('left').directions, session.finding('right').directions
-    z = session.state.sample.latents['z'].numpy()[0] + 2 * left.step[0] * left.directions[0] - right.step[0] * right.directions[0]
+    z = (
+        session.state.sample.latents['z'].numpy()[0]
+        + 2 * left.step[0] * left.directions[0]
+        - right.step[0] * right.directions[0]
+    )
     expected = np.zeros((8, 8))
     expected[:, :4], expected[:, 4:] = 0.2 * (z[0] + z[2]), 0.2 * (z[1] + z[2])
     grey = np.asarray(session.render())[..., 0]
     assert np.abs(grey - np.clip(expected * 127.5 + 128, 0, 255)).max() <= 1  # a grey level, by truncation
     plain = np.asarray(session.render(scale=0.0))[..., 0].astype(int)
-    assert grey[0, 0] - plain[0, 0] == pytest.approx(2 * 12.75, abs=3) or grey[0, 0] - plain[0, 0] == pytest.approx(-2 * 12.75, abs=3)
+    assert grey[0, 0] - plain[0, 0] == pytest.approx(2 * 12.75, abs=3) or grey[0, 0] - plain[0, 0] == pytest.approx(
+        -2 * 12.75, abs=3
+    )
 
 
 def test_preview_is_the_box_average(session):
@@ -274,7 +294,9 @@ def test_errors_of_latents(session, tmp_path):
     with pytest.raises(DirectionsError, match=r'expected w\+ \[1, 8, 4\]'):
         session.load_file(tmp_path / 'w.npz', Source())
     function = make(TanhToy().hook())
-    with pytest.raises(ResefaError, match='tanh-toy has no w: latent files are for the StyleGAN families; choose a seed'):
+    with pytest.raises(
+        ResefaError, match='tanh-toy has no w: latent files are for the StyleGAN families; choose a seed'
+    ):
         function.load_file(tmp_path / 'w.npz', Source())
 
 
@@ -334,7 +356,11 @@ def test_saved_directions_are_read_again(session, tmp_path):
     session.measure('mouth')
     session.finding('mouth').directions.save(tmp_path / 'd.npz')
     loaded = DirectionSet.load(tmp_path / 'd.npz')
-    assert loaded.check_fits(session.hook).name == 'w' and loaded.metadata.region == 'mouth' and loaded.metadata.seeds == (0,)
+    assert (
+        loaded.check_fits(session.hook).name == 'w'
+        and loaded.metadata.region == 'mouth'
+        and loaded.metadata.seeds == (0,)
+    )
 
 
 def test_a_kept_background_changes_less_and_the_region_as_much(session):

@@ -355,5 +355,7 @@ def test_official_trusted_pickle(official, tmp_path, monkeypatch):
     first, second = (hook.synthesis(sample.latents['ws'], None) for hook in (trusted, built))
     # Not bit-equal: weights that were saved as channels_last are summed in another order.
     torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
-    columns = [RegionJacobian(Viewpoint(hook, hook.space('w'), sample, 16)).compute().matrix for hook in (trusted, built)]
+    columns = [
+        RegionJacobian(Viewpoint(hook, hook.space('w'), sample, 16)).compute().matrix for hook in (trusted, built)
+    ]
     assert (columns[0] - columns[1]).norm() < JACOBIAN * columns[1].norm()
