@@ -66,7 +66,7 @@ def test_gram_is_the_sum_over_each_part(width):
     'width', [3, 5]
 )  # of 8: the tiny part is the larger one, which is a difference at first, or the smaller one
 def test_gram_of_a_tiny_part_is_not_lost_in_a_difference(width):
-    """The background is 1e-6 of the foreground in size: its Gram matrix is 1e-12 of the total, rounding of a difference."""
+    """The background is 1e-6 of the foreground in size: its Gram matrix is 1e-12 of the total, as small as rounding."""
     scale = torch.ones(1, 8, 8)
     scale[:, :, width:] = 1e-7
     M = torch.randn(64, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

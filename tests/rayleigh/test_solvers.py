@@ -91,7 +91,7 @@ def test_without_a_ridge_there_is_no_search():
 
 
 def test_names_of_kept_matrices():
-    """As files that were kept before have them: those of a whole Jacobian depend on nothing, of a search on what it sought."""
+    """As kept files have them: those of a whole Jacobian depend on nothing, those of a search on what it sought."""
     assert Dense(3).matrices_key(512, 1) == Auto(3).matrices_key(512, 1) == []
     assert Davidson(3).matrices_key(512, 1) == Auto(3).matrices_key(4096, 1) == ['searched', False, 1e-3, 3]
     assert Auto(quick=True).matrices_key(4096, 1) == ['searched', True, 1e-3, 4]

@@ -78,8 +78,8 @@ class JacobianCache:
         needed = jacobian_bytes(jacobian)
         if needed > self.limit:
             raise ResefaError(
-                f"the Jacobian of space '{jacobian.viewpoint.space.name}' needs {needed / 1e9:.1f} GB and the studio keeps "
-                f'at most {self.limit / 1e9:.1f} GB: choose fewer layers, or start it with a larger --memory or a smaller '
+                f"the Jacobian of space '{jacobian.viewpoint.space.name}' needs {needed / 1e9:.1f} GB and the "
+                f'studio keeps at most {self.limit / 1e9:.1f} GB: choose fewer layers, or start it with a larger --memory or a smaller '
                 '--resolution')
         with self._lock:
             while self._kept and self._taken() + needed > self.limit:
