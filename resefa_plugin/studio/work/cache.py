@@ -79,8 +79,8 @@ class JacobianCache:
         if needed > self.limit:
             raise ResefaError(
                 f"the Jacobian of space '{jacobian.viewpoint.space.name}' needs {needed / 1e9:.1f} GB and the "
-                f'studio keeps at most {self.limit / 1e9:.1f} GB: choose fewer layers, or start it with a larger --memory or a smaller '
-                '--resolution')
+                f'studio keeps at most {self.limit / 1e9:.1f} GB: choose fewer layers, or start it with a larger '
+                '--memory or a smaller --resolution')
         with self._lock:
             while self._kept and self._taken() + needed > self.limit:
                 self._kept.popitem(last=False)
