@@ -9,6 +9,7 @@ import math
 import re
 from html.parser import HTMLParser
 
+import jinja2
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from resefa_plugin.report.page import (
     RegionSection,
     Report,
     SampleSection,
+    _templates,
     grey_levels,
     share_inside,
     write_report,
@@ -185,6 +187,11 @@ def test_hostile_names_do_not_inject(tmp_path):
     assert shape == [(tag, sorted(attrs)) for tag, attrs in harmless.elements]
     # title, h1, network, licence, sample, link, h2, note, two labels, command; time; option and version, name and value
     assert parsed.text.count(HOSTILE) == 11 + 1 + 2 + 2
+
+
+def test_a_template_that_names_what_is_not_there_is_an_error():
+    with pytest.raises(jinja2.UndefinedError, match="DirectionRow object' has no attribute 'eigenvalues'"):
+        _templates().from_string('{{ row.eigenvalues }}').render(row=row(1))
 
 
 def test_a_style_cannot_be_closed_from_outside(tmp_path):
