@@ -5,6 +5,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Two processes, of which one runs what needs large networks, first; see tests/conftest.py.
+PYTEST := pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # The package as it is installed, with third_party/ and patches/ inside: mypy knows no other way to find them.
 HOUSE := build/house
@@ -23,7 +25,7 @@ $(VENV)/.test: $(VENV)/.core
 	touch $@
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m $(PYTEST)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check
@@ -33,7 +35,7 @@ lint: $(VENV)/.test
 
 coverage: $(VENV)/.test
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m $(PYTEST)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

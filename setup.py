@@ -41,6 +41,7 @@ setup(
         'biggan': ['pytorch-pretrained-biggan==0.1.1'],
         'dev': [
             'pytest>=7.4',
+            'pytest-xdist>=3.5',    # --no-loadscope-reorder
             'requests',             # the official checkouts import it
             'lightning>=2.4',       # trains a toy with the callback of resefa_plugin.integrations
             'pytorch-lightning>=2.4',

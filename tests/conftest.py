@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import platform
+
 import pytest
+import threadpoolctl
 import torch
 
 from resefa_plugin.hooks import opening
@@ -11,6 +16,22 @@ from resefa_plugin.machine.allocator import keep_large_blocks
 from tests.helpers.toys import TinyHook
 
 keep_large_blocks()
+# Threads of a toy's product cost more than they save, and those of two test processes wait for each other.
+os.environ['OMP_NUM_THREADS'] = '1'  # for the processes that tests start
+torch.set_num_threads(1)
+threadpoolctl.threadpool_limits(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Lets one of several test processes load the demo generator and the networks of the metrics, and begin with them.
+
+    The other tests of a file stay together for what they share.
+    """
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        items.sort(key=lambda item: item.get_closest_marker('network') is None)
+        for item in items:
+            group = 'network' if item.get_closest_marker('network') else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope='session')
@@ -25,6 +46,14 @@ def global_state():
     before = (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads())
     yield
     assert (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()) == before
+
+
+@pytest.fixture(autouse=True)
+def memory_of_large_networks(request):
+    """What a large network took is given back to the system: kept blocks would add up over tests."""
+    yield
+    if request.node.get_closest_marker('network') and platform.libc_ver()[0] == 'glibc':
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture
