@@ -29,12 +29,16 @@ def render_edits(viewpoint: Viewpoint, offsets: Tensor, breathe: Callable[[], No
     Args:
         breathe: called before each picture; may wait, or end this by an exception.
     """
-    pictures = []
-    for offset in offsets.to(viewpoint.latent):
+    pictures: Tensor | None = None
+    for index, offset in enumerate(offsets.to(viewpoint.latent)):
         breathe()
         with torch.no_grad():
-            pictures.append(viewpoint.images(offset[None]).cpu())
-    return torch.cat(pictures)
+            picture = viewpoint.images(offset[None])[0]
+        if pictures is None:  # all at once: kept ones in between would break up the memory that the next one needs
+            pictures = torch.empty(len(offsets), *picture.shape, dtype=picture.dtype)
+        pictures[index] = picture
+    assert pictures is not None
+    return pictures
 
 
 def mean_square(change: Tensor, partition: RegionPartition) -> tuple[Tensor, Tensor]:

@@ -39,8 +39,9 @@ NAMED_NETWORKS: dict[str, Callable[..., GeneratorHook]] = {
 }
 
 
-def open_network(network: str | os.PathLike[str], device: torch.device | str = 'cpu', repo: str | os.PathLike[str] | None = None,
-                 trust_pickle: bool = False, noise_mode: str = 'const') -> GeneratorHook:
+def open_network(network: str | os.PathLike[str], device: torch.device | str = 'cpu',
+                 repo: str | os.PathLike[str] | None = None, trust_pickle: bool = False,
+                 noise_mode: str = 'const') -> GeneratorHook:
     """The hook of a network; its `implementation` says what computes the pictures.
 
     A network file is read as data. With a checkout of stylegan2-ada-pytorch or stylegan3 at hand (`repo`, the current

@@ -163,7 +163,7 @@ class _StyleBasedSpace(LatentSpace):
             pull_styles = torch.func.vjp(styles, zero)[1]
             return torch.func.vmap(lambda *styles_g: pull_styles(styles_g)[0])(*pull_synthesis(U))
 
-        return Linearization(push, pull)
+        return Linearization(push, pull, synthesis.in_parts)
 
     @override
     def saved(self, latent: Tensor, sample: Sample) -> dict[str, Tensor]:

@@ -51,6 +51,7 @@ def probe(viewpoint: Viewpoint) -> None:
             f"{hook.name}: the picture of {sample.name} does not change to first order in space '{space.name}'. A "
             'detach(), .data, no_grad, inference_mode, or a rounding inside the network cuts the derivative, or the '
             'chosen layers do nothing')
+    jacobian.release()  # a linearization and a graph at once would be the most memory of all steps
     # By autograd, so that a linearization that is wrong both ways is not its own witness.
     mismatch = adjoint_mismatch(tangent[0], pushed[0], jacobian.vjp_by_autograd, generator)
     jacobian.release()

@@ -19,8 +19,9 @@ from resefa_plugin.jacobian.adjoint import adjoint_mismatch
 from resefa_plugin.jacobian.reverse_mode import ReverseMode
 from resefa_plugin.jacobian.tile_grams import DirectGrams, TileGrams, pixel_grams
 from resefa_plugin.linearization import Linearization
+from resefa_plugin.machine.allocator import give_back
 from resefa_plugin.machine.files import replacing
-from resefa_plugin.machine.memory import available_bytes, out_of_memory
+from resefa_plugin.machine.memory import COLUMNS, GRAPH, available_bytes, out_of_memory, room, tangents_at_once
 from resefa_plugin.regions.partition import RegionPartition
 
 MAX_CHUNK = 8  # tangents; measured on the demo generator: more are not faster, and cost memory
@@ -38,9 +39,8 @@ class RegionJacobian:
 
     Args:
         viewpoint: where the derivative is taken, and of pictures of which size.
-        chunk_size: tangents per pass; None lets the memory that is free decide.
-        gram_room: bytes that may be kept beside the columns, to make `product` quick; None allows a quarter of those
-            that are free.
+        chunk_size: tangents per pass; None to choose by the budget of `machine.memory`.
+        gram_room: bytes that may be kept beside the columns, to make `product` quick; None to choose by the budget.
 
     Attributes:
         image_shape: `(C, h, w)` of the viewpoint's pictures.
@@ -86,13 +86,21 @@ class RegionJacobian:
         free = available_bytes(self.viewpoint.device)
         with self.viewpoint.hook.differentiable():
             rows = self._reverse_mode().pull(U)
-        if available_bytes(self.viewpoint.device) < free // 2:
-            self.release()
+        if free - available_bytes(self.viewpoint.device) > room(GRAPH, self.viewpoint.device):
+            self._reverse = None
         return rows
 
     def release(self) -> None:
-        """Frees autograd's graph of the picture, unless `jvp` needs it; the next `vjp_by_autograd` builds it anew."""
-        self._reverse = None
+        """Gives back what products with J and its transpose keep, a linearization or a graph; they make it anew.
+
+        The graph stays if `jvp` needs it.
+        """
+        if self._push in (None, self._forward_mode):
+            self._reverse = None
+        if self.__dict__.pop('_linearization', None) is not None:
+            self._push = self._pull = None
+            self._reverse = None
+        give_back()
 
     def _reverse_mode(self) -> ReverseMode:
         if self._reverse is None:
@@ -182,13 +190,16 @@ class RegionJacobian:
 
     def _chunk(self) -> int:
         if self.chunk_size is None:
-            channels, height, width = self.viewpoint.hook.image_shape
-            # A tangent's live tensors measured 12 times the widest feature map of the demo generator, 64 x 512 x 512.
-            # Official networks are alike: 32 x 1024 x 1024.
-            per_tangent = 12 * 4 * 16 * height * width
-            room = available_bytes(self.viewpoint.device) // 2 // per_tangent
-            self.chunk_size = max(1, min(MAX_CHUNK, self.viewpoint.dim, room))
+            self.chunk_size = min(MAX_CHUNK, self.viewpoint.dim)
+            if self._linearization is None or not self._linearization.in_parts:
+                shape, device = self.viewpoint.hook.image_shape, self.viewpoint.device
+                self.chunk_size = min(self.chunk_size, tangents_at_once(shape, device, self._bytes))
         return self.chunk_size
+
+    @property
+    def _bytes(self) -> int:
+        """Of the columns."""
+        return 4 * self.viewpoint.dim * math.prod(self.image_shape)
 
     def _halve_chunk(self, error: Exception) -> None:
         """Goes on with half as many tangents after an error that says that memory ran out; raises any other."""
@@ -211,6 +222,8 @@ class RegionJacobian:
             path: a folder to keep the matrix in, as a memory-mapped file that a later run with the same network,
                 sample, space and resolution finds and uses. None keeps it in memory, `d * C * h * w * 4` bytes.
 
+        Gives back what the products took: see `release`.
+
         Returns: itself.
 
         Raises:
@@ -221,13 +234,14 @@ class RegionJacobian:
             return self
         if path is None:
             self._matrix = self._fill(self._empty(), progress)
-            return self
-        file = self._file(path)
-        if not file.exists():
-            self._write(file, progress)
-        elif progress is not None:
-            progress(self.viewpoint.dim)
-        self._matrix = self._read(file)
+        else:
+            file = self._file(path)
+            if not file.exists():
+                self._write(file, progress)
+            elif progress is not None:
+                progress(self.viewpoint.dim)
+            self._matrix = self._read(file)
+        self.release()
         return self
 
     def is_kept(self, path: str | pathlib.Path | None) -> bool:
@@ -239,16 +253,15 @@ class RegionJacobian:
 
     def _empty(self) -> Tensor:
         """Room for the matrix: on an NVIDIA GPU if there is ample (others have no float64), else in main memory."""
-        columns = math.prod(self.image_shape)
-        needed = 4 * self.viewpoint.dim * columns
-        if self.viewpoint.device.type == 'cuda' and 2 * needed < available_bytes(self.viewpoint.device):
-            return torch.empty(self.viewpoint.dim, columns, device=self.viewpoint.device)
-        room = available_bytes(torch.device('cpu'))
-        if needed > room:
-            raise ResefaError(f"the Jacobian of space '{self.viewpoint.space.name}' needs {needed / 1e9:.1f} GB and "
-                              f'{room / 1e9:.1f} GB are free: choose fewer --layers, a smaller --resolution, or a '
-                              'folder for it with --jacobian-dir')
-        return torch.empty(self.viewpoint.dim, columns)
+        shape = self.viewpoint.dim, math.prod(self.image_shape)
+        if self.viewpoint.device.type == 'cuda' and self._bytes < room(COLUMNS, self.viewpoint.device):
+            return torch.empty(shape, device=self.viewpoint.device)
+        most = room(COLUMNS, torch.device('cpu'))
+        if self._bytes > most:
+            raise ResefaError(f"the Jacobian of space '{self.viewpoint.space.name}' needs {self._bytes / 1e9:.1f} "
+                              f'GB and may take {most / 1e9:.1f} GB: choose fewer --layers, a smaller --resolution, '
+                              'a larger --memory, or a folder for it with --jacobian-dir')
+        return torch.empty(shape)
 
     def _read(self, file: pathlib.Path) -> Tensor:
         try:

@@ -9,10 +9,13 @@ from torch import Tensor
 
 from resefa_plugin.jacobian.adjoint import adjoint_mismatch
 from resefa_plugin.machine.memory import out_of_memory
+from resefa_plugin.machine.recomputation import recomputing
 
 
 class ReverseMode:
     """J of a function at a point, from one forward pass whose graph is kept.
+
+    A network of ours computes parts of it again, in place of keeping all of it: see `recomputing`.
 
     Plain autograd and not `torch.func`, which refuses custom functions that are written in the old way.
 
@@ -22,7 +25,7 @@ class ReverseMode:
     """
 
     def __init__(self, f: Callable[[Tensor], Tensor], x: Tensor):
-        with torch.enable_grad():
+        with torch.enable_grad(), recomputing():
             self.x = x.detach().clone().requires_grad_()
             self.y = f(self.x)
 

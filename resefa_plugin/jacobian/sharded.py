@@ -58,6 +58,7 @@ class ShardedJacobian(RegionJacobian):
             self._matrix[start:start + len(columns)] = columns[:, :, self._pixels.start:self._pixels.stop].flatten(1)
             if progress is not None:
                 progress(len(columns))
+        self.release()
         return self
 
     @override

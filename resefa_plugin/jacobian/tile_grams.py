@@ -1,4 +1,4 @@
-"""Gram matrices of any set of pixels of one Jacobian, J^T diag(mask) J: directly, or in a blink from sums over tiles."""
+"""Gram matrices of any set of pixels of one Jacobian, J^T diag(mask) J: directly, or from sums over tiles."""
 
 from __future__ import annotations
 
@@ -7,38 +7,40 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from resefa_plugin.machine.memory import available_bytes
+from resefa_plugin.machine.memory import COLUMNS, SUMS, room
 
 PANEL = 256  # rows of a product that are computed at a time, each up to the diagonal only: a quarter less for 512
 BLOCK = 8192  # columns of a product that are held in float64 at a time
 SIDES = (8, 16, 32)  # pixels; a smaller tile leaves fewer pixels at the border of a region, and takes more memory
-SHARE = 0.25  # of the free memory that tiles may take
 LARGEST_CANCELLATION = 1e6  # sum of what is added and subtracted over what remains: leaves 1e-10 of float64
 
 
-def pixel_grams(pixels: Tensor, room: int | None = None) -> DirectGrams | TileGrams:
+def pixel_grams(pixels: Tensor, most: int | None = None) -> DirectGrams | TileGrams:
     """The quickest way there is memory for: tiles in main memory, else directly, which a GPU does about as quickly.
 
     Args:
         pixels: `[d, C, h, w]` float32, the columns of a Jacobian as pictures. Not copied.
-        room: bytes that sums over tiles may take; None for a quarter of those that are free.
+        most: bytes that sums over tiles may take; None for their share of the budget, and no more than the columns
+            leave.
     """
     if pixels.device.type == 'cpu':
-        side, _ = choose_side(pixels.shape, SHARE * available_bytes(pixels.device) if room is None else room)
+        if most is None:
+            most = min(room(SUMS, pixels.device), room(COLUMNS, pixels.device) - pixels.nbytes)
+        side, _ = choose_side(pixels.shape, most)
         if side is not None:
             return TileGrams(pixels, side)
     return DirectGrams(pixels)
 
 
-def choose_side(shape: tuple[int, ...], room: float) -> tuple[int | None, int]:
-    """The smallest side of tiles whose sums for pictures `[d, C, h, w]` fit into `room` bytes, and how many they take.
+def choose_side(shape: tuple[int, ...], most: int) -> tuple[int | None, int]:
+    """The smallest side of tiles whose sums for pictures `[d, C, h, w]` take at most `most` bytes, and the bytes.
 
     None, and the bytes of J^T J, where none fits.
     """
     d, _, height, width = shape
     for side in SIDES:
         needed = 8 * d * d * -(-width // side) * -(-height // side)
-        if needed <= room:
+        if needed <= most:
             return side, needed
     return None, 8 * d * d
 
@@ -79,7 +81,8 @@ class DirectGrams:
         for block in blocks:
             columns = block.flatten(1).double()
             for rows in range(0, len(columns), PANEL):
-                product[rows:rows + PANEL, :rows + PANEL].addmm_(columns[rows:rows + PANEL], columns[:rows + PANEL].T, alpha=sign)
+                panel = product[rows:rows + PANEL, :rows + PANEL]
+                panel.addmm_(columns[rows:rows + PANEL], columns[:rows + PANEL].T, alpha=sign)
         return product
 
 
@@ -104,13 +107,14 @@ class TileGrams:
         rows, columns = -(-height // side), -(-width // side)
         self._sums = torch.empty(rows, columns, d, d, dtype=torch.float64)  # [i, j]: of tiles 0 to j of row i
         self._energy = torch.empty(height, width, dtype=torch.float64)
+        nothing = torch.zeros(d, d, dtype=torch.float64)
         for row in range(rows):
-            strip = pixels[:, :, row * side:(row + 1) * side].double()
-            self._energy[row * side:(row + 1) * side] = strip.square().sum((0, 1))
-            strip = torch.nn.functional.pad(strip, (0, columns * side - width))
-            tiles = strip.unflatten(3, (columns, side)).permute(3, 0, 1, 2, 4).flatten(2)  # [columns, d, C * side * side]
-            for column, tile in enumerate(tiles):
-                before = self._sums[row, column - 1] if column else torch.zeros(d, d, dtype=torch.float64)
+            for column in range(columns):
+                area = slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side)
+                tile = pixels[(slice(None), slice(None), *area)].double()
+                self._energy[area] = tile.square().sum((0, 1))
+                tile = tile.flatten(1)  # [d, C * pixels of the tile]
+                before = self._sums[row, column - 1] if column else nothing
                 torch.addmm(before, tile, tile.T, out=self._sums[row, column])
         self._sizes = self._per_tile(torch.ones(height, width, dtype=torch.float64))
         self._sum_energies = self._per_tile(self._energy).cumsum(1)

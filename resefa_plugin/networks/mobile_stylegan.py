@@ -8,11 +8,15 @@ general. In channels_last layout, where 1x1 convolutions are plain matrix produc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from resefa_plugin.linearization import Linearization, spread, sum_over_pixels
+from resefa_plugin.linearization import Chain, LayerDerivative, Linearization, Stage, State, spread, sum_over_pixels
+from resefa_plugin.machine.memory import STAGE, room
+from resefa_plugin.machine.recomputation import recomputable
 from resefa_plugin.networks.haar import haar_doubled, inverse_haar, inverse_haar_doubled
 
 NUM_WS = 23
@@ -57,7 +61,7 @@ class ModulatedConv(nn.Module):
             x = functional.conv2d(x, self.weight, self.bias)
         return functional.leaky_relu(x + self.noise, SLOPE)
 
-    def linearize(self, x: Tensor, style: Tensor, gain: Tensor | None) -> tuple[Tensor, Linearization]:
+    def linearize(self, x: Tensor, style: Tensor, gain: Tensor | None) -> tuple[Tensor, LayerDerivative]:
         """The output at a point, and the derivative of `gain` times the output by x and style.
 
         The style s before a depthwise convolution dw is folded into its weights, which gives dw_s:
@@ -73,10 +77,11 @@ class ModulatedConv(nn.Module):
         """
         scale = style[:, :, None, None]
         if self.weight_dw is None:
-            filtered = None
+            constant = x
             out = functional.conv2d(x * scale, self.weight, self.bias, padding=1)
         else:
-            filtered = functional.conv2d(x, self.weight_dw, padding=1, groups=x.shape[1])
+            constant, groups = None, x.shape[1]  # push and pull keep what they name: not x, which is large
+            filtered = functional.conv2d(x, self.weight_dw, padding=1, groups=groups)
             out = functional.conv2d(filtered * scale, self.weight, self.bias)
             modulated_dw = self.weight_dw * scale[0, :, None]
         out += self.noise
@@ -87,21 +92,21 @@ class ModulatedConv(nn.Module):
 
         def push(x_t: Tensor | None, style_t: Tensor) -> Tensor:
             style_t = style_t[:, :, None, None]
-            if filtered is None:
-                return functional.conv2d(x * style_t, self.weight, padding=1).mul_(slope)
+            if constant is not None:
+                return functional.conv2d(constant * style_t, self.weight, padding=1).mul_(slope)
             assert x_t is not None
-            x_t = functional.conv2d(x_t, modulated_dw, padding=1, groups=x.shape[1])
+            x_t = functional.conv2d(x_t, modulated_dw, padding=1, groups=groups)
             return functional.conv2d(x_t.addcmul_(filtered, style_t), self.weight).mul_(slope)
 
         def pull(out_g: Tensor) -> tuple[Tensor | None, Tensor]:
             g = out_g.mul_(slope)
-            if filtered is None:
-                return None, sum_over_pixels(functional.conv_transpose2d(g, self.weight, padding=1), x)
+            if constant is not None:
+                return None, sum_over_pixels(functional.conv_transpose2d(g, self.weight, padding=1), constant)
             g = functional.conv2d(g, self.weight.transpose(0, 1))
-            x_g = functional.conv2d(g, modulated_dw.flip(2, 3), padding=1, groups=x.shape[1])
+            x_g = functional.conv2d(g, modulated_dw.flip(2, 3), padding=1, groups=groups)
             return x_g, sum_over_pixels(g, filtered)
 
-        return out, Linearization(push, pull)
+        return out, LayerDerivative(push, pull)
 
 
 class Upsample(nn.Module):
@@ -133,6 +138,35 @@ class Block(nn.Module):
         self.up = Upsample(in_channels)
         self.conv1 = ModulatedConv(in_channels // 4, out_channels, resolution, separable=True)
         self.conv2 = ModulatedConv(out_channels, out_channels, resolution, separable=True)
+
+    def forward(self, x: Tensor, style: Tensor, style1: Tensor, style2: Tensor) -> Tensor:
+        return self.conv2(self.conv1(self.up(x, style), style1), style2)
+
+    def linearize(self, x: Tensor, styles: Sequence[Tensor], gain: Tensor | None) -> tuple[Tensor, Stage]:
+        """The output at a point, and the derivative of `gain` times the output.
+
+        Args:
+            x: `[1, C, H, W]`. Its tangents come with the style of the upsampling, and the half of its transform, as a
+                gain.
+            styles: of the upsampling and of both convolutions, `[1, channels]` each.
+            gain: `[1, out]` or None for 1.
+        """
+        half = x * 0.5
+        x, conv1 = self.conv1.linearize(self.up(x, styles[0]), styles[1], None)
+        x, conv2 = self.conv2.linearize(x, styles[2], gain)
+
+        def push(state: State, style_t: Tensor, style1_t: Tensor, style2_t: Tensor) -> State:
+            x_t = state[0].addcmul_(half, style_t[:, :, None, None])
+            # Nested, so that no name here keeps a tensor longer than it is needed.
+            return conv2.push(conv1.push(inverse_haar_doubled(x_t), style1_t), style2_t),
+
+        def pull(state: State) -> tuple[State, list[Tensor]]:
+            x_g, style2_g = conv2.pull(state[0])
+            x_g, style1_g = conv1.pull(x_g)
+            x_g = haar_doubled(x_g)
+            return (x_g,), [sum_over_pixels(x_g, half), style1_g, style2_g]
+
+        return x, Stage(push, pull, 3, x.nbytes)
 
 
 class SynthesisNetwork(nn.Module):
@@ -166,9 +200,7 @@ class SynthesisNetwork(nn.Module):
         """
         x = self.conv1(self.input, styles[0])
         for i, block in enumerate(self.blocks):
-            x = block.up(x, styles[3 * i + 1])
-            x = block.conv1(x, styles[3 * i + 2])
-            x = block.conv2(x, styles[3 * i + 3])
+            x = recomputable(block, x, *styles[3 * i + 1:3 * i + 4])
         style = styles[-1][:, :, None, None]
         if resolution is None or resolution == RESOLUTION:
             return inverse_haar(functional.conv2d(x * style, self.to_img.weight, self.to_img.bias))
@@ -181,7 +213,8 @@ class SynthesisNetwork(nn.Module):
 
         `push` computes the same as forward-mode AD, at about half its cost: the picture itself is computed once, not
         with each batch of tangents; styles are folded into weights and slopes; and tangents are changed in place.
-        `pull` goes back through the transposed convolutions, and sums over pixels what reaches a style.
+        `pull` goes back through the transposed convolutions, and sums over pixels what reaches a style. Both take few
+        rows at a time where pictures are large: see `Chain`.
 
         Args:
             styles: `[1, style_dims[i]]` each.
@@ -190,60 +223,43 @@ class SynthesisNetwork(nn.Module):
         Returns: `push`: tangents `[K, style_dims[i]]` each -> `[K, 3, resolution, resolution]`, and `pull`: the
             reverse.
         """
-        halves, convs = [], []
-        # The style of an upsampling, and the factor 1/2 of its transform, become gains of the convolution before it.
+        return Chain(lambda: self._stages(styles, resolution), room(STAGE, self.input.device)).linearization()
+
+    def _stages(self, styles: list[Tensor], resolution: int | None) -> list[Stage]:
+        # The modulation of an upsampling, and the half of its transform, are gains of the convolution before it.
         x, conv = self.conv1.linearize(self.input, styles[0], styles[1] * 0.5)
-        convs.append(conv)
+
+        def push(state: State, style_t: Tensor) -> State:
+            return conv.push(None, style_t),
+
+        def pull(state: State) -> tuple[State, list[Tensor]]:
+            return (None,), [conv.pull(state[0])[1]]
+
+        stages = [Stage(push, pull, 1, x.nbytes)]
         for i, block in enumerate(self.blocks):
-            halves.append(x * 0.5)
-            x = block.up(x, styles[3 * i + 1])
-            x, conv = block.conv1.linearize(x, styles[3 * i + 2], None)
-            convs.append(conv)
             gain = styles[3 * i + 4] * 0.5 if i + 1 < len(self.blocks) else None
-            x, conv = block.conv2.linearize(x, styles[3 * i + 3], gain)
-            convs.append(conv)
-        image = self._linearize_image(x, styles[-1], resolution)
+            x, stage = block.linearize(x, styles[3 * i + 1:3 * i + 4], gain)
+            stages.append(stage)
+        return [*stages, self._linearize_image(x, styles[-1], resolution)]
 
-        def push(styles_t: list[Tensor]) -> Tensor:
-            x_t = convs[0].push(None, styles_t[0])
-            for i in range(len(self.blocks)):
-                x_t.addcmul_(halves[i], styles_t[3 * i + 1][:, :, None, None])
-                x_t = inverse_haar_doubled(x_t)
-                x_t = convs[2 * i + 1].push(x_t, styles_t[3 * i + 2])
-                x_t = convs[2 * i + 2].push(x_t, styles_t[3 * i + 3])
-            return image.push(x_t, styles_t[-1])
-
-        def pull(image_g: Tensor) -> list[Tensor]:
-            x_g, style_g = image.pull(image_g)
-            styles_g = [style_g]
-            for i in reversed(range(len(self.blocks))):
-                x_g, style2_g = convs[2 * i + 2].pull(x_g)
-                x_g, style1_g = convs[2 * i + 1].pull(x_g)
-                x_g = haar_doubled(x_g)
-                styles_g += style2_g, style1_g, sum_over_pixels(x_g, halves[i])
-            styles_g.append(convs[0].pull(x_g)[1])
-            return styles_g[::-1]
-
-        return Linearization(push, pull)
-
-    def _linearize_image(self, x: Tensor, style: Tensor, resolution: int | None) -> Linearization:
+    def _linearize_image(self, x: Tensor, style: Tensor, resolution: int | None) -> Stage:
         full = resolution is None or resolution == RESOLUTION
         factor = 1 if resolution is None or full else RESOLUTION // 2 // resolution
         weight = self.to_img.weight if full else self.to_img.weight[:3] * 0.5
         scale = style[:, :, None, None]
         pooled = functional.avg_pool2d(x, factor) if factor > 1 else x
 
-        def push(x_t: Tensor, style_t: Tensor) -> Tensor:
-            x_t = functional.avg_pool2d(x_t, factor) if factor > 1 else x_t
+        def push(state: State, style_t: Tensor) -> State:
+            x_t = functional.avg_pool2d(state[0], factor) if factor > 1 else state[0]
             bands = functional.conv2d(x_t * scale + pooled * style_t[:, :, None, None], weight)
-            return inverse_haar_doubled(bands) * 0.5 if full else bands
+            return inverse_haar_doubled(bands) * 0.5 if full else bands,
 
-        def pull(image_g: Tensor) -> tuple[Tensor, Tensor]:
-            g = haar_doubled(image_g) * 0.5 if full else image_g
+        def pull(state: State) -> tuple[State, list[Tensor]]:
+            g = haar_doubled(state[0]) * 0.5 if full else state[0]
             g = functional.conv2d(g.contiguous(memory_format=torch.channels_last), weight.transpose(0, 1))
-            return spread(g * scale, factor), sum_over_pixels(g, pooled)
+            return (spread(g * scale, factor),), [sum_over_pixels(g, pooled)]
 
-        return Linearization(push, pull)
+        return Stage(push, pull, 1, x.nbytes)
 
     def forward(self, ws: Tensor, resolution: int | None = None) -> Tensor:
         return self.from_styles(self.styles(ws), resolution)

@@ -76,9 +76,9 @@ class StyledSynthesis(nn.Module, abc.ABC):
                   noise_mode: str = 'const') -> Linearization:
         """The derivative of `from_styles` at a point.
 
-        `push` computes the same as forward-mode AD, at about half its cost: the picture itself is computed once, not
-        with each batch of tangents; gain, activation and clamp are one factor; and tangents are changed in place.
-        `pull` goes back through the transposed layers.
+        `push` is the same as forward-mode AD, at about half its cost: the point itself is computed once and not with
+        each batch of tangents, gain, activation and clamp are one slope, and tangents are changed in place. `pull` goes
+        back through the transposed layers. Both take few rows at a time where pictures are large: see `Chain`.
 
         Args:
             styles: `[1, style_dims[i]]` each.
@@ -98,6 +98,9 @@ class StyledSynthesis(nn.Module, abc.ABC):
             raise ResefaError(f'resolution: expected a divisor of {self.img_resolution}, got {resolution}')
         unchecked = self._linearize(styles, self.img_resolution // resolution, noise_mode)
 
+        pull_unchecked = unchecked.pull
+        assert pull_unchecked is not None
+
         @torch.no_grad()
         def push(styles_t: Sequence[Tensor]) -> Tensor:
             self._check(styles_t, noise_mode)
@@ -108,9 +111,9 @@ class StyledSynthesis(nn.Module, abc.ABC):
             shape = (self.img_channels, resolution, resolution)
             if img_g.ndim != 4 or tuple(img_g.shape[1:]) != shape:
                 raise ResefaError(f'pictures: expected [K, {", ".join(map(str, shape))}], got {list(img_g.shape)}')
-            return unchecked.pull(img_g)
+            return pull_unchecked(img_g)
 
-        return Linearization(push, pull)
+        return Linearization(push, pull, unchecked.in_parts)
 
     def _check(self, styles: Sequence[Tensor], noise_mode: str) -> None:
         if noise_mode not in NOISE_MODES:

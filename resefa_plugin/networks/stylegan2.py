@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
-from resefa_plugin.linearization import Linearization
+from resefa_plugin.linearization import Chain, Linearization, Stage
+from resefa_plugin.machine.memory import STAGE, room
 from resefa_plugin.networks.styled_synthesis import StyledSynthesis
 from resefa_plugin.networks.stylegan2_layers import SynthesisBlock, SynthesisLayer
 from resefa_plugin.networks.stylegan_layers import MappingNetwork, known_kwargs, positive
@@ -73,30 +74,17 @@ class SynthesisNetwork(StyledSynthesis):
         return img
 
     def _linearize(self, styles: Sequence[Tensor], factor: int, noise_mode: str) -> Linearization:
-        remaining, x, blocks = iter(styles), None, []
+        device = styles[0].device
+        return Chain(lambda: self._stages(styles, factor, noise_mode), room(STAGE, device), width=2).linearization()
+
+    def _stages(self, styles: Sequence[Tensor], factor: int, noise_mode: str) -> list[Stage]:
+        remaining, x, stages = iter(styles), None, []
         for resolution in self.block_resolutions:
-            module = getattr(self, f'b{resolution}')
-            x, block = module.linearize(x, remaining, noise_mode, factor if resolution == self.img_resolution else 1)
-            blocks.append(block)
-
-        def push(styles_t: Sequence[Tensor]) -> Tensor:
-            remaining = iter(styles_t)
-            x_t: Tensor | None = None
-            img_t: Tensor | None = None
-            for block in blocks:
-                x_t, img_t = block.push(x_t, img_t, remaining)
-            assert img_t is not None
-            return img_t
-
-        def pull(img_g: Tensor) -> list[Tensor]:
-            x_g: Tensor | None = None
-            styles_g: list[Tensor] = []
-            for block in reversed(blocks):
-                x_g, img_g, styles_of_block = block.pull(x_g, img_g)
-                styles_g = styles_of_block + styles_g
-            return styles_g
-
-        return Linearization(push, pull)
+            is_last = resolution == self.img_resolution
+            block = getattr(self, f'b{resolution}')
+            x, stage = block.linearize(x, remaining, noise_mode, factor if is_last else 1, is_last)
+            stages.append(stage)
+        return stages
 
 
 class Generator(nn.Module):

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
-from resefa_plugin.linearization import Linearization, spread, sum_over_pixels
+from resefa_plugin.linearization import LayerDerivative, Stage, State, spread, sum_over_pixels
+from resefa_plugin.machine.recomputation import recomputable
 from resefa_plugin.networks.stylegan_layers import (
     FullyConnectedLayer,
     activate,
@@ -110,7 +111,7 @@ class SynthesisLayer(nn.Module):
         return activate(y * scale + self._offset(noise_mode, gain), self.slope, self._clamp(gain))
 
     def linearize(self, x: Tensor, styles: Tensor, noise_mode: str,
-                  gain: float = 1.0) -> tuple[Tensor, Linearization]:
+                  gain: float = 1.0) -> tuple[Tensor, LayerDerivative]:
         """The output at a point, and its derivative there.
 
         With u = conv(s * x, W): `y_t = act' * d * (conv(s * x_t + s_t * x, W) + d_t / d * u)`, and the relative change
@@ -142,7 +143,7 @@ class SynthesisLayer(nn.Module):
             styles_g = sum_over_pixels(g, x).addmm_(relative_g, rate.t())
             return g.mul_(styles[:, :, None, None]), styles_g
 
-        return y, Linearization(push, pull)
+        return y, LayerDerivative(push, pull)
 
     def _convolve(self, x: Tensor) -> Tensor:
         if self.up == 2:
@@ -183,7 +184,7 @@ class ToRGBLayer(nn.Module):
         """Args: x `[N, I, h, w]`, styles `[N, I]`. Returns `[N, img_channels, h, w]`."""
         return activate(to_colours(x, self.weight, styles * self.weight_gain, self.bias), 1.0, self.conv_clamp)
 
-    def linearize(self, x: Tensor, styles: Tensor, factor: int) -> Linearization:
+    def linearize(self, x: Tensor, styles: Tensor, factor: int) -> LayerDerivative:
         """The derivative of the colours, averaged over boxes of `factor` x `factor` pixels: see `linearize_colours`."""
         return linearize_colours(x, self.weight * self.weight_gain, styles, self.bias, self.conv_clamp, factor)
 
@@ -242,11 +243,8 @@ class SynthesisBlock(nn.Module):
                 noise_mode: str) -> tuple[Tensor, Tensor | None]:
         """Args: x `[N, I, h/2, w/2]`, None in the first block; img so far or None. Returns both at this resolution."""
         gain = math.sqrt(0.5) if self.is_residual else 1.0
-        if x is None:
-            y = self.const.unsqueeze(0)
-        else:
-            y = self.conv0(x, next(styles), noise_mode)
-        y = self.conv1(y, next(styles), noise_mode, gain)
+        y = self.const.unsqueeze(0) if x is None else recomputable(self.conv0, x, next(styles), noise_mode)
+        y = recomputable(self.conv1, y, next(styles), noise_mode, gain)
         if self.is_residual:
             y = y + self.skip(x, gain)
         if img is not None:
@@ -256,17 +254,14 @@ class SynthesisBlock(nn.Module):
             img = rgb if img is None else img + rgb
         return y, img
 
-    def linearize(self, x: Tensor | None, styles: Iterator[Tensor], noise_mode: str,
-                  factor: int) -> tuple[Tensor, Linearization]:
+    def linearize(self, x: Tensor | None, styles: Iterator[Tensor], noise_mode: str, factor: int,
+                  is_last: bool) -> tuple[Tensor, Stage]:
         """The features at a point, and the derivative of features and picture.
 
-        Args: x `[1, I, h/2, w/2]`, None in the first block; factor, the side of the boxes over which the picture is
-            averaged.
+        Args: x `[1, I, h/2, w/2]`, None in the first block; factor of the averaging of the picture; is_last: nobody
+            needs the features, so that their tangents are left out and have no cotangents.
 
-        Returns: the features, and a linearization. Its `push` takes and returns the tangents of what `forward` takes
-            and returns. Its `pull` takes cotangents of features (None in the last block) and of the picture, and
-            returns those of the features and of the picture before this block (None in the first block), and a list of
-            those of the styles. Both overwrite the features' tangents or cotangents that they take.
+        Returns: the features, and the stage, whose States are features and picture.
         """
         gain = math.sqrt(0.5) if self.is_residual else 1.0
         if x is None:
@@ -278,21 +273,23 @@ class SynthesisBlock(nn.Module):
             y = y + self.skip(x, gain)
         colours = self.torgb.linearize(y, next(styles), factor) if 'torgb' in self.layer_names else None
 
-        def push(x_t: Tensor | None, img_t: Tensor | None,
-                 styles_t: Iterator[Tensor]) -> tuple[Tensor, Tensor | None]:
+        def push(state: State, *styles_t: Tensor) -> State:
+            x_t, img_t = state
+            remaining = iter(styles_t)
             skip_t = self.skip(x_t, gain) if self.is_residual else None
-            y_t = None if conv0 is None else conv0.push(x_t, next(styles_t))
-            y_t = conv1.push(y_t, next(styles_t))
+            y_t = None if conv0 is None else conv0.push(x_t, next(remaining))
+            y_t = conv1.push(y_t, next(remaining))
             if skip_t is not None:
                 y_t += skip_t
             if img_t is not None:
                 img_t = average(upsample(img_t, self.resample_filter), factor)
             if colours is not None:
-                rgb_t = colours.push(y_t, next(styles_t))
+                rgb_t = colours.push(y_t, next(remaining))
                 img_t = rgb_t if img_t is None else img_t + rgb_t
-            return y_t, img_t
+            return None if is_last else y_t, img_t
 
-        def pull(y_g: Tensor | None, img_g: Tensor) -> tuple[Tensor | None, Tensor | None, list[Tensor]]:
+        def pull(state: State) -> tuple[State, list[Tensor]]:
+            y_g, img_g = state
             styles_g = []
             if colours is not None:
                 from_colours, style_g = colours.pull(img_g)
@@ -305,10 +302,10 @@ class SynthesisBlock(nn.Module):
             x_g, style_g = conv1.pull(y_g)
             styles_g.insert(0, style_g)
             if conv0 is None:
-                return None, None, styles_g
+                return (None, None), styles_g
             x_g, style_g = conv0.pull(x_g)
             if skip_g is not None:
                 x_g += skip_g
-            return x_g, img_g, [style_g, *styles_g]
+            return (x_g, img_g), [style_g, *styles_g]
 
-        return y, Linearization(push, pull)
+        return y, Stage(push, pull, len(self.layer_names), y.nbytes)

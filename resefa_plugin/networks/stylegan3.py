@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from torch.func import jvp, vmap
 
 from resefa_plugin.errors import CheckpointError
-from resefa_plugin.linearization import Linearization
+from resefa_plugin.linearization import Chain, Linearization, Stage, State
+from resefa_plugin.machine.memory import STAGE, room
+from resefa_plugin.machine.recomputation import recomputable
 from resefa_plugin.networks.styled_synthesis import StyledSynthesis
 from resefa_plugin.networks.stylegan3_layers import Band, SynthesisInput, SynthesisLayer, ToRGBLayer
 from resefa_plugin.networks.stylegan_layers import MappingNetwork, fastest_layout, known_kwargs, positive
@@ -93,33 +95,43 @@ class SynthesisNetwork(StyledSynthesis):
     def _render(self, styles: Sequence[Tensor], noise_mode: str) -> Tensor:
         x = self.input(styles[0])
         for name, s in zip(self.style_names[1:], styles[1:], strict=True):
-            x = getattr(self, name)(x, s)
+            x = recomputable(getattr(self, name), x, s)
         return x * self.output_scale
 
     def _linearize(self, styles: Sequence[Tensor], factor: int, noise_mode: str) -> Linearization:
-        first, x, layers = styles[0], fastest_layout(self.input(styles[0])), []
-        by_style = vmap(lambda s_t: jvp(self.input, (first,), (s_t[None],))[1][0])(torch.eye(first.shape[1]).to(first))
+        return Chain(lambda: self._stages(styles, factor), room(STAGE, styles[0].device)).linearization()
+
+    def _stages(self, styles: Sequence[Tensor], factor: int) -> list[Stage]:
+        x, stage = self._linearize_input(styles[0])
+        stages = [stage]
         for name, s in zip(self.style_names[1:-1], styles[1:-1], strict=True):
-            x, layer = getattr(self, name).linearize(x, s)
-            layers.append(layer)
-        colours = getattr(self, self.style_names[-1]).linearize(x, styles[-1], factor)
+            x, stage = getattr(self, name).linearize(x, s)
+            stages.append(stage)
+        return [*stages, self._linearize_colours(x, styles[-1], factor)]
 
-        def push(styles_t: Sequence[Tensor]) -> Tensor:
-            x_t = fastest_layout(torch.tensordot(styles_t[0], by_style, dims=1))
-            for layer, s_t in zip(layers, styles_t[1:-1], strict=True):
-                x_t = layer.push(x_t, s_t)
-            return colours.push(x_t, styles_t[-1]) * self.output_scale
+    def _linearize_input(self, style: Tensor) -> tuple[Tensor, Stage]:
+        x = fastest_layout(self.input(style))
+        by_style = vmap(lambda s_t: jvp(self.input, (style,), (s_t[None],))[1][0])(torch.eye(style.shape[1]).to(style))
 
-        def pull(img_g: Tensor) -> list[Tensor]:
-            x_g, style_g = colours.pull(img_g * self.output_scale)
-            styles_g = [style_g]
-            for layer in reversed(layers):
-                x_g, style_g = layer.pull(x_g)
-                styles_g.append(style_g)
-            styles_g.append(x_g.flatten(1) @ by_style.flatten(1).t())
-            return styles_g[::-1]
+        def push(state: State, style_t: Tensor) -> State:
+            return fastest_layout(torch.tensordot(style_t, by_style, dims=1)),
 
-        return Linearization(push, pull)
+        def pull(state: State) -> tuple[State, list[Tensor]]:
+            return (None,), [state[0].flatten(1) @ by_style.flatten(1).t()]
+
+        return x, Stage(push, pull, 1, x.nbytes)
+
+    def _linearize_colours(self, x: Tensor, style: Tensor, factor: int) -> Stage:
+        colours = getattr(self, self.style_names[-1]).linearize(x, style, factor)
+
+        def push(state: State, style_t: Tensor) -> State:
+            return colours.push(state[0], style_t) * self.output_scale,
+
+        def pull(state: State) -> tuple[State, list[Tensor]]:
+            x_g, style_g = colours.pull(state[0] * self.output_scale)
+            return (x_g,), [style_g]
+
+        return Stage(push, pull, 1, x.nbytes)
 
 
 class Generator(nn.Module):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError
-from resefa_plugin.linearization import Linearization, sum_over_pixels
+from resefa_plugin.linearization import LayerDerivative, Stage, State, sum_over_pixels
 from resefa_plugin.networks.stylegan_layers import (
     EPSILON,
     FullyConnectedLayer,
@@ -170,7 +170,7 @@ class SynthesisLayer(nn.Module):
         x = x * (self._demodulation(styles) * GAIN)[:, :, None, None] + (self.bias * GAIN)[:, None, None]
         return self._downsample(activate(self._upsample(x), SLOPE, self.conv_clamp))
 
-    def linearize(self, x: Tensor, styles: Tensor) -> tuple[Tensor, Linearization]:
+    def linearize(self, x: Tensor, styles: Tensor) -> tuple[Tensor, Stage]:
         """The output at a point, and its derivative there.
 
         With u = conv(s * x, W): `y_t = down(act' * d * up(conv(s * x_t + s_t * x, W) + d_t / d * u))`, where the
@@ -179,8 +179,7 @@ class SynthesisLayer(nn.Module):
 
         Args: x `[1, source.channels, size, size]`, styles `[1, source.channels]`.
 
-        Returns: the output, and `push`: tangents of x, which it overwrites, and of styles -> the output's, and `pull`:
-            the reverse.
+        Returns: the output, and the stage, whose States are x and the output.
         """
         magnitude = self.magnitude_ema.rsqrt()
         u = self._convolve(x * (styles * magnitude)[:, :, None, None])
@@ -192,21 +191,22 @@ class SynthesisLayer(nn.Module):
         power = self.weight.square().sum(dim=(2, 3)) + EPSILON / styles.shape[1] * self._weight_power()[:, None]
         rate = -d.square() * styles.t() * power.t()  # [I, O]
 
-        def push(x_t: Tensor, styles_t: Tensor) -> Tensor:
+        def push(state: State, styles_t: Tensor) -> State:
             relative = (styles_t @ rate)[:, :, None, None]  # d_t / d
-            x_t.mul_((styles * magnitude)[:, :, None, None]).addcmul_(x, (styles_t * magnitude)[:, :, None, None])
-            return self._downsample(self._upsample(self._convolve(x_t).addcmul_(u, relative)).mul_(slope))
+            x_t = state[0].mul_((styles * magnitude)[:, :, None, None])
+            x_t.addcmul_(x, (styles_t * magnitude)[:, :, None, None])
+            return self._downsample(self._upsample(self._convolve(x_t).addcmul_(u, relative)).mul_(slope)),
 
-        def pull(y_g: Tensor) -> tuple[Tensor, Tensor]:
-            g = upfirdn2d_transposed(y_g, self.down_filter, slope.shape[2:], down=self.down).mul_(slope)
+        def pull(state: State) -> tuple[State, list[Tensor]]:
+            g = upfirdn2d_transposed(state[0], self.down_filter, slope.shape[2:], down=self.down).mul_(slope)
             g = upfirdn2d_transposed(g, self.up_filter, u.shape[2:], up=self.up, padding=self.padding,
                                      gain=self.up ** 2)
             relative_g = sum_over_pixels(g, u)
             g = F.conv_transpose2d(g, self.weight, padding=self.weight.shape[-1] - 1)
             styles_g = (sum_over_pixels(g, x) * magnitude).addmm_(relative_g, rate.t())
-            return g.mul_((styles * magnitude)[:, :, None, None]), styles_g
+            return (g.mul_((styles * magnitude)[:, :, None, None]),), [styles_g]
 
-        return self._downsample(y), Linearization(push, pull)
+        return self._downsample(y), Stage(push, pull, 1, slope.nbytes)
 
     def _weight_power(self) -> Tensor:
         return self.weight.square().mean(dim=(1, 2, 3))
@@ -244,7 +244,7 @@ class ToRGBLayer(nn.Module):
         styles = styles * (self.magnitude_ema.rsqrt() * self.weight_gain)
         return activate(to_colours(x, self.weight, styles, self.bias), 1.0, self.conv_clamp)
 
-    def linearize(self, x: Tensor, styles: Tensor, factor: int) -> Linearization:
+    def linearize(self, x: Tensor, styles: Tensor, factor: int) -> LayerDerivative:
         """The derivative of the colours, averaged over boxes of `factor` x `factor` pixels: see `linearize_colours`."""
         weight = self.weight * (self.magnitude_ema.rsqrt() * self.weight_gain)
         return linearize_colours(x, weight, styles, self.bias, self.conv_clamp, factor)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError, ResefaError
-from resefa_plugin.linearization import Linearization, spread
+from resefa_plugin.linearization import LayerDerivative, spread
 
 EPSILON = 1e-8
 # The slope below zero and the gain of an activation.
@@ -118,7 +118,7 @@ def average(x: Tensor, factor: int) -> Tensor:
 
 
 def linearize_colours(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor, clamp: float | None,
-                      factor: int) -> Linearization:
+                      factor: int) -> LayerDerivative:
     """The derivative of `to_colours`, clamped and averaged over boxes of `factor` x `factor` pixels.
 
     Args: x `[1, I, h, w]`, weight `[O, I, 1, 1]`, styles `[1, I]`, bias `[O]`; clamp None if it is unbounded.
@@ -146,7 +146,7 @@ def linearize_colours(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor, c
         styles_g = (weight_g * weight[:, :, 0, 0]).sum(dim=1)
         return spread(F.conv2d(fastest_layout(g), modulated.transpose(0, 1)), before), styles_g
 
-    return Linearization(push, pull)
+    return LayerDerivative(push, pull)
 
 
 def normalize(x: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ from resefa_plugin.scripts.common.types import FILE, StrengthRange
               help='Number of pictures per sample')
 @options.keep_background_option
 @options.device_option
+@options.memory_option
 @options.outdir_option
 @options.user_errors
 def edit(network: str | None, function: str | None, noise_mode: str, repo: pathlib.Path | None, trust_pickle: bool,

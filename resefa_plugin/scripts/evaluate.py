@@ -59,6 +59,7 @@ from resefa_plugin.scripts.common.types import FOLDER, NamedFile, NameList, Seed
               help="Another form of a row's region, to see how much directions depend on it, e.g. mouth=mask:lips.png")
 @click.option('--jacobian-dir', metavar='DIR', type=FOLDER, help='Keep Jacobians there')
 @options.device_option
+@options.memory_option
 @options.outdir_option
 @options.user_errors
 def evaluate(network: str | None, function: str | None, noise_mode: str, repo: pathlib.Path | None, trust_pickle: bool,

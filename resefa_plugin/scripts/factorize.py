@@ -70,6 +70,7 @@ from resefa_plugin.scripts.common.types import FOLDER, LayerRange, SeedRange, Sh
                    'use')
 @click.option('--preview', is_flag=True, help='Only write the samples with the regions drawn on them')
 @options.device_option
+@options.memory_option
 @options.outdir_option
 @options.user_errors
 def factorize(network: str | None, function: str | None, noise_mode: str, repo: pathlib.Path | None,

@@ -30,8 +30,6 @@ from resefa_plugin.studio.work.sources import Source
 @click.option('--num-directions', metavar='INT', type=click.IntRange(min=1, max=20), default=NUM_DIRECTIONS,
               show_default=True, help='Sliders per region')
 @click.option('--jacobian-dir', metavar='DIR', type=FOLDER, help='Keep Jacobians there, and find them again')
-@click.option('--memory', metavar='GB', type=click.FloatRange(min=0.01), default=4, show_default=True,
-              help='Memory for Jacobians; the oldest go first')
 @click.option('--outdir', metavar='DIR', type=FOLDER,
               help='Also keep there what is saved  [default: only the browser gets it]')
 @click.option('--port', metavar='INT', type=click.IntRange(min=0, max=65535),
@@ -40,10 +38,11 @@ from resefa_plugin.studio.work.sources import Source
               help='PUBLISH the page under a link of gradio.live, for a notebook on another machine')
 @click.option('--no-browser', is_flag=True, help='Only print the address')
 @options.device_option
+@options.memory_option
 @options.user_errors
 def studio(network: str | None, function: str | None, noise_mode: str, repo: pathlib.Path | None, trust_pickle: bool,
            seed: int, truncation_psi: float, label: str, resolution: int | None, num_directions: int,
-           jacobian_dir: pathlib.Path | None, memory: float, outdir: pathlib.Path | None, port: int | None,
+           jacobian_dir: pathlib.Path | None, outdir: pathlib.Path | None, port: int | None,
            share: bool, no_browser: bool, device: torch.device) -> None:
     """Open the studio in the browser: draw a region on a sample, move sliders that change it. Needs the extra 'ui'.
 
@@ -68,7 +67,7 @@ def studio(network: str | None, function: str | None, noise_mode: str, repo: pat
     flags += [f'--noise-mode={noise_mode}'] if noise_mode != 'const' else []
     session_options = {'resolution': resolution, 'num_directions': num_directions, 'jacobian_dir': jacobian_dir,
                        'source': Source(seed, truncation_psi, label=label)}
-    shared = Studio(hook, flags, memory=int(memory * 1e9), outdir=outdir, session_options=session_options)
+    shared = Studio(hook, flags, outdir=outdir, session_options=session_options)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: temporary files go
     try:
         page = build_page(shared)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook
+from resefa_plugin.machine.memory import COLUMNS, room
 from resefa_plugin.ranges import parse_ranges
 from resefa_plugin.regions.files import fit_mask, read_mask
 from resefa_plugin.studio import view
@@ -40,7 +42,7 @@ class Studio:
     Args:
         hook: the generator.
         network_flags: how the command line names it, for the commands that are shown.
-        memory: bytes of Jacobians to keep.
+        memory: bytes of Jacobians to keep, of which the oldest go first; None for their share of the budget.
         outdir: where files are kept; None for a temporary folder that goes with its session.
         session_options: of Session: resolution, num_directions, tau, jacobian_dir, source.
         limit: how many pages may be open.
@@ -49,11 +51,11 @@ class Studio:
     Raises ResefaError for session options that the generator does not have.
     """
 
-    def __init__(self, hook: GeneratorHook, network_flags: Sequence[str] = (), *, memory: int = 4 << 30,
+    def __init__(self, hook: GeneratorHook, network_flags: Sequence[str] = (), *, memory: int | None = None,
                  outdir: pathlib.Path | None = None, session_options: Mapping[str, Any] | None = None, limit: int = 16,
                  idle_seconds: float = 1800):
         self.hook, self.network_flags, self.outdir = hook, list(network_flags), outdir
-        self.cache = JacobianCache(memory)
+        self.cache = JacobianCache(room(COLUMNS, torch.device('cpu')) if memory is None else memory)
         self._options = dict(session_options or {})
         Session(hook, self.cache, **self._options)  # an option that no session can have is better known now
         self._temporary = tempfile.TemporaryDirectory(prefix='resefa-studio-')

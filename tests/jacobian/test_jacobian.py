@@ -254,12 +254,24 @@ def test_without_a_pull_autograd_is_used_and_its_graph_kept():
     assert torch.equal(jacobian.vjp(U), right(U))
 
 
-def test_a_graph_that_takes_more_memory_than_it_leaves_is_not_kept(monkeypatch):
+@pytest.mark.parametrize('taken, kept', [(30, True), (31, False)])
+def test_a_graph_that_takes_more_than_its_share_of_the_budget_is_not_kept(monkeypatch, taken, kept):
     jacobian, right = linearized(None)
-    expected, free = right(U), iter([100, 49])
-    monkeypatch.setattr('resefa_plugin.jacobian.region_jacobian.available_bytes', lambda device: next(free))
+    expected, free = right(U), iter([100, 100 - taken])
+    module = 'resefa_plugin.jacobian.region_jacobian.'
+    monkeypatch.setattr(module + 'available_bytes', lambda device: next(free))
+    monkeypatch.setattr(module + 'room', lambda share, device: 30)
     assert torch.equal(jacobian.vjp_by_autograd(U), expected)
-    assert jacobian._reverse is None
+    assert (jacobian._reverse is not None) == kept
+
+
+def test_what_products_keep_is_released_when_the_matrix_is_there():
+    jacobian, _ = linearized(None)
+    jacobian.vjp(U)
+    assert jacobian._linearization is not None and jacobian._reverse is not None
+    matrix = jacobian.compute().matrix
+    assert '_linearization' not in jacobian.__dict__ and jacobian._reverse is jacobian._push is None
+    assert torch.allclose(jacobian.jvp(torch.eye(6)).flatten(1), matrix)  # and made anew when it is asked for
 
 
 def test_chunk_of_pictures_is_halved_when_memory_runs_out():
@@ -296,9 +308,9 @@ def test_damaged_kept_jacobian(tmp_path, damage):
 
 
 def test_matrix_that_does_not_fit_is_refused_before_it_is_computed(monkeypatch):
-    monkeypatch.setattr('resefa_plugin.jacobian.region_jacobian.available_bytes', lambda device: 4607)
+    monkeypatch.setattr('resefa_plugin.jacobian.region_jacobian.room', lambda share, device: 4607)
     with pytest.raises(
-        ResefaError, match="Jacobian of space 'z' needs 0.0 GB .* --layers, a smaller --resolution, .* --jacobian-dir"
+        ResefaError, match="space 'z' needs 0.0 GB .* --layers, .* --resolution, a larger --memory, .* --jacobian-dir"
     ):
         make(TanhToy(), chunk_size=1)[0].compute()  # 6 * 3 * 8 * 8 * 4 = 4608 bytes
 

@@ -11,6 +11,7 @@ from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian import tile_grams
 from resefa_plugin.jacobian.tile_grams import DirectGrams, TileGrams, pixel_grams
+from resefa_plugin.machine import memory
 from tests.helpers.toys import TanhToy
 
 EXACT = 1e-10  # relative to the largest entry; float64 sums leave 1e-15, what the guard lets through costs five digits
@@ -85,11 +86,15 @@ def test_products_are_not_shared():
         assert grams.product(None).any()
 
 
-# 25 tiles of side 8 and 9 of side 16, 8 * 10^2 bytes each, of which a quarter of the free memory may be taken.
-@pytest.mark.parametrize('free, side', [(80_000, 8), (79_999, 16), (28_800, 16), (28_799, 32), (12_799, None)])
-def test_tiles_are_as_small_as_memory_allows(monkeypatch, free, side):
-    monkeypatch.setattr(tile_grams, 'available_bytes', lambda device: free)
-    assert getattr(pixel_grams(pixels_of((1, 40, 40), d=10)), 'side', None) == side
+# 25 tiles of side 8, 9 of side 16 and 4 of side 32, 8 * 10^2 bytes each.
+@pytest.mark.parametrize('most, side', [(20_000, 8), (19_999, 16), (7_200, 16), (7_199, 32), (3_199, None)])
+def test_tiles_are_as_small_as_the_budget_allows(monkeypatch, most, side):
+    pixels = pixels_of((1, 40, 40), d=10)
+    shares = {memory.SUMS: most, memory.COLUMNS: 10 ** 6}
+    monkeypatch.setattr(tile_grams, 'room', lambda share, device: shares[share])
+    assert getattr(pixel_grams(pixels), 'side', None) == side
+    shares.update({memory.SUMS: 10 ** 6, memory.COLUMNS: pixels.nbytes + most})  # no more than the columns leave
+    assert getattr(pixel_grams(pixels), 'side', None) == side
 
 
 def test_region_jacobian_multiplies_masks():

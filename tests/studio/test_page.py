@@ -148,7 +148,7 @@ def test_the_command_passes_everything_on(tiny, monkeypatch, tmp_path):
     assert seen['server_name'] == '127.0.0.1' and seen['server_port'] == 1234
     assert seen['share'] is False and seen['inbrowser'] is False
     studio = seen['studio']
-    assert studio.network_flags == ['--network=tiny'] and studio.cache.limit == 500_000_000
+    assert studio.network_flags == ['--network=tiny'] and studio.cache.limit == int(0.55 * 500_000_000)
     assert studio.outdir == tmp_path
     session = studio.store._create('token').session
     assert (session.resolution, session.num_directions) == (16, 2)

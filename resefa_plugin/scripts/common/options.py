@@ -20,6 +20,7 @@ from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.foreign import open_function
 from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.machine.files import replacing
+from resefa_plugin.machine.memory import DEFAULT_BUDGET, set_budget
 from resefa_plugin.scripts.common.types import FOLDER, Device
 
 Command = TypeVar('Command', bound=Callable[..., Any])  # what an option is added to
@@ -89,6 +90,10 @@ keep_background_option = click.option(
          'number]')
 device_option = click.option('--device', type=Device(), default=Device.default,
                              help='cpu, cuda, cuda:1, ...  [default: the GPU if there is one]')
+memory_option = click.option(
+    '--memory', metavar='GB', type=click.FloatRange(min=0.01), default=DEFAULT_BUDGET / 1e9, show_default=True,
+    expose_value=False, callback=lambda ctx, param, gigabytes: set_budget(int(gigabytes * 1e9)),
+    help='Main memory to work within: Jacobians, and how much is computed at a time')
 outdir_option = click.option('--outdir', metavar='DIR', required=True, type=FOLDER, help='Where to save the results')
 
 

@@ -28,12 +28,12 @@ def jacobian_key(viewpoint: Viewpoint) -> str:
 def jacobian_bytes(jacobian: RegionJacobian) -> int:
     """What a Jacobian of `JacobianCache.open` takes once it is used: columns in float32, sums of them in float64."""
     d = jacobian.viewpoint.dim
+    assert jacobian.gram_room is not None
     _, sums = choose_side((d, *jacobian.image_shape), jacobian.gram_room)
     return 4 * d * math.prod(jacobian.image_shape) + sums
 
 
-# Of 4 GB: sums over tiles of 16 pixels for 512 dimensions, with which a region takes a tenth of a second, and room for
-# several samples.
+# Of the 1.65 GB that Jacobians may take of 3: sums over tiles of 32 pixels for 512 dimensions, and three samples.
 GRAM_SHARE = 6
 
 
