@@ -48,7 +48,7 @@ def test_tangents_of_an_unknown_network(monkeypatch):
 
 
 def test_the_flag_sets_it(tiny, tmp_path, monkeypatch):
-    """The Jacobian of `tiny` in W takes 4 * 3 * 32 * 32 * 4 = 49,152 bytes, of which 0.55 of a budget has to be ample."""
+    """The Jacobian of `tiny` in W takes 4 * 3 * 32 * 32 * 4 = 49,152 bytes, which is to be at most 0.55 of all."""
     command = ['factorize', '--network=tiny', '--region=mouth', '--num-directions=1', f'--outdir={tmp_path}']
     monkeypatch.setattr(memory, 'available_bytes', lambda device: 89_000)
     result = CliRunner().invoke(main, command)
