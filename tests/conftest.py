@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 
 import pytest
 import threadpoolctl
@@ -13,7 +11,7 @@ from click.testing import CliRunner
 
 from resefa_plugin.hooks import opening
 from resefa_plugin.hooks.opening import open_network
-from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.machine.allocator import give_back, keep_large_blocks
 from resefa_plugin.scripts.main import main
 from tests.helpers.toys import TinyHook
 
@@ -55,8 +53,7 @@ def global_state():
 def pytest_runtest_teardown(item, nextitem):
     """Gives back to the system what a large network or a file of tests took: kept blocks would add up."""
     if item.get_closest_marker('network') or nextitem is None or nextitem.path != item.path:
-        if platform.libc_ver()[0] == 'glibc':
-            ctypes.CDLL(None).malloc_trim(0)
+        give_back()
 
 
 @pytest.fixture
@@ -71,7 +68,7 @@ def tiny_directions(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(opening.NAMED_NETWORKS, 'tiny', lambda rest, device: TinyHook())
         folder = tmp_path_factory.mktemp('tiny')
-        result = CliRunner().invoke(main, ['factorize', '--network=tiny', '--region=box=2,2,20,20', '--num-directions=2',
-                                           '--other-seeds=1', f'--outdir={folder}'])
+        arguments = ['--network=tiny', '--region=box=2,2,20,20', '--num-directions=2', '--other-seeds=1']
+        result = CliRunner().invoke(main, ['factorize', *arguments, f'--outdir={folder}'])
         assert result.exit_code == 0, result.output
     return folder / 'seed0000-box.npz'

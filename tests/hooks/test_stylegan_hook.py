@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import pathlib
 
 import numpy as np
@@ -88,12 +89,15 @@ def _pooled(img):
     return torch.nn.functional.avg_pool2d(img, img.shape[-1] // POOLED).flatten()
 
 
-# Layers are a matter of the spaces, which both hooks share; a label one of the mapping network, which z alone goes through.
+# Layers are a matter of the spaces, which both hooks share, and a label of the mapping network, which only z goes through.
+SPACES, LAYERS = ('z', 'w', 'w+', 's'), (None, (1, 3))
+
+
 @pytest.mark.parametrize('network, kind, space, layers', [
-    *((network, 'own', space, layers) for network in ('stylegan2', 'stylegan3') for space in ('z', 'w', 'w+', 's')
-      for layers in (None, (1, 3))),
-    *((network, 'official', space, (1, 3)) for network in ('stylegan2', 'stylegan3') for space in ('z', 'w', 'w+', 's')),
-    *(('conditional', kind, 'z', layers) for kind in HOOKS for layers in (None, (1, 3)))], indirect=['network'])
+    *itertools.product(['stylegan2', 'stylegan3'], ['own'], SPACES, LAYERS),
+    *itertools.product(['stylegan2', 'stylegan3'], ['official'], SPACES, LAYERS[1:]),
+    *itertools.product(['conditional'], HOOKS, ['z'], LAYERS),
+], indirect=['network'])
 def test_jacobian_of_each_space(network, kind, space, layers):
     G, c, dense = network
     hook = HOOKS[kind](G, 'net')
