@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import platform
 
 import pytest
 import threadpoolctl
 import torch
+from click.testing import CliRunner
 
 from resefa_plugin.hooks import opening
 from resefa_plugin.hooks.opening import open_network
-from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.machine.allocator import give_back, keep_large_blocks
+from resefa_plugin.scripts.main import main
 from tests.helpers.toys import TinyHook
 
 keep_large_blocks()
@@ -22,6 +22,7 @@ torch.set_num_threads(1)
 threadpoolctl.threadpool_limits(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Lets one of several test processes load the demo generator and the networks of the metrics, and begin with them.
 
@@ -48,15 +49,26 @@ def global_state():
     assert (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads()) == before
 
 
-@pytest.fixture(autouse=True)
-def memory_of_large_networks(request):
-    """What a large network took is given back to the system: kept blocks would add up over tests."""
-    yield
-    if request.node.get_closest_marker('network') and platform.libc_ver()[0] == 'glibc':
-        ctypes.CDLL(None).malloc_trim(0)
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Gives back to the system what a large network or a file of tests took: kept blocks would add up."""
+    if item.get_closest_marker('network') or nextitem is None or nextitem.path != item.path:
+        give_back()
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     """`--network=tiny`, a style-based generator of 32 x 32 pixels."""
     monkeypatch.setitem(opening.NAMED_NETWORKS, 'tiny', lambda rest, device: TinyHook())
+
+
+@pytest.fixture(scope='session')
+def tiny_directions(tmp_path_factory):
+    """A file of two directions of `tiny`, made by the command, for tests that only read it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(opening.NAMED_NETWORKS, 'tiny', lambda rest, device: TinyHook())
+        folder = tmp_path_factory.mktemp('tiny')
+        arguments = ['--network=tiny', '--region=box=2,2,20,20', '--num-directions=2', '--other-seeds=1']
+        result = CliRunner().invoke(main, ['factorize', *arguments, f'--outdir={folder}'])
+        assert result.exit_code == 0, result.output
+    return folder / 'seed0000-box.npz'

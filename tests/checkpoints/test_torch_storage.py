@@ -152,8 +152,11 @@ def test_damaged_legacy_files_are_refused(stream, message):
         read_torch_file(stream)
 
 
-@pytest.mark.parametrize('name', hostile_calls('x'))
-@pytest.mark.parametrize('position', range(5))
+# Every call in the object's pickle, and one in each of the five pickles of a file.
+@pytest.mark.parametrize('name, position', [
+    *((name, 3) for name in hostile_calls('x')),
+    *((name, position) for name in list(hostile_calls('x'))[:1] for position in (0, 1, 2, 4)),
+])
 def test_no_pickle_of_a_legacy_file_executes(name, position, tmp_path):
     marker = tmp_path / 'executed'
     parts = [dumps(part, 2) for part in (LEGACY_MAGIC, 1001, {'little_endian': True}, VALID, ['0'])]

@@ -38,9 +38,10 @@ def numbers(*shape):
     return np.random.RandomState(0).randn(*shape)
 
 
-@pytest.mark.parametrize('name, key', [('a.npz', 'w'), ('a.pt', 'w'), ('a.npy', None), ('a.pt', None),
-                                       ('a.pth', 'latent'), ('a.npz', 'latent_code')])
-@pytest.mark.parametrize('shape', [(2, 8, 4), (1, 8, 4), (8, 4), (3, 1, 4), (1, 4), (4,)])
+@pytest.mark.parametrize('name, key, shape', [
+    *(('a.npz', 'w', shape) for shape in [(2, 8, 4), (1, 8, 4), (8, 4), (3, 1, 4), (1, 4), (4,)]),
+    *((name, key, (2, 8, 4)) for name, key in [('a.pt', 'w'), ('a.npy', None), ('a.pt', None), ('a.pth', 'latent'),
+                                               ('a.npz', 'latent_code')])])
 def test_w(tmp_path, name, key, shape):
     array = numbers(*shape)
     read = read_latents(write(tmp_path / name, array, key), UNEQUAL)
@@ -51,9 +52,9 @@ def test_w(tmp_path, name, key, shape):
     assert str(read[0]) == f'w{plus} latents [1, {expected.shape[1]}, 4]'
 
 
-@pytest.mark.parametrize('hook, name, key', [
-    (EQUAL, 'a.npz', 'z'), (UNEQUAL, 'a.pt', 'z'), (UNEQUAL, 'a.npy', None), (UNEQUAL, 'a.pt', 'latents')])
-@pytest.mark.parametrize('count', [None, 1, 3])
+@pytest.mark.parametrize('hook, name, key, count', [
+    (EQUAL, 'a.npz', 'z', None), (EQUAL, 'a.npz', 'z', 1), (EQUAL, 'a.npz', 'z', 3), (UNEQUAL, 'a.pt', 'z', 3),
+    (UNEQUAL, 'a.npy', None, 3), (UNEQUAL, 'a.pt', 'latents', 3)])
 def test_z(tmp_path, hook, name, key, count):
     array = numbers(*[count] * (count is not None), hook.z_dim)
     read = read_latents(write(tmp_path / name, array, key), hook)
@@ -61,8 +62,7 @@ def test_z(tmp_path, hook, name, key, count):
     assert np.array_equal(torch.cat([latent.z for latent in read]), np.atleast_2d(array).astype(np.float32))
 
 
-@pytest.mark.parametrize('shape', [(4,), (1, 4), (3, 4)])
-@pytest.mark.parametrize('key', [None, *UNSAID_KEYS])
+@pytest.mark.parametrize('key, shape', [(None, (4,)), (None, (1, 4)), *((key, (3, 4)) for key in (None, *UNSAID_KEYS))])
 def test_what_may_be_z_or_w_is_refused(tmp_path, shape, key):
     with pytest.raises(DirectionsError, match=r'may be a z or a w: both have 4 .*np.savez\(.latents.npz., w=array\)'):
         read_latents(write(tmp_path / 'a.pt', numbers(*shape), key), EQUAL)

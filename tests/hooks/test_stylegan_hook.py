@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import itertools
 import pathlib
 
 import numpy as np
@@ -31,11 +33,16 @@ PSI, CUTOFF, POOLED = 0.7, 3, 8
 HOOKS = {'own': StyleGANHook, 'official': OfficialStyleGANHook}
 
 
-@pytest.fixture(scope='module', params=['stylegan2', 'stylegan3', 'conditional'])
+@pytest.fixture(params=['stylegan2', 'stylegan3', 'conditional'])
 def network(request):
     """A generator of 16 pixels, its label, and its dense Jacobians in float64, by `dense`."""
-    family = 'stylegan3' if request.param == 'stylegan3' else 'stylegan2'
-    sizes = {'c_dim': 3} if request.param == 'conditional' else {}
+    return make_network(request.param)
+
+
+@functools.cache
+def make_network(name):
+    family = 'stylegan3' if name == 'stylegan3' else 'stylegan2'
+    sizes = {'c_dim': 3} if name == 'conditional' else {}
     G = make_generator(family, img_resolution=16, **sizes)
     if family == 'stylegan3':
         G.synthesis.layer_names = G.synthesis.style_names[1:]  # as the official ones have
@@ -82,9 +89,15 @@ def _pooled(img):
     return torch.nn.functional.avg_pool2d(img, img.shape[-1] // POOLED).flatten()
 
 
-@pytest.mark.parametrize('layers', [None, (1, 3)])
-@pytest.mark.parametrize('space', ['z', 'w', 'w+', 's'])
-@pytest.mark.parametrize('kind', HOOKS)
+# Layers are a matter of the spaces, which both hooks share, and a label of the mapping network, which only z goes through.
+SPACES, LAYERS = ('z', 'w', 'w+', 's'), (None, (1, 3))
+
+
+@pytest.mark.parametrize('network, kind, space, layers', [
+    *itertools.product(['stylegan2', 'stylegan3'], ['own'], SPACES, LAYERS),
+    *itertools.product(['stylegan2', 'stylegan3'], ['official'], SPACES, LAYERS[1:]),
+    *itertools.product(['conditional'], HOOKS, ['z'], LAYERS),
+], indirect=['network'])
 def test_jacobian_of_each_space(network, kind, space, layers):
     G, c, dense = network
     hook = HOOKS[kind](G, 'net')

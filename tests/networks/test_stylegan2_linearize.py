@@ -78,8 +78,8 @@ def clamped_fraction(synthesis):
 
 
 @pytest.mark.parametrize('architecture', ['skip', 'resnet', 'orig'])
-@pytest.mark.parametrize('conv_clamp', [None, 0.6, 256])
-@pytest.mark.parametrize('img_channels, resolution', [(3, None), (1, 16), (3, 8), (1, 1)])
+@pytest.mark.parametrize('conv_clamp, img_channels, resolution', [
+    (None, 3, None), (0.6, 3, None), (0.6, 1, 16), (0.6, 3, 8), (256, 1, 1)])
 def test_equals_ad(architecture, conv_clamp, img_channels, resolution):
     synthesis = network(img_channels, architecture=architecture, conv_clamp=conv_clamp)
     if conv_clamp == 0.6:
@@ -88,9 +88,9 @@ def test_equals_ad(architecture, conv_clamp, img_channels, resolution):
     check(synthesis, resolution=resolution)
 
 
-@pytest.mark.parametrize('activation', ['linear', 'relu', 'lrelu'])
-@pytest.mark.parametrize('kernel_size', [1, 3])
-@pytest.mark.parametrize('resample_filter', [[1, 3, 3, 1], [1, 2, 1]])
+@pytest.mark.parametrize('activation, kernel_size, resample_filter', [
+    ('linear', 3, [1, 3, 3, 1]), ('relu', 3, [1, 3, 3, 1]), ('lrelu', 3, [1, 2, 1]), ('lrelu', 1, [1, 3, 3, 1]),
+    ('relu', 1, [1, 2, 1])])
 def test_equals_ad_for_other_layers(activation, kernel_size, resample_filter):
     check(network(activation=activation, kernel_size=kernel_size, resample_filter=resample_filter, conv_clamp=2))
 

@@ -20,8 +20,8 @@ def network(configuration, img_channels=3, **kwargs):
 
 
 @pytest.mark.parametrize('configuration', CONFIGURATIONS)
-@pytest.mark.parametrize('conv_clamp', [None, 0.2, 256])
-@pytest.mark.parametrize('img_channels, resolution, count', [(3, None, 1), (1, 8, 5), (3, 1, 2)])
+@pytest.mark.parametrize('conv_clamp, img_channels, resolution, count', [
+    (None, 3, None, 1), (0.2, 3, None, 1), (0.2, 1, 8, 5), (256, 3, 1, 2)])
 def test_equals_ad(configuration, conv_clamp, img_channels, resolution, count):
     synthesis = network(configuration, img_channels, conv_clamp=conv_clamp)
     if conv_clamp == 0.2:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import matplotlib
 import numpy as np
@@ -98,14 +96,3 @@ def test_the_typeface_is_the_one_that_matplotlib_brings():
     with style.context('default'):
         found = os.path.realpath(font_manager.findfont(font_manager.FontProperties()))
     assert found.startswith(os.path.realpath(matplotlib.get_data_path()))
-
-
-def test_nothing_is_imported_before_it_is_drawn_and_no_window_system_at_all():
-    code = """if True:
-        import sys
-        import resefa_plugin.scripts.main
-        assert not {'matplotlib', 'jinja2'} & set(sys.modules)
-        from resefa_plugin.report.plots import eigenvalue_plot
-        eigenvalue_plot([1.0], 1)
-        assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"""
-    subprocess.run([sys.executable, '-c', code], check=True, timeout=300)

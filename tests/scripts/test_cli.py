@@ -90,52 +90,35 @@ def test_end_to_end_on_the_real_generator(tmp_path):
     assert change[d.mask].mean() > 2 * change[~d.mask].mean()  # local on a face that took no part
 
 
-@pytest.mark.parametrize(
-    'space, layers, dim',
-    [('z', None, 4), ('w', None, 4), ('w', '1-2', 4), ('w+', None, 32), ('w+', '0,2', 8), ('s', '1', 4)],
-)
-def test_factorize_writes_everything(tiny, tmp_path, space, layers, dim):
-    arguments = [
-        '--seeds=0,3',
-        '--no-pool',
-        '--trunc=0.5',
-        f'--space={space}',
-        '--num-directions=2',
-        '--other-seeds=7',
-        *([f'--layers={layers}'] if layers else []),
-    ]
-    output = factorize(tmp_path, *arguments, '--region=eyes')
-    names = sorted(p.name for p in tmp_path.iterdir())
-    assert names == [
-        'options.json',
-        'overview.jpg',
-        'report.html',
-        'seed0000-box',
-        'seed0000-box.npz',
-        'seed0000-eyes',
-        'seed0000-eyes.npz',
-        'seed0000.png',
-        'seed0003-box',
-        'seed0003-box.npz',
-        'seed0003-eyes',
-        'seed0003-eyes.npz',
-        'seed0003.png',
-    ]
+def test_factorize_writes_everything(tiny, tmp_path):
+    output = factorize(
+        tmp_path, '--seeds=0,3', '--no-pool', '--trunc=0.5', '--num-directions=2', '--other-seeds=7', '--region=eyes'
+    )
+    results = [f'seed000{seed}-{region}' for seed in (0, 3) for region in ('box', 'eyes')]
+    assert {p.name for p in tmp_path.iterdir()} == {
+        *('options.json', 'overview.jpg', 'report.html', 'seed0000.png', 'seed0003.png'),
+        *results,
+        *(f'{name}.npz' for name in results),
+    }
     assert str(tmp_path / 'report.html') in output
     d = DirectionSet.load(tmp_path / 'seed0003-eyes.npz')
-    assert d.directions.shape == (2, dim)
-    assert (
-        d.metadata.seeds == (3,)
-        and d.metadata.truncation_psi == 0.5
-        and d.metadata.region == 'eyes'
-        and d.metadata.network_sha256 == 'a' * 64
-    )
+    assert d.directions.shape == (2, 4)
+    assert d.metadata.seeds == (3,) and d.metadata.truncation_psi == 0.5 and d.metadata.region == 'eyes'
+    assert d.metadata.network_sha256 == 'a' * 64
     record = json.loads((tmp_path / 'options.json').read_text())
-    assert (
-        record['options']['space'] == space
-        and record['options']['seeds'] == [0, 3]
-        and record['versions']['torch'] == torch.__version__
-    )
+    assert record['options']['seeds'] == [0, 3] and record['versions']['torch'] == torch.__version__
+
+
+@pytest.mark.parametrize(
+    'space, layers, dim', [('z', (), 4), ('w', (1, 2), 4), ('w+', (), 32), ('w+', (0, 2), 8), ('s', (1,), 4)]
+)
+def test_factorize_in_each_space(tiny, tmp_path, space, layers, dim):
+    chosen = [f'--layers={",".join(map(str, layers))}'] if layers else []
+    factorize(tmp_path, f'--space={space}', *chosen, '--num-directions=2', '--other-seeds=7')
+    d = DirectionSet.load(tmp_path / 'seed0000-box.npz')
+    assert d.directions.shape == (2, dim)
+    assert d.metadata.space == space and d.metadata.layers == (layers or None)
+    assert json.loads((tmp_path / 'options.json').read_text())['options']['space'] == space
 
 
 def test_solvers_and_tau_reach_the_solver(tiny, tmp_path):
@@ -155,9 +138,8 @@ def test_preview_computes_nothing_else(tiny, tmp_path, monkeypatch):
     assert Image.open(tmp_path / 'seed0001-box-preview.png').size == (32, 32)
 
 
-def test_edit_and_its_latents(tiny, tmp_path):
-    factorize(tmp_path / 'f', '--num-directions=2')
-    path = tmp_path / 'f' / 'seed0000-box.npz'
+def test_edit_and_its_latents(tiny, tiny_directions, tmp_path):
+    path = tiny_directions
     d = DirectionSet.load(path)
     invoke(
         'edit',
@@ -231,20 +213,19 @@ def test_factorize_at_a_projected_latent(tiny, tmp_path):
         ('projected-w', 'd.npz'),
     ],
 )
-def test_export(tiny, tmp_path, format_, name):
-    factorize(tmp_path / 'f', '--num-directions=2')
+def test_export(tiny_directions, tmp_path, format_, name):
     invoke(
         'export',
-        f'--directions={tmp_path}/f/seed0000-box.npz',
+        f'--directions={tiny_directions}',
         f'--format={format_}',
         '--index=2',
         f'--out={tmp_path}/{name}',
     )
-    expected = DirectionSet.load(tmp_path / 'f' / 'seed0000-box.npz').directions[1]
+    d = DirectionSet.load(tiny_directions)
+    expected = d.directions[1]
     if name.endswith('.npy'):
         assert np.allclose(np.load(tmp_path / name), expected[None])
     elif format_ == 'projected-w':
-        d = DirectionSet.load(tmp_path / 'f' / 'seed0000-box.npz')
         assert np.allclose(np.load(tmp_path / name)['w'], d.latent + d.step[1] * expected, atol=1e-6)
     elif format_ == 'ganspace':
         assert np.allclose(np.load(tmp_path / name)['lat_comp'][0], expected[None])
@@ -253,9 +234,8 @@ def test_export(tiny, tmp_path, format_, name):
         assert np.allclose(content['comp'][0] if format_ == 'e4e-pca' else content, expected[None])
 
 
-def test_export_strength_is_for_latents_only(tiny, tmp_path):
-    factorize(tmp_path / 'f', '--num-directions=2')
-    path = tmp_path / 'f' / 'seed0000-box.npz'
+def test_export_strength_is_for_latents_only(tiny_directions, tmp_path):
+    path = tiny_directions
     invoke('export', f'--directions={path}', '--format=projected-w', '--strength=-3', f'--out={tmp_path}/w.npz')
     d = DirectionSet.load(path)
     assert np.allclose(np.load(tmp_path / 'w.npz')['w'], d.latent - 3 * d.step[0] * d.directions[0], atol=1e-5)
@@ -264,11 +244,10 @@ def test_export_strength_is_for_latents_only(tiny, tmp_path):
     )
 
 
-def test_info(tiny, tmp_path):
+def test_info(tiny, tiny_directions):
     output = invoke('info', 'tiny')
     assert '32 x 32, 3 channels' in output and 'space w+    32 dimensions, layers 0-7' in output and 'CC0' in output
-    factorize(tmp_path, '--num-directions=2')
-    output = invoke('info', tmp_path / 'seed0000-box.npz')
+    output = invoke('info', tiny_directions)
     assert 'region      box' in output and output.strip().splitlines()[-1].split()[0] == '2'
 
 
@@ -307,9 +286,8 @@ def test_factorize_errors_name_the_flag_or_the_value(tiny, tmp_path, arguments, 
     assert not list(tmp_path.glob('out/*.npz')) and 'Traceback' not in result.output
 
 
-def test_other_errors(tiny, tmp_path):
-    factorize(tmp_path / 'f', '--num-directions=2')
-    path = tmp_path / 'f' / 'seed0000-box.npz'
+def test_other_errors(tiny, tiny_directions, tmp_path):
+    path = tiny_directions
     out = f'--outdir={tmp_path}/o'
     assert 'has directions 1 to 2' in invoke('edit', '--network=tiny', f'--directions={path}', '--index=3', out, code=2)
     for bad in ('x', '1,2,3', 'nan,1', ''):
@@ -334,12 +312,11 @@ def test_other_errors(tiny, tmp_path):
     )
 
 
-def test_directions_do_not_fit_another_network(tiny, tmp_path, monkeypatch):
-    factorize(tmp_path, '--num-directions=1')
+def test_directions_do_not_fit_another_network(tiny_directions, tmp_path, monkeypatch):
     toy = FunctionHook(lambda z: z[:, :1, None, None] * torch.ones(3, 32, 32), 4, name='toy')
     monkeypatch.setitem(opening.NAMED_NETWORKS, 'toy', lambda rest, device: toy)
     output = invoke(
-        'edit', '--network=toy', f'--directions={tmp_path}/seed0000-box.npz', f'--outdir={tmp_path}/o', code=1
+        'edit', '--network=toy', f'--directions={tiny_directions}', f'--outdir={tmp_path}/o', code=1
     )
     assert "the directions are for space 'w' of tiny" in output.replace('\n', ' ')
     from tests.helpers.toys import TanhToy

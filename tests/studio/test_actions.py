@@ -407,9 +407,10 @@ def test_what_is_no_action(studio, data):
 
 
 @pytest.mark.parametrize('token', [None, '', 'guess', 7, ['x'], {}])
-@pytest.mark.parametrize('action', sorted(ACTIONS))
-def test_nothing_without_a_token(studio, action, token):
-    assert studio.call({'action': action, 'token': token})['ended'] and len(studio.store) == 0
+def test_nothing_without_a_token(studio, token):
+    for action in sorted(ACTIONS):
+        assert studio.call({'action': action, 'token': token})['ended'], action
+    assert len(studio.store) == 0
 
 
 @pytest.mark.parametrize('action, values, message', [
