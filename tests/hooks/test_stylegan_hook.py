@@ -89,7 +89,7 @@ def _pooled(img):
     return torch.nn.functional.avg_pool2d(img, img.shape[-1] // POOLED).flatten()
 
 
-# Layers are a matter of the spaces, which both hooks share, and a label of the mapping network, which only z goes through.
+# Layers are a matter of the spaces, which both hooks share, and labels of the mapping network, which z alone passes.
 SPACES, LAYERS = ('z', 'w', 'w+', 's'), (None, (1, 3))
 
 
