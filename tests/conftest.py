@@ -26,13 +26,14 @@ threadpoolctl.threadpool_limits(1)
 def pytest_collection_modifyitems(items):
     """Lets one of several test processes load the demo generator and the networks of the metrics, and begin with them.
 
-    The other tests of a file stay together for what they share.
+    The last of them first: the one of the whole command takes most memory, and should not meet the tests that start
+    processes of their own. Other tests of a file stay together for what they share.
     """
     if 'PYTEST_XDIST_WORKER' in os.environ:
-        items.sort(key=lambda item: item.get_closest_marker('network') is None)
+        large = [item for item in items if item.get_closest_marker('network')]
+        items[:] = large[::-1] + [item for item in items if item not in large]
         for item in items:
-            group = 'network' if item.get_closest_marker('network') else str(item.path)
-            item.add_marker(pytest.mark.xdist_group(group))
+            item.add_marker(pytest.mark.xdist_group('network' if item in large else item.path.stem))
 
 
 @pytest.fixture(scope='session')
