@@ -33,7 +33,6 @@ GENERIC_NAMES = ('dnnlib', 'legacy', 'torch_utils', 'training')
 _COMMON_FILES = ('dnnlib/util.py', 'torch_utils/persistence.py', 'legacy.py')
 _PACKAGES = {'distutils': 'setuptools'}  # module: the package that has it, if that has another name
 
-
 _lock = threading.RLock()  # held while a checkout is active: all threads of a process share `sys.modules`
 
 

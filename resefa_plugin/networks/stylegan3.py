@@ -40,7 +40,7 @@ class SynthesisNetwork(StyledSynthesis):
         channel_base: channels times resolution.
         channel_max: upper bound of the channels of any layer.
         num_layers: layers between `input` and the last one, which makes colours.
-        num_critical: how many of the last layers are sampled critically, for sharpness.
+        num_critical: how many layers before the last one are sampled critically, for sharpness.
         first_cutoff: cutoff frequency f_c of the input, in cycles per picture.
         first_stopband: smallest stopband frequency f_t of the input.
         last_stopband_rel: smallest stopband frequency f_t of the picture, relative to its cutoff.

@@ -125,7 +125,7 @@ class SynthesisLayer(nn.Module):
         w_dim: dimensions of w.
         source: the signal that it reads.
         target: the signal that it writes.
-        is_critically_sampled: whether its filters cut off sharply at half the sampling rate, as in the last layers.
+        is_critically_sampled: whether the cutoff of the target is half its sampling rate, as in the last layers.
         conv_kernel: taps of the convolution, 3 in configuration T and 1 in R.
         filter_size: taps of a filter per input or output pixel.
         lrelu_upsampling: rate at which the activation is evaluated, relative to the higher of the two; at least 2.
