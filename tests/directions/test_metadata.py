@@ -57,7 +57,7 @@ def test_extra_metadata_must_be_json(tmp_path):
     ('[' * 100_000, r'cannot be read \(RecursionError'),
     (json.dumps({'format': FORMAT, 'version': 1, 'tau': 1}), r'metadata lacks network, network_sha256'),
     (edited_json(tau=float('nan')), r'metadata holds NaN'),
-])
+], ids=['newer', 'text', 'flag', 'zero', 'none', 'empty', 'foreign', 'list', 'cut off', 'deep', 'lacking', 'NaN'])
 def test_bad_metadata_text(tmp_path, text, match):
     write_npz(tmp_path / 'a.npz', text)
     load_error(tmp_path / 'a.npz', match)
