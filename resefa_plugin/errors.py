@@ -17,6 +17,10 @@ class SolverError(ResefaError):
     """A Rayleigh quotient that has no answer: non-finite or singular matrices without a ridge."""
 
 
+class DamagedFileError(ResefaError):
+    """A file whose contents are not what was written into it."""
+
+
 class DirectionsError(ResefaError):
     """A directions file that is damaged, foreign, or does not fit the network it is used with."""
 

@@ -188,11 +188,11 @@ class Factorizer:
         jacobian = RegionJacobian(viewpoint) if ranks.size == 1 else ShardedJacobian(viewpoint, ranks)
         self._notify('on_sample_start', viewpoint)
         paths = [store.path(jacobian, region, self.constraints.protect) for region in self.regions]
-        kept = [grams for grams in map(store.load, paths) if grams is not None]
+        kept = [grams for grams in (store.load(path, viewpoint.dim) for path in paths) if grams is not None]
         if ranks.least(len(kept) == len(paths), viewpoint.device):
             self._notify('on_jacobian_end', jacobian)
             coordinates = self.constraints.coordinates(viewpoint)
-            return [RegionSolution(region, grams, self.solver.solve(grams, coordinates), None, {}, path)
+            return [RegionSolution(region, grams, self.solver.solve(grams, coordinates), None, {}, path, True)
                     for region, grams, path in zip(self.regions, kept, paths, strict=True)]
         seconds = self._compute(jacobian, pool)
         self._notify('on_jacobian_end', jacobian)

@@ -42,7 +42,8 @@ class RegionSolution:
         solution: of the quotient.
         slopes: of the directions; None where they are to be measured at several samples.
         seconds: of the steps so far.
-        path: where the Gram matrices are kept; None where they are not.
+        path: where the Gram matrices are to be kept; None where they are not.
+        kept: whether they come from there.
     """
 
     region: RegionPartition
@@ -51,6 +52,7 @@ class RegionSolution:
     slopes: Slopes | None
     seconds: dict[str, float]
     path: pathlib.Path | None = None
+    kept: bool = False
 
 
 def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solver, constraints: Constraints,
