@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from resefa_plugin.errors import DirectionsError
-from resefa_plugin.machine.arrays import printable
+from resefa_plugin.machine.text import printable
 
 FORMAT = 'resefa-directions'
 VERSION = 1

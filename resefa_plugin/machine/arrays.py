@@ -15,6 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from resefa_plugin.errors import DamagedFileError, DirectionsError, ResefaError
+from resefa_plugin.machine.text import printable
 
 # What the arrays of an archive may unfold to: so much for any, and so many times its size. Masks compress a thousand
 # times and are small; what is large, latents and directions, compresses hardly at all.
@@ -43,14 +44,8 @@ def reading(path: pathlib.Path, error_class: type[ResefaError] = DirectionsError
     # numpy, zipfile, zlib and json have no common class for what they cannot read, and on forged input raise others
     # than those that they document.
     except Exception as error:
-        raise error_class(f'{path} cannot be read ({type(error).__name__}: {printable(str(error))}): it is damaged or '
-                          'cut off; copy it again, or write it anew') from error
-
-
-def printable(text: str, most: int = 200) -> str:
-    """Text of a file for a terminal or a page: what does not print is escaped, what is too long is cut."""
-    text = text if len(text) <= most else f'{text[:most]}...'
-    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+        raise error_class(f'{path} cannot be read ({type(error).__name__}: {printable(str(error), 200)}): it is '
+                          'damaged or cut off; copy it again, or write it anew') from error
 
 
 class ArrayFile:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import signal
 
 import click
 import torch
@@ -68,14 +67,12 @@ def studio(network: str | None, function: str | None, noise_mode: str, repo: pat
     session_options = {'resolution': resolution, 'num_directions': num_directions, 'jacobian_dir': jacobian_dir,
                        'source': Source(seed, truncation_psi, label=label)}
     shared = Studio(hook, flags, outdir=outdir, session_options=session_options)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: temporary files go
     try:
         page = build_page(shared)
         page.launch(server_name='127.0.0.1', server_port=port, share=share, inbrowser=not no_browser,
                     **launch_options())
     finally:
         shared.close()
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == '__main__':

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import click
 import torch
+from tqdm import tqdm
 
 from resefa_plugin.directions.metadata import package_versions
 from resefa_plugin.errors import ResefaError
@@ -20,7 +21,9 @@ from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.foreign import open_function
 from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.machine.files import replacing
+from resefa_plugin.machine.interrupts import ended_in_order
 from resefa_plugin.machine.memory import DEFAULT_BUDGET, set_budget
+from resefa_plugin.machine.text import printable
 from resefa_plugin.scripts.common.types import FOLDER, Device
 
 Command = TypeVar('Command', bound=Callable[..., Any])  # what an option is added to
@@ -98,21 +101,25 @@ outdir_option = click.option('--outdir', metavar='DIR', required=True, type=FOLD
 
 
 def user_errors(command: Command) -> Command:
-    """Turns a ResefaError into a click error and warnings into lines: one sentence, no traceback, no line of code."""
+    """Turns a ResefaError into a click error and warnings into lines: one sentence, no traceback, no line of code.
+
+    Terminations end the command as Ctrl-C does.
+    """
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), ended_in_order():
             warnings.showwarning = _print_warning
             try:
                 return command(*args, **kwargs)
             except ResefaError as error:
-                raise click.ClickException(str(error)) from error
+                raise click.ClickException('\n'.join(map(printable, str(error).splitlines()))) from error
     return cast(Command, wrapped)
 
 
 def _print_warning(message: Warning | str, *where: Any, **more: Any) -> None:
     """A warning without the line of code that it comes from; takes the place of `warnings.showwarning`."""
-    click.echo(f'warn: {message}', err=True)
+    with tqdm.external_write_mode(file=sys.stderr):  # else it would be between pieces of a bar
+        click.echo(f'warn: {printable(str(message))}', err=True)
 
 
 def command_line() -> str:
