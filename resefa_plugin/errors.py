@@ -33,6 +33,10 @@ class NondeterministicError(ProbeError):
     """Two calls with the same latent gave different pictures."""
 
 
+class BatchDependenceError(ProbeError):
+    """A picture depends on the others of its batch, or changes the network for the next one."""
+
+
 class TangentError(ProbeError):
     """Forward mode disagrees with reverse mode or with a finite difference."""
 

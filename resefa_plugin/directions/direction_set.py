@@ -26,7 +26,7 @@ MAX_METADATA = 16 << 20  # bytes, four for each character; a pool of a thousand 
 UNIT = 1e-4  # how far from 1 the length of a direction may be: float32 arithmetic leaves it closer
 
 # Values of `extra` that `describe` shows: what the directions were found under, and from.
-_SHOWN = ('pooled', 'search', 'protect', 'orthogonal_to', 'norm')
+_SHOWN = ('pooled', 'search', 'protect', 'orthogonal_to', 'norm', 'unreached')
 
 
 class _Array(NamedTuple):
@@ -194,6 +194,10 @@ class DirectionSet:
             raise DirectionsError(f"the directions have {self.directions.shape[1]} dimensions, but space "
                                   f"'{metadata.space}' of {hook.name} has {space.dim}: use them with "
                                   f'{metadata.network}')
+        stated = metadata.extra.get('value_range')
+        if stated is not None and list(hook.value_range or (-1, 1)) != stated:
+            warnings.warn(f'the directions were found with pictures in the range {printable(_brief(stated))}: state it '
+                          'here too, with value_range= or --range', stacklevel=2)
         if hook.sha256 != metadata.network_sha256:
             warnings.warn(f'the directions come from {metadata.network} (SHA-256 '
                           f"{metadata.network_sha256[:12] or 'unknown'}), not from {hook.name} (SHA-256 "

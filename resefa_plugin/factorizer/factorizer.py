@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from resefa_plugin.editing.strength import calibrate
+from resefa_plugin.editing.strength import calibrate, describe_unreached
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.factorizer.agreement import Agreement, agreement, describe
 from resefa_plugin.factorizer.callback import Callback
@@ -234,6 +234,8 @@ class Factorizer:
                                 lambda: self._notify('on_direction', first, region))
         directions = direction_set(viewpoints, solved, calibration, self.constraints, rows)
         notes = [describe(rows)] if rows else []
+        if calibration.unreached:
+            notes.append(describe_unreached(calibration.unreached))
         if solution.search is not None and not rows:
             notes.append(describe_search(solution.search, solution.residuals))
         return RegionResult(viewpoints, region, directions, solution.eigenvalues,

@@ -31,6 +31,8 @@ class Sample:
         truncation_psi: 1 is no truncation.
         truncation_cutoff: number of layers that are truncated; None where all of them are.
         seed: the seed that `z` was drawn from; None where it came from elsewhere.
+
+    Raises ResefaError for latents that are not floating-point tensors `[1, ...]` of finite numbers.
     """
 
     name: str
@@ -39,6 +41,19 @@ class Sample:
     truncation_psi: float = 1.0
     truncation_cutoff: int | None = None
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for kind, latent in self.latents.items():
+            if not isinstance(latent, Tensor) or not latent.is_floating_point() or latent.ndim < 2 or len(latent) != 1:
+                came = f'{latent.dtype} {list(latent.shape)}' if isinstance(latent, Tensor) else type(latent).__name__
+                raise ResefaError(f"sample {self.name}: latents['{kind}'] is {came}, expected a floating-point tensor "
+                                  '[1, ...]')
+            if not latent.isfinite().all():
+                raise ResefaError(f"sample {self.name}: latents['{kind}'] holds NaN or infinity")
+        # What is differentiated begins here: a history of the latents would go along with every picture.
+        object.__setattr__(self, 'latents', {kind: latent.detach() for kind, latent in self.latents.items()})
+        if self.c is not None:
+            object.__setattr__(self, 'c', self.c.detach())
 
 
 class LatentSpace(abc.ABC):
@@ -113,6 +128,8 @@ class GeneratorHook(abc.ABC):
         num_ws: number of layers that take a w of their own, 0 where there is no w.
         space_names: the spaces that `space` accepts.
         device: where the network is.
+        value_range: black and white as its author states them; None where nobody did, so that pictures are looked at
+            before they are believed to be in [-1, 1].
     """
 
     name: str
@@ -126,6 +143,7 @@ class GeneratorHook(abc.ABC):
     num_ws: int = 0
     space_names: tuple[str, ...]
     device: torch.device
+    value_range: tuple[float, float] | None = None
 
     @abc.abstractmethod
     def sample(self, seed: int, truncation_psi: float = 1.0, truncation_cutoff: int | None = None,
@@ -152,6 +170,16 @@ class GeneratorHook(abc.ABC):
     def default_space(self) -> str:
         """The space that is meant where none is named: `w` if there is one, else the first."""
         return 'w' if 'w' in self.space_names else self.space_names[0]
+
+    def state_range(self, value_range: tuple[float, float]) -> None:
+        """States what is black and what is white in the pictures of somebody else's function.
+
+        Raises ResefaError where the pictures are this hook's own and are not in that range.
+        """
+        if tuple(value_range) != (-1, 1):
+            raise ResefaError(f'{self.name} makes pictures in [-1, 1]: its range cannot be stated otherwise, only that '
+                              'of a FunctionHook')
+        self.value_range = value_range
 
     @contextlib.contextmanager
     def differentiable(self) -> Iterator[None]:

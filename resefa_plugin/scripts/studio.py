@@ -39,7 +39,8 @@ from resefa_plugin.studio.work.sources import Source
 @options.device_option
 @options.memory_option
 @options.user_errors
-def studio(network: str | None, function: str | None, noise_mode: str, repo: pathlib.Path | None, trust_pickle: bool,
+def studio(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
+           repo: pathlib.Path | None, trust_pickle: bool,
            seed: int, truncation_psi: float, label: str, resolution: int | None, num_directions: int,
            jacobian_dir: pathlib.Path | None, outdir: pathlib.Path | None, port: int | None,
            share: bool, no_browser: bool, device: torch.device) -> None:
@@ -57,12 +58,13 @@ def studio(network: str | None, function: str | None, noise_mode: str, repo: pat
     resefa studio --network=mobilestylegan-ffhq --jacobian-dir=jacobians --seed=3
     """
     keep_large_blocks()
-    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
+    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range)
     # The copied commands are to work in the folder of the downloads.
     named = str(pathlib.Path(network).resolve()) if network and pathlib.Path(network).exists() else network
     flags = [f'--network={named}' if network is not None else f'--hook={function}']
     flags += [f'--repo={repo.resolve()}'] if repo else []
     flags += ['--trust-pickle'] if trust_pickle else []
+    flags += [f'--range={value_range[0]:g},{value_range[1]:g}'] if value_range else []
     flags += [f'--noise-mode={noise_mode}'] if noise_mode != 'const' else []
     session_options = {'resolution': resolution, 'num_directions': num_directions, 'jacobian_dir': jacobian_dir,
                        'source': Source(seed, truncation_psi, label=label)}

@@ -78,7 +78,7 @@ def test_a_command_whose_imports_are_interrupted(number, tmp_path):
 
 
 def test_the_version_needs_no_torch():
-    code = "import sys\nfrom resefa_plugin.scripts.main import main\ntry:\n    main(['--version'])\nexcept SystemExit:\n" \
-           "    print('torch' in sys.modules)"
+    code = ("import sys\nfrom resefa_plugin.scripts.main import main\ntry:\n    main(['--version'])\n"
+            "except SystemExit:\n    print('torch' in sys.modules)")
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.stdout == 'resefa, version 0.1.0\nFalse\n'

@@ -24,7 +24,7 @@ from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.interrupts import ended_in_order
 from resefa_plugin.machine.memory import DEFAULT_BUDGET, set_budget
 from resefa_plugin.machine.text import printable
-from resefa_plugin.scripts.common.types import FOLDER, Device
+from resefa_plugin.scripts.common.types import FOLDER, Device, ValueRange
 
 Command = TypeVar('Command', bound=Callable[..., Any])  # what an option is added to
 
@@ -65,6 +65,8 @@ def network_options(command: Command) -> Command:
         command,
         click.option('--network', metavar='NETWORK', help=NETWORK_HELP),
         function_option,
+        click.option('--range', 'value_range', type=ValueRange(),
+                     help='Black and white in the pictures of --hook, such as 0,1 or 0,255  [default: -1,1]'),
         click.option('--noise-mode', type=click.Choice(['const', 'random', 'none']), default='const', show_default=True,
                      help="Noise of StyleGAN2; 'random' is refused, since its pictures have no derivative"),
         implementation_options)
@@ -72,8 +74,19 @@ def network_options(command: Command) -> Command:
 
 def open_generator(network: str | None, function: str | None, device: torch.device | str = 'cpu',
                    repo: pathlib.Path | None = None, trust_pickle: bool = False,
-                   noise_mode: str = 'const') -> GeneratorHook:
+                   noise_mode: str = 'const', value_range: tuple[float, float] | None = None) -> GeneratorHook:
     """The hook of `--network` or of `--hook`. Raises click.UsageError unless there is exactly one, and ResefaError."""
+    hook = _open(network, function, device, repo, trust_pickle, noise_mode)
+    if value_range is not None:
+        try:
+            hook.state_range(value_range)
+        except ResefaError as error:
+            raise click.UsageError(f'--range={value_range[0]:g},{value_range[1]:g}: {error}') from error
+    return hook
+
+
+def _open(network: str | None, function: str | None, device: torch.device | str, repo: pathlib.Path | None,
+          trust_pickle: bool, noise_mode: str) -> GeneratorHook:
     if network is not None and function is None:
         hook = open_network(network, device, repo, trust_pickle, noise_mode)
         for note in hook.notes:
