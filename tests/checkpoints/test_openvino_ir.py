@@ -69,8 +69,17 @@ def test_errors(tmp_path):
     with pytest.raises(CheckpointError, match="has no node 'bias'; it is another network"):
         g.node('bias')
     with pytest.raises(CheckpointError, match="node 'x' feeds 0 nodes of type Add, expected 1"):
-        g.consumer(g.node('x'), 'Add')
+        g.consumer(g.node('x'), 'MatMul')
     with pytest.raises(CheckpointError, match="node 'x' has 0 constant inputs, expected 1"):
         g.constant_input(g.node('x'))
     with pytest.raises(CheckpointError, match='missing.xml: cannot be read'):
         OpenVINOGraph(tmp_path / 'missing.xml', tmp_path / 'n.bin')
+
+
+def test_a_reshape_of_itself_ends(tmp_path):
+    g = graph(tmp_path, XML.replace('<edge from-layer="1" from-port="0" to-layer="3"',
+                                    '<edge from-layer="3" from-port="2" to-layer="3"'))
+    with pytest.raises(CheckpointError, match="is reshaped from itself"):
+        g.constant_input(g.node('product'))
+    with pytest.raises(CheckpointError, match="is reshaped from itself"):
+        g.consumer(g.node('x'), 'MatMul')

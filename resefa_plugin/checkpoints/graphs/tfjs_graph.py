@@ -71,7 +71,7 @@ def read_tfjs_graph(model: str | os.PathLike) -> TfjsGraph:
             nodes[node.name] = node
     except OSError as error:
         raise CheckpointError(f'{error.filename}: cannot be read ({error.strerror})') from error
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f'{model}: is not a frozen graph of TensorFlow.js ({error!r})') from error
     return TfjsGraph(nodes, constants)
 
