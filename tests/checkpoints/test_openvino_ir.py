@@ -69,7 +69,7 @@ def test_errors(tmp_path):
     with pytest.raises(CheckpointError, match="has no node 'bias'; it is another network"):
         g.node('bias')
     with pytest.raises(CheckpointError, match="node 'x' feeds 0 nodes of type Add, expected 1"):
-        g.consumer(g.node('x'), 'MatMul')
+        g.consumer(g.node('x'), 'Add')
     with pytest.raises(CheckpointError, match="node 'x' has 0 constant inputs, expected 1"):
         g.constant_input(g.node('x'))
     with pytest.raises(CheckpointError, match='missing.xml: cannot be read'):
@@ -82,4 +82,4 @@ def test_a_reshape_of_itself_ends(tmp_path):
     with pytest.raises(CheckpointError, match="is reshaped from itself"):
         g.constant_input(g.node('product'))
     with pytest.raises(CheckpointError, match="is reshaped from itself"):
-        g.consumer(g.node('x'), 'MatMul')
+        g.consumer(g.node('weight'), 'MatMul')
