@@ -54,7 +54,7 @@ class CellStore:
         if not path.exists():
             return None
         try:
-            cell = _load(path)
+            cell = read_cell(path)
         except DamagedFileError as error:
             warnings.warn(f'{error}. This cell is computed anew', stacklevel=2)
             return None
@@ -63,10 +63,7 @@ class CellStore:
     def save(self, cell: dict[str, Any], sample: Sample, row: Row, method: str) -> dict[str, Any]:
         """Writes a cell, complete or not at all, and returns it with its fingerprint."""
         cell = {'fingerprint': self.fingerprint(sample, row, method)} | cell
-        path = self.path(sample, row, method)
-        record = {'kind': _KIND, 'sha256': _digest(path, cell), 'cell': cell}
-        with replacing(path) as part:
-            part.write_text(json.dumps(record, allow_nan=False) + '\n', encoding='utf-8')
+        write_cell(self.path(sample, row, method), cell)
         return cell
 
     def fingerprint(self, sample: Sample, row: Row, method: str) -> str:
@@ -87,7 +84,15 @@ class CellStore:
         return digest.hexdigest()[:16]
 
 
-def _load(path: pathlib.Path) -> dict[str, Any]:
+def write_cell(path: pathlib.Path, cell: dict[str, Any]) -> None:
+    """Writes the file of a cell, complete or not at all, with a hash of it and of its pictures."""
+    record = {'kind': _KIND, 'sha256': _digest(path, cell), 'cell': cell}
+    with replacing(path) as part:
+        part.write_text(json.dumps(record, allow_nan=False) + '\n', encoding='utf-8')
+
+
+def read_cell(path: pathlib.Path) -> dict[str, Any]:
+    """What `write_cell` wrote. Raises DamagedFileError if it is something else."""
     with reading(path, DamagedFileError):
         record = json.loads(path.read_text(encoding='utf-8'))
         if not isinstance(record, dict) or record.get('kind', _KIND) != _KIND:

@@ -69,7 +69,10 @@ def read_columns(file: pathlib.Path, shape: tuple[int, ...]) -> Tensor:
                 expected = opened.read()
             if _digest(file, content) != expected:
                 raise DamagedFileError('its contents are not those that were written')
-        return torch.from_numpy(np.memmap(file, np.dtype('<f4'), 'c', start, shape).reshape(shape[0], -1))
+        columns = torch.from_numpy(np.memmap(file, np.dtype('<f4'), 'c', start, shape).reshape(shape[0], -1))
+        if size == content and not all(column.isfinite().all() for column in columns):
+            raise DamagedFileError('it holds NaN or infinity')
+        return columns
 
 
 def _digest(file: pathlib.Path, size: int) -> bytes:
