@@ -19,7 +19,7 @@ from resefa_plugin.machine.text import printable
 
 # What the arrays of an archive may unfold to: so much for any, and so many times its size. Masks compress a thousand
 # times and are small; what is large, latents and directions, compresses hardly at all.
-FREE_BYTES = 32 << 20
+FREE_BYTES = 20 << 20
 MAX_RATIO = 16
 NPY_MAGIC = npy.MAGIC_PREFIX
 ZIP_MAGIC = b'PK'

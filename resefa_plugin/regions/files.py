@@ -41,13 +41,14 @@ def read_mask(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.bool_
     opaque_grey = image.mode in ('1', 'L') and 'transparency' not in image.info
     if opaque_grey or image.mode in ('I', 'F') or image.mode.startswith('I;16'):
         return _threshold(np.asarray(image), f"mask '{source}'")
-    rgba = image if image.mode == 'RGBA' else image.convert('RGBA')
-    alpha = rgba.getchannel('A')
-    lowest, highest = alpha.getextrema()
-    if lowest < highest and all(low == high for low, high in rgba.getextrema()[:3]):
+    image = image.convert('RGBA')
+    alpha, grey = image.getchannel('A'), image.convert('L')
+    (*colours, (lowest, highest)) = image.getextrema()
+    del image  # the largest of these, and a mask may have many pixels
+    if lowest < highest and all(low == high for low, high in colours):
         return _threshold(np.asarray(alpha), f"opacity of mask '{source}'")
     # Laid over black: transparent pixels are dark, whatever colour is stored in them.
-    luminance = np.array(rgba.convert('L'))
+    luminance = np.array(grey)
     np.floor_divide(np.multiply(luminance, np.asarray(alpha), dtype=np.uint16), 255, out=luminance, casting='unsafe')
     return _threshold(luminance, f"mask '{source}'")
 
