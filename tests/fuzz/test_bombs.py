@@ -109,7 +109,8 @@ BOMBS: dict[str, tuple[str, Callable[[pathlib.Path], object], Callable[[pathlib.
         {'w': tensor_call(storage_ref(), size=(2 ** 26, 8, 1), stride=(0, 0, 0))})), latents),
     'containers': ('w.pt', torch_file({str(i): [[] for _ in range(1000)] for i in range(200)}), latents),
     'directions': ('d.npz', lambda p: write_npz(p, directions=np.zeros((3, 8), np.float32)), load),
-    'metadata of lists': ('d.npz', lambda p: archive(p, {'metadata.npy': npy_text('[' + '[],' * 10 ** 7 + '0]')}), load),
+    'metadata of lists': (
+        'd.npz', lambda p: archive(p, {'metadata.npy': npy_text('[' + '[],' * 10 ** 7 + '0]')}), load),
     'deep metadata': ('d.npz', lambda p: archive(p, {'metadata.npy': npy_text('[' * 10 ** 6)}), load),
     'a hundred million layers': ('d.npz', lambda p: write_npz(p, metadata=edited_json(num_ws=10 ** 8)), load),
     'a picture of a hundred million columns': (
