@@ -125,7 +125,7 @@ def user_errors(command: Command) -> Command:
             try:
                 return command(*args, **kwargs)
             except ResefaError as error:
-                raise click.ClickException('\n'.join(map(printable, str(error).splitlines()))) from error
+                raise click.ClickException('\n'.join(map(printable, str(error).split('\n')))) from error
     return cast(Command, wrapped)
 
 
