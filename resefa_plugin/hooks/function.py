@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, box_average, seed_z
-from resefa_plugin.hooks.modules import ModuleState, in_training
+from resefa_plugin.machine.module_state import ModuleState, in_training
 
 CHANNELS = 1, 3, 4  # of pictures that can be shown: grey, RGB, RGBA
 SMALLEST = 8  # pixels: so many channels and fewer columns are no picture

@@ -12,9 +12,9 @@ from torch import nn
 from resefa_plugin import FunctionHook, ResefaError, Viewpoint
 from resefa_plugin.errors import BatchDependenceError, NondeterministicError
 from resefa_plugin.hooks.base import Sample
-from resefa_plugin.hooks.modules import ModuleState, in_training, modules_of
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.machine.module_state import ModuleState, in_training, modules_of
 from tests.helpers.toys import TanhToy
 
 TOY = TanhToy()
