@@ -75,17 +75,18 @@ def reserve(path: str | os.PathLike[str], size: int) -> None:
 def _own_part(folder: pathlib.Path, name: str, make: Callable[[pathlib.Path], None]) -> Iterator[pathlib.Path]:
     """A part of this process, which no sweep takes; at the end it is removed, if it is still there."""
     _sweep(folder)
-    while True:
-        part = folder / f'.{name}.{secrets.token_hex(4)}.part'  # here, as a rename stays within one file system
-        make(part)
-        lock = _Lock(part)
-        if not lock.taken:  # else a sweep came between the two
-            break
+    part, lock = folder, None
     try:
+        while lock is None or lock.taken:  # taken: a sweep came between the two
+            part = folder / f'.{name}.{secrets.token_hex(4)}.part'  # here, as a rename stays within one file system
+            make(part)
+            lock = _Lock(part)
         yield part
-    finally:
-        _remove(part)
-        lock.release()
+    finally:  # an interrupt may come at any line above
+        if part != folder:
+            _remove(part)
+        if lock is not None:
+            lock.release()
 
 
 def _sweep(folder: pathlib.Path) -> None:
