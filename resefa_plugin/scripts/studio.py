@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 
 import click
@@ -35,6 +36,9 @@ from resefa_plugin.studio.work.sources import Source
               help='Port on 127.0.0.1  [default: the first free one from 7860]')
 @click.option('--share', is_flag=True,
               help='PUBLISH the page under a link of gradio.live, for a notebook on another machine')
+@click.option('--allow-host', 'allow_hosts', metavar='HOST', multiple=True,
+              help='Also answer to this name, as that of a proxy in front of it; may be repeated  '
+                   '[default: this machine, and the link of --share]')
 @click.option('--no-browser', is_flag=True, help='Only print the address')
 @options.device_option
 @options.memory_option
@@ -43,10 +47,11 @@ def studio(network: str | None, function: str | None, value_range: tuple[float, 
            repo: pathlib.Path | None, trust_pickle: bool,
            seed: int, truncation_psi: float, label: str, resolution: int | None, num_directions: int,
            jacobian_dir: pathlib.Path | None, outdir: pathlib.Path | None, port: int | None,
-           share: bool, no_browser: bool, device: torch.device) -> None:
+           share: bool, allow_hosts: tuple[str, ...], no_browser: bool, device: torch.device) -> None:
     """Open the studio in the browser: draw a region on a sample, move sliders that change it. Needs the extra 'ui'.
 
-    It listens on this machine only (127.0.0.1). Ctrl-C ends it.
+    It listens on this machine only (127.0.0.1), and answers to no other name: behind a proxy, say --allow-host. Ctrl-C
+    ends it.
 
     Examples:
 
@@ -57,6 +62,7 @@ def studio(network: str | None, function: str | None, value_range: tuple[float, 
     # Jacobians are kept for the next time
     resefa studio --network=mobilestylegan-ffhq --jacobian-dir=jacobians --seed=3
     """
+    serving = launch_options(allow_hosts)
     keep_large_blocks()
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range)
     # The copied commands are to work in the folder of the downloads.
@@ -68,13 +74,9 @@ def studio(network: str | None, function: str | None, value_range: tuple[float, 
     flags += [f'--noise-mode={noise_mode}'] if noise_mode != 'const' else []
     session_options = {'resolution': resolution, 'num_directions': num_directions, 'jacobian_dir': jacobian_dir,
                        'source': Source(seed, truncation_psi, label=label)}
-    shared = Studio(hook, flags, outdir=outdir, session_options=session_options)
-    try:
-        page = build_page(shared)
-        page.launch(server_name='127.0.0.1', server_port=port, share=share, inbrowser=not no_browser,
-                    **launch_options())
-    finally:
-        shared.close()
+    with contextlib.closing(Studio(hook, flags, outdir=outdir, session_options=session_options)) as shared:
+        build_page(shared).launch(server_name='127.0.0.1', server_port=port, share=share, inbrowser=not no_browser,
+                                  **serving)
 
 
 if __name__ == '__main__':

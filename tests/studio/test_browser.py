@@ -49,7 +49,7 @@ def browser():
 
 @pytest.fixture(scope='module')
 def studio():
-    studio = Studio(FunctionHook(spots, 27, name='spots'), ['--hook=spots:spots'])
+    studio = Studio(FunctionHook(spots, 27, name='spots'), ['--hook=spots:spots'], limit=64)
     yield studio
     studio.close()
 
