@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -32,6 +33,7 @@ PATHS = {
     'HEAD': re.compile('/'),
     'POST': re.compile(re.escape(CALL)),
 }
+MAX_SESSION_NAME = 64  # characters; gradio's pages take about a dozen
 _NAME = r'(\[[0-9a-f:.]{2,45}\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)'
 _HOST = re.compile(rf'{_NAME}(?::\d{{1,5}})?')
 _ORIGIN = re.compile(rf'https?://({_NAME}(?::\d{{1,5}})?)')
@@ -51,7 +53,7 @@ def host_name(text: str) -> str:
     """A name under which the studio may be opened, in lower case. Raises ResefaError for anything more than a name."""
     match = re.fullmatch(_NAME, text.lower())
     if not match:
-        raise ResefaError(f"--allow-host={text} is not the name of a host: expected one such as studio.example.org, "
+        raise ResefaError(f"--allow-host={text!r} is not the name of a host: expected one such as studio.example.org, "
                           'without https://, port and path')
     return match[1]
 
@@ -79,14 +81,16 @@ class Door:
 
     Args:
         app: gradio's application, with all its own middleware.
+        components: the numbers of the components of its page.
         share_url: what the public link is by now; None for none.
         allow_hosts: further names under which the page may be opened, such as that of a proxy, as `host_name` has them.
         frame_ancestors: origins whose pages may show the page in a frame; none by default.
     """
 
-    def __init__(self, app: Application, share_url: Callable[[], str | None] = lambda: None,
-                 allow_hosts: Iterable[str] = (), frame_ancestors: Sequence[str] = ()):
-        self.app, self._share_url = app, share_url
+    def __init__(self, app: Application, components: Callable[[], Collection[int]],
+                 share_url: Callable[[], str | None], allow_hosts: Iterable[str] = (),
+                 frame_ancestors: Sequence[str] = ()):
+        self.app, self._components, self._share_url = app, components, share_url
         self._allow_hosts = frozenset(allow_hosts)
         self._framed = bool(frame_ancestors)
         policy = 'frame-ancestors ' + (' '.join(frame_ancestors) or "'none'")
@@ -118,13 +122,18 @@ class Door:
             _check_path(scope)
             self._check_page(scope, headers, name)
             _check_content(scope, headers)
+            if scope['method'] == 'POST':
+                body = await _read_body(receive)
+                _check_call(body, self._components())
+                receive = _replayed(body, receive)
         except Refused as refusal:
-            content_type = (b'content-type', b'text/plain; charset=utf-8')
-            await guarded_send({'type': 'http.response.start', 'status': refusal.status, 'headers': [content_type]})
-            return await guarded_send({'type': 'http.response.body', 'body': f'{refusal}\n'.encode()})
+            text = f'{refusal}\n'.encode()
+            own = [(b'content-type', b'text/plain; charset=utf-8'), (b'content-length', str(len(text)).encode())]
+            await guarded_send({'type': 'http.response.start', 'status': refusal.status, 'headers': own})
+            return await guarded_send({'type': 'http.response.body', 'body': text})
         token = VISITOR.set(visitor_of(scope, headers, name))
         try:
-            await self.app(self._handed_on(scope, headers), _bounded(receive), guarded_send)
+            await self.app(self._handed_on(scope, headers), receive, guarded_send)
         finally:
             VISITOR.reset(token)
 
@@ -194,17 +203,39 @@ def _check_content(scope: Scope, headers: Headers) -> None:
         raise Refused(415, 'expected application/json')
 
 
-def _bounded(receive: Receive) -> Receive:
-    """`receive`, for which the client goes away once it has sent more than MAX_REQUEST, whatever it said before."""
-    received = 0
-
-    async def bounded() -> Message:
-        nonlocal received
+async def _read_body(receive: Receive) -> bytes:
+    """All that a client sends, whatever it said of its length before."""
+    body = bytearray()
+    while True:
         message = await receive()
-        received += len(message.get('body', b''))
-        return {'type': 'http.disconnect'} if received > MAX_REQUEST else message
+        body += message.get('body', b'')
+        if len(body) > MAX_REQUEST:
+            raise Refused(413, 'too large')
+        if not message.get('more_body'):
+            return bytes(body)
 
-    return bounded
+
+def _check_call(body: bytes, components: Collection[int]) -> None:
+    """Refuses a call that is not one of `Studio.call`; gradio keeps each name of a session, however long it is."""
+    try:
+        call = json.loads(body)
+    except (ValueError, RecursionError):
+        raise Refused(400, 'expected JSON, not too deep') from None
+    fields = call if isinstance(call, dict) else {}
+    component, session = fields.get('component_id'), fields.get('session_hash')
+    if (fields.get('fn_name') != 'call' or not isinstance(component, int) or component not in components
+            or not isinstance(session, str) or len(session) > MAX_SESSION_NAME):
+        raise Refused(400, 'expected a call of the studio')
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives what was read already, and then whatever comes."""
+    messages = [{'type': 'http.request', 'body': body}]
+
+    async def replayed() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return replayed
 
 
 def visitor_of(scope: Scope, headers: Headers, name: str) -> str:

@@ -80,7 +80,9 @@ def launch_options(allow_hosts: Iterable[str] = (), frame_ancestors: Sequence[st
     @asynccontextmanager
     async def with_door(app: Any) -> AsyncIterator[None]:
         # Before the first request is taken. `middleware` of the application would come behind gradio's own.
-        app.middleware_stack = Door(app.middleware_stack, lambda: app.get_blocks().share_url, names, frame_ancestors)
+        page = app.get_blocks()
+        app.middleware_stack = Door(app.middleware_stack, lambda: page.blocks, lambda: page.share_url, names,
+                                    frame_ancestors)
         yield
 
     # Neither a server of node in front of the door nor one for files beside it, whatever the environment says.

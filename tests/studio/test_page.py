@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import json
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -143,8 +145,16 @@ def test_the_command_passes_everything_on(tiny, monkeypatch, tmp_path):
                         lambda studio: seen.update(studio=studio) or Blocks())
     result = CliRunner().invoke(main, ['studio', '--network=tiny', '--seed=3', '--trunc=0.5', '--resolution=16',
                                        '--num-directions=2', '--port=1234', '--memory=0.5', f'--outdir={tmp_path}',
-                                       '--no-browser'])
+                                       '--no-browser', '--allow-host=a.example', '--allow-host=b.example'])
     assert result.exit_code == 0, result.output
+    assert seen['ssr_mode'] is False and seen['num_workers'] == 0  # what would serve beside the door
+    application = SimpleNamespace(middleware_stack=None, get_blocks=lambda: None)
+
+    async def started():
+        async with seen['app_kwargs']['lifespan'](application):
+            return application.middleware_stack
+
+    assert asyncio.run(started())._allow_hosts == {'a.example', 'b.example'}
     assert seen['server_name'] == '127.0.0.1' and seen['server_port'] == 1234
     assert seen['share'] is False and seen['inbrowser'] is False
     studio = seen['studio']
@@ -205,6 +215,7 @@ def test_the_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path):
     (['--network=tiny', '--class=3'], 'tiny is unconditional: leave the class empty'),
     (['--network=tiny', '--resolution=5'], 'resolution 5 does not divide'),
     (['--network=tiny', '--port=70000'], '70000'),
+    (['--network=tiny', '--allow-host=https://x.org'], "--allow-host='https://x.org' is not the name of a host"),
 ])
 def test_errors_of_the_command(tiny, arguments, message):
     result = CliRunner().invoke(main, ['studio', '--no-browser', *arguments])
