@@ -46,8 +46,9 @@ def _gradio_folder() -> pathlib.Path:
 
 
 def _import_gradio() -> ModuleType:
-    """gradio, with its telemetry off before it is imported. Raises ResefaError where the extra is missing."""
+    """gradio, without telemetry and servers beside that of the page. Raises ResefaError where the extra is missing."""
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+    os.environ['GRADIO_NUM_WORKERS'] = '0'
     os.environ['GRADIO_TEMP_DIR'] = str(_gradio_folder())
     try:
         import gradio
@@ -71,7 +72,7 @@ def build_page(studio: Studio) -> Blocks:
 
 
 def launch_options(allow_hosts: Iterable[str] = (), frame_ancestors: Sequence[str] = ()) -> dict[str, Any]:
-    """What the page needs of `Blocks.launch`: its style, no footer, one server and a door before it, see `Door`.
+    """What the page needs of `Blocks.launch`: its style, no footer, and a door before it, see `Door`.
 
     Raises ResefaError for a host that is not the name of one.
     """
@@ -85,6 +86,5 @@ def launch_options(allow_hosts: Iterable[str] = (), frame_ancestors: Sequence[st
                                     frame_ancestors)
         yield
 
-    # Neither a server of node in front of the door nor one for files beside it, whatever the environment says.
     return {'css': read_asset('studio.css'), 'footer_links': [], 'show_error': False, 'max_file_size': MAX_UPLOAD,
-            'allowed_paths': [], 'ssr_mode': False, 'num_workers': 0, 'app_kwargs': {'lifespan': with_door}}
+            'allowed_paths': [], 'ssr_mode': False, 'app_kwargs': {'lifespan': with_door}}

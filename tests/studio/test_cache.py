@@ -158,13 +158,15 @@ def test_a_full_store_makes_room_only_where_a_page_is_gone_for_long(store):
         store.now = now
         with pytest.raises(ResefaError, match='all 4 places are in use: try again in a few minutes'):
             store.open('newcomer')
-    for name in 'acd':
-        store.get(opened[name], touch=False)
-    store.now = 601
+        store.get(opened['a'] if now == 300 else opened['c'], touch=False)
+    store.get(opened['d'], touch=False)
+    store.now = 901  # both a and b are silent for long, b for longer
     store.open('newcomer')
     assert store.freed == [[opened['b']]]
+    store.open('another')
+    assert store.freed == [[opened['b']], [opened['a']]]
     with pytest.raises(ResefaError, match='all 4 places'):
-        store.open('other')
+        store.open('third')
 
 
 def test_in_a_full_store_a_page_that_is_loaded_anew_takes_its_old_place(store):

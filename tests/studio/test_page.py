@@ -65,6 +65,19 @@ def test_no_telemetry(address):
     assert config['analytics_enabled'] is False and config['title'] == 'ReSeFa studio'
 
 
+def test_no_server_beside_that_with_the_door(monkeypatch):
+    monkeypatch.setenv('GRADIO_NUM_WORKERS', '1')
+    monkeypatch.setenv('GRADIO_SSR_MODE', 'True')
+    studio = Studio(TinyHook(), ['--network=tiny'])
+    page = build_page(studio)
+    try:
+        page.launch(server_name='127.0.0.1', prevent_thread_lock=True, quiet=True, **launch_options())
+        assert page.node_process is None and getattr(page, '_static_worker_pool', None) is None
+    finally:
+        page.close()
+        studio.close()
+
+
 def test_style_markup_and_script_are_there(address):
     config = get(address).decode()
     assert 'data-part=' in config and 'makePicker' in config and '.studio' in config
@@ -147,7 +160,7 @@ def test_the_command_passes_everything_on(tiny, monkeypatch, tmp_path):
                                        '--num-directions=2', '--port=1234', '--memory=0.5', f'--outdir={tmp_path}',
                                        '--no-browser', '--allow-host=a.example', '--allow-host=b.example'])
     assert result.exit_code == 0, result.output
-    assert seen['ssr_mode'] is False and seen['num_workers'] == 0  # what would serve beside the door
+    assert seen['ssr_mode'] is False  # else node would serve, before the door
     application = SimpleNamespace(middleware_stack=None, get_blocks=lambda: None)
 
     async def started():
