@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import MAX_SEED
-from resefa_plugin.scripts.main import main
+from resefa_plugin.scripts.main import load_command, main
 from resefa_plugin.studio import page as page_module
 from resefa_plugin.studio.actions import ACTIONS, Studio
 from resefa_plugin.studio.limits import MAX_REQUEST, MAX_UPLOAD, page_limits
@@ -236,6 +236,6 @@ def test_errors_of_the_command(tiny, arguments, message):
 
 
 def test_share_is_off_unless_asked():
-    option = next(option for option in main.commands['studio'].params if option.name == 'share')
+    option = next(option for option in load_command('studio').params if option.name == 'share')
     assert option.default is False and 'PUBLISH' in option.help
     assert page_module.launch_options()['allowed_paths'] == []
