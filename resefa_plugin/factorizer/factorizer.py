@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resefa_plugin.editing.strength import calibrate, describe_unreached
-from resefa_plugin.errors import RegionError, ResefaError
+from resefa_plugin.errors import RegionError, ResefaError, check_type
 from resefa_plugin.factorizer.agreement import Agreement, agreement, describe
 from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.constraints import Constraints
@@ -58,9 +58,15 @@ class Factorizer:
 
     def __init__(self, viewpoints: Sequence[Viewpoint], regions: Sequence[RegionPartition],
                  solver: Solver | None = None, constraints: Constraints | None = None,
-                 callbacks: Iterable[Callback] = (), store: Store | None = None):
+                 callbacks: Sequence[Callback] = (), store: Store | None = None):
+        check_type('viewpoints', viewpoints, Viewpoint, is_list=True)
+        check_type('regions', regions, RegionPartition, is_list=True)
         self.viewpoints, self.solver = tuple(viewpoints), solver or Auto()
-        self.constraints, self.store, self.callbacks = constraints or Constraints(), store or Store(), list(callbacks)
+        self.constraints, self.store = constraints or Constraints(), store or Store()
+        check_type('callbacks', callbacks, Callback, is_list=True)
+        for name, kind in (('solver', Solver), ('constraints', Constraints), ('store', Store)):
+            check_type(name, getattr(self, name), kind)
+        self.callbacks = list(callbacks)
         self._check_viewpoints()
         self._check_regions(regions)
         self.regions = [self.constraints.unprotected(region) for region in regions]
@@ -76,6 +82,8 @@ class Factorizer:
             raise ResefaError('the viewpoints differ in generator, space, layers or resolution: factorize those apart')
 
     def _check_regions(self, regions: Sequence[RegionPartition]) -> None:
+        if not regions:
+            raise RegionError('regions is empty, expected one region or more')
         hook, names = self.viewpoints[0].hook, [region.name for region in regions]
         for region in [*regions, *(protection.region for protection in self.constraints.protect)]:
             if names.count(region.name) > 1:

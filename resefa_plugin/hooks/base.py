@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from resefa_plugin.errors import ResefaError
+from resefa_plugin.errors import ResefaError, check_number
 from resefa_plugin.linearization import Linearization
 
 MAX_SEED = 2 ** 32 - 1  # of numpy's RandomState
@@ -54,6 +54,7 @@ class Sample:
         object.__setattr__(self, 'latents', {kind: latent.detach() for kind, latent in self.latents.items()})
         if self.c is not None:
             object.__setattr__(self, 'c', self.c.detach())
+        check_number('truncation_psi', self.truncation_psi)
 
 
 class LatentSpace(abc.ABC):
@@ -196,7 +197,8 @@ def seed_z(seed: int, z_dim: int, device: torch.device) -> Tensor:
 
     Raises ResefaError for a seed that numpy does not take.
     """
-    if not 0 <= seed <= MAX_SEED:
+    check_number('seed', seed, least=0, whole=True)
+    if seed > MAX_SEED:
         raise ResefaError(f'seed {seed} is out of range: numpy takes 0 to {MAX_SEED}')
     return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim)).to(device, torch.float32)
 
@@ -210,7 +212,8 @@ def pooling_factor(image_shape: tuple[int, int, int], resolution: int | None) ->
     longer = max(height, width)
     if resolution is None:
         return 1
-    factor = longer // max(resolution, 1)
+    check_number('resolution', resolution, least=1, whole=True)
+    factor = longer // resolution
     if factor * resolution != longer or height % factor or width % factor:
         factors = [f for f in range(1, longer + 1) if height % f == 0 and width % f == 0]
         raise ResefaError(f'resolution {resolution} does not divide the picture of {height}x{width} into equal boxes; '

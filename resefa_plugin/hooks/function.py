@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from resefa_plugin.errors import ResefaError
+from resefa_plugin.errors import ResefaError, check_number
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, box_average, seed_z
 from resefa_plugin.machine.module_state import ModuleState, in_training
 
@@ -42,8 +42,7 @@ class FunctionHook(GeneratorHook):
                  device: torch.device | str = 'cpu', value_range: tuple[float, float] | None = None):
         if not callable(f):
             raise ResefaError(f'{name}: f is {type(f).__name__}, expected a function of latents [N, z_dim]')
-        if isinstance(z_dim, bool) or not isinstance(z_dim, int) or z_dim < 1:
-            raise ResefaError(f'{name}: z_dim is {z_dim!r}, expected a whole number of at least 1')
+        check_number(f'{name}: z_dim', z_dim, least=1, whole=True)
         self.f, self.z_dim, self.name, self.device = f, z_dim, name, torch.device(device)
         if value_range is not None:
             self.state_range(value_range)
@@ -80,6 +79,7 @@ class FunctionHook(GeneratorHook):
                c: Tensor | None = None) -> Sample:
         if truncation_cutoff is not None or c is not None:
             raise ResefaError(f'{self.name} is a plain function of z: it takes no truncation cutoff and no class label')
+        check_number('truncation_psi', truncation_psi)
         z = seed_z(seed, self.z_dim, self.device) * truncation_psi
         return Sample(f'seed{seed:04d}', {'z': z}, truncation_psi=truncation_psi, seed=seed)
 

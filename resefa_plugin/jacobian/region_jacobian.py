@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resefa_plugin.errors import DamagedFileError, NonFiniteError, ResefaError, TangentError
+from resefa_plugin.errors import DamagedFileError, NonFiniteError, ResefaError, TangentError, check_number, check_type
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.adjoint import adjoint_mismatch
 from resefa_plugin.jacobian.kept_columns import read_columns, write_columns
@@ -48,6 +48,9 @@ class RegionJacobian:
     """
 
     def __init__(self, viewpoint: Viewpoint, chunk_size: int | None = None, gram_room: int | None = None):
+        check_type('viewpoint', viewpoint, Viewpoint)
+        if chunk_size is not None:
+            check_number('chunk_size', chunk_size, least=1, whole=True)
         self.viewpoint, self.image_shape = viewpoint, viewpoint.image_shape
         self.chunk_size, self.gram_room = chunk_size, gram_room
         self._push: Callable[[Tensor], Tensor] | None = None  # columns of J, once it is known which way
@@ -121,6 +124,7 @@ class RegionJacobian:
         return torch.cat(parts)
 
     def _check(self, batch: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+        check_type(name, batch, Tensor)
         if tuple(batch.shape[1:]) != shape or len(batch) < 1:
             raise ResefaError(f'{name} has shape {list(batch.shape)}, expected [k, {", ".join(map(str, shape))}]')
         return batch.to(self.viewpoint.device, torch.float32)
