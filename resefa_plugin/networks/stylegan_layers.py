@@ -63,10 +63,10 @@ def check_types(where: str, kwargs: Mapping[str, Any], *classes: type) -> None:
 def _is_of(value: object, hint: Any) -> bool:
     """Whether a value from a file is of an annotated type: a number, text, None, a union or a sequence of these."""
     if hint is float:
-        return type(value) in (int, float) and abs(value) <= MOST  # type: ignore[operator]  # NaN is not
+        return isinstance(value, (int, float)) and type(value) is not bool and abs(value) <= MOST  # NaN is not
     if get_origin(hint) is Sequence:
-        return type(value) in (list, tuple) and len(value) <= MOST_TAPS and all(  # type: ignore[arg-type]
-            _is_of(item, get_args(hint)[0]) for item in value)  # type: ignore[attr-defined]
+        return isinstance(value, (list, tuple)) and len(value) <= MOST_TAPS and all(
+            _is_of(item, get_args(hint)[0]) for item in value)
     if get_args(hint):  # a union
         return any(_is_of(value, part) for part in get_args(hint))
     return type(value) is hint

@@ -43,9 +43,9 @@ def read_mask(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.bool_
         return _threshold(np.asarray(image), f"mask '{source}'")
     image = image.convert('RGBA')
     alpha, grey = image.getchannel('A'), image.convert('L')
-    (*colours, (lowest, highest)) = image.getextrema()
+    extremes: Any = image.getextrema()  # of each channel
     del image  # the largest of these, and a mask may have many pixels
-    if lowest < highest and all(low == high for low, high in colours):
+    if extremes[3][0] < extremes[3][1] and all(low == high for low, high in extremes[:3]):
         return _threshold(np.asarray(alpha), f"opacity of mask '{source}'")
     # Laid over black: transparent pixels are dark, whatever colour is stored in them.
     luminance = np.array(grey)
