@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from PIL import Image
 
 from resefa_plugin.errors import RegionError
 from resefa_plugin.machine.arrays import NPY_MAGIC, magic, read_npy, reading
+from resefa_plugin.machine.text import printable
 
 # Of what masks are saved as. Pillow reads some others with other programs.
 FORMATS = 'PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM'
@@ -41,9 +44,10 @@ def read_mask(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.bool_
     opaque_grey = image.mode in ('1', 'L') and 'transparency' not in image.info
     if opaque_grey or image.mode in ('I', 'F') or image.mode.startswith('I;16'):
         return _threshold(np.asarray(image), f"mask '{source}'")
-    image = image.convert('RGBA')
-    alpha, grey = image.getchannel('A'), image.convert('L')
-    extremes: Any = image.getextrema()  # of each channel
+    with _decoding(source):
+        image = image.convert('RGBA')
+        alpha, grey = image.getchannel('A'), image.convert('L')
+        extremes: Any = image.getextrema()  # of each channel
     del image  # the largest of these, and a mask may have many pixels
     if extremes[3][0] < extremes[3][1] and all(low == high for low, high in extremes[:3]):
         return _threshold(np.asarray(alpha), f"opacity of mask '{source}'")
@@ -164,22 +168,27 @@ def _load_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
 def _load_image(path: str | os.PathLike[str]) -> Image.Image:
     """The first frame of an image file, decoded; whatever decoding raises becomes a RegionError."""
     _check_file(path)
+    with _decoding(path), Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise RegionError(f"'{path}' is {image.width} x {image.height} pixels, more than any mask needs "
+                              f'({MAX_PIXELS} in all): resize it to fit the picture')
+        image.load()  # the pixels stay when the file is closed
+    return image
+
+
+@contextlib.contextmanager
+def _decoding(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error', Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
-            with image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise RegionError(f"'{path}' is {image.width} x {image.height} pixels, more than any mask needs "
-                                      f'({MAX_PIXELS} in all): resize it to fit the picture')
-                image.load()  # the pixels stay when the file is closed
-            return image
+            yield
     except RegionError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RegionError(f"'{path}' has too many pixels for a mask ({error}): resize it to fit the picture") from error
     except Exception as error:  # decoders raise anything about damaged files
-        raise RegionError(f"'{path}' is not an image that can be read ({error}): expected a PNG mask") from error
+        raise RegionError(f"'{path}' is not an image that can be read ({printable(str(error), 200)}): expected a PNG "
+                          'mask') from error
 
 
 def _check_file(path: str | os.PathLike[str]) -> None:
