@@ -12,7 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from resefa_plugin.checkpoints.claimed_sizes import check_stylegan2_sizes, check_stylegan3_sizes
-from resefa_plugin.networks import stylegan2, stylegan3
+from resefa_plugin.networks import stylegan2
+from resefa_plugin.networks.stylegan3 import network as stylegan3
 
 NVIDIA_LICENCE = ('the code of the checkout is under the NVIDIA Source Code License: non-commercial use only (research '
                   'or evaluation). The network file has a licence of its own')

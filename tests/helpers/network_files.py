@@ -6,7 +6,8 @@ import pathlib
 
 import torch
 
-from resefa_plugin.networks import stylegan2, stylegan3
+from resefa_plugin.networks import stylegan2
+from resefa_plugin.networks.stylegan3 import network as stylegan3
 from tests.helpers.network_oracles import randomize
 from tests.helpers.pickle_forge import dumps, persistent
 

@@ -39,7 +39,7 @@ class Generator(stylegan2.Generator):
 '''
 GENERATOR3 = '''
 import dnnlib.util
-from resefa_plugin.networks import stylegan3
+from resefa_plugin.networks.stylegan3 import network as stylegan3
 
 class Generator(stylegan3.Generator):
     origin = dnnlib.util.NAME

@@ -19,7 +19,7 @@ from resefa_plugin.linearization import Chain, Linearization, Stage, State
 from resefa_plugin.machine.memory import STAGE, room
 from resefa_plugin.machine.recomputation import recomputable
 from resefa_plugin.networks.styled_synthesis import StyledSynthesis
-from resefa_plugin.networks.stylegan3_layers import Band, SynthesisInput, SynthesisLayer, ToRGBLayer
+from resefa_plugin.networks.stylegan3.layers import Band, SynthesisInput, SynthesisLayer, ToRGBLayer
 from resefa_plugin.networks.stylegan_layers import MappingNetwork, fastest_layout, known_kwargs, positive
 
 # Half precision is a way to compute the same picture faster, and magnitudes are tracked in training only. This network
