@@ -63,7 +63,8 @@ def check_stylegan3_sizes(file: str, state: Collection[str], resolution: int, sy
     _check_filters(file, resolution, synthesis)
 
 
-def check_stylegan_xl_sizes(file: str, state: Collection[str], resolution: int, synthesis: Mapping[str, object]) -> None:
+def check_stylegan_xl_sizes(file: str, state: Collection[str], resolution: int,
+                            synthesis: Mapping[str, object]) -> None:
     """Raises CheckpointError unless stem and stages make up the layers of a state, and filters are of moderate length.
 
     The arguments are those of `check_stylegan3_sizes`; `heads` and `stem_resolution` are as our own network takes them.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
 from resefa_plugin.checkpoints.pickles.nvlabs_pickle import PersistentObject
 from resefa_plugin.errors import CheckpointError
 
-STEM, STAGE = 'Generator', 'SuperresGenerator'
+STAGE = 'SuperresGenerator'  # the class of a network with stages; a stem is a Generator
+MAX_COUNT = 1 << 16  # far above any layers, pixels, and cycles per picture
 _STAGE_SIZES = ('z_dim', 'c_dim', 'w_dim', 'img_resolution', 'img_channels')
 _STEM_SIZES = ('w_dim', 'img_resolution', 'img_channels')  # of the synthesis network
 
@@ -24,11 +27,11 @@ def complete_stylegan_xl(network: PersistentObject) -> dict[str, object]:
     if network.class_name != STAGE:
         mapping = network.init_kwargs.get('mapping_kwargs', {})
         return {**network.init_kwargs, 'mapping_kwargs': _with_embeddings(network, mapping)}
-    stem = dict(_arguments(network, 'synthesis'))
-    resolution = _number(stem, 'img_resolution')
+    stem = network.submodules.get('synthesis', {})
+    resolution = _count(stem, 'img_resolution')
     sizes = {name: network.attributes.get(name) for name in _STAGE_SIZES}
     synthesis = {name: value for name, value in stem.items() if name not in _STEM_SIZES}
-    mapping = {name: value for name, value in _arguments(network, 'mapping').items()
+    mapping = {name: value for name, value in network.submodules.get('mapping', {}).items()
                if name not in ('z_dim', 'c_dim', 'w_dim', 'num_ws')}
     return {**sizes, **synthesis, 'mapping_kwargs': _with_embeddings(network, mapping),
             'stem_resolution': resolution, 'heads': _heads(network, stem)}
@@ -41,14 +44,14 @@ def _heads(network: PersistentObject, stem: dict) -> list[list[int]]:
     to half of its resolution, which the first critically sampled layer would have; of that, the layers that a further
     stage left in place are enough. Of the last stage no layer was taken.
     """
-    critical = stem.get('num_critical', 2)
-    last = _number(network.init_kwargs, 'head_layers')
+    critical = _count({'num_critical': 2, **stem}, 'num_critical')
+    last = _count(network.init_kwargs, 'head_layers')
     layers = [name for name in network.submodules if name.startswith('synthesis.L') and name.count('.') == 1]
-    between = layers[_number({'num_layers': 14, **stem}, 'num_layers') - critical:len(layers) - last - 1]
-    cutoffs = [tuple(_number(_arguments(network, name), f'{side}_cutoff') for side in ('in', 'out'))
+    between = layers[_count({'num_layers': 14, **stem}, 'num_layers') - critical:len(layers) - last - 1]
+    cutoffs = [tuple(_cutoff(network.submodules[name], f'{side}_cutoff') for side in ('in', 'out'))
                for name in between]
     starts = [idx for idx, (before, after) in enumerate(cutoffs) if before == after]
-    final = [_number(network.attributes, 'img_resolution'), last]
+    final = [_count(network.attributes, 'img_resolution'), last]
     if not between:
         return [final]
     if starts[:1] != [0]:
@@ -56,14 +59,15 @@ def _heads(network: PersistentObject, stem: dict) -> list[list[int]]:
                               'go on from the stem')
     heads: list[list[int]] = []
     for start, end in zip(starts, [*starts[1:], len(between)], strict=True):
-        first, count = cutoffs[start][1], end - start
+        count = end - start
         if count < 2:
             raise CheckpointError(f'the superresolution stage that begins with {shorten(between[start])} has left no '
                                   'layer by which its resolution could be known')
-        resolution = 2 * first * (cutoffs[start + 1][1] / first) ** count
-        if not 1 <= resolution < 1 << 20:
-            raise CheckpointError(f'a superresolution stage of {resolution:g} pixels')
-        heads.append([1 << round(math.log2(resolution)), count + critical])
+        first, second = (math.log2(cutoffs[idx][1]) for idx in (start, start + 1))
+        octaves = 1 + first + (second - first) * count
+        if not 0 <= octaves <= math.log2(MAX_COUNT):
+            raise CheckpointError(f'a superresolution stage of 2^{octaves:.0f} pixels; expected at most {MAX_COUNT}')
+        heads.append([1 << round(octaves), count + critical])
     return [*heads, final]
 
 
@@ -72,14 +76,16 @@ def _with_embeddings(network: PersistentObject, mapping: object) -> object:
         if isinstance(mapping, dict) else mapping  # what is no dictionary is refused with the other arguments
 
 
-def _arguments(network: PersistentObject, name: str) -> dict:
-    if name not in network.submodules:
-        raise CheckpointError(f'its {name} is no persistent object, as in official files of superresolution stages')
-    return network.submodules[name]
-
-
-def _number(arguments: dict, name: str):
+def _count(arguments: dict, name: str) -> int:
     value = arguments.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1 << 20:
-        raise CheckpointError(f'{name} is {shorten(value)}; expected a number')
+    if type(value) is not int or not 0 <= value <= MAX_COUNT:
+        raise CheckpointError(f'{name} is {shorten(value)}; expected a number of at most {MAX_COUNT}')
+    return value
+
+
+def _cutoff(arguments: dict, name: str) -> float:
+    value = arguments.get(name)
+    value = value.item() if isinstance(value, np.generic) else value
+    if type(value) not in (int, float) or not 0 < value <= MAX_COUNT:
+        raise CheckpointError(f'{name} is {shorten(value)}; expected a frequency of at most {MAX_COUNT}')
     return value

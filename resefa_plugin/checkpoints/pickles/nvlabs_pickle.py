@@ -11,9 +11,9 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import torch
-from typing_extensions import TypeGuard
 
 from resefa_plugin.checkpoints.network_source import read_source
 from resefa_plugin.checkpoints.pickles.inert_pickle import Budget, Call, load_inert, naming, shorten
@@ -207,8 +207,8 @@ def _state_items(decoder: Decoder, value: object, prefix: str, depth: int) -> It
     non_persistent = decoder.plain(state.get('_non_persistent_buffers_set', set()), depth + 1)
     if type(non_persistent) is not set:
         raise CheckpointError(f'the names of non-persistent buffers are {shorten(non_persistent)}; expected a set')
-    for field, left_out in (('_parameters', ()), ('_buffers', non_persistent)):
-        for name, item in items_of(state.get(field, {})).items():
+    for members, left_out in (('_parameters', ()), ('_buffers', non_persistent)):
+        for name, item in items_of(state.get(members, {})).items():
             name = _member_name(name)
             if item is None or name in left_out:
                 continue
