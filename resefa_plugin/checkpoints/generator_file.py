@@ -64,8 +64,8 @@ def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike
     """Reads the generator of a network file, as data.
 
     Args:
-        path: path or `http(s)://` URL of a file of stylegan2 (TensorFlow), stylegan2-ada-pytorch or stylegan3; or its
-            bytes.
+        path: path or `http(s)://` URL of a file of stylegan2 (TensorFlow), stylegan2-ada-pytorch, stylegan3 or
+            stylegan-xl; or its bytes.
         cache_dir: folder for fetched files; None to use `files.cache_dir()`.
 
     Raises:

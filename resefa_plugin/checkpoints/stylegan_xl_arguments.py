@@ -86,6 +86,6 @@ def _count(arguments: dict, name: str) -> int:
 def _cutoff(arguments: dict, name: str) -> float:
     value = arguments.get(name)
     value = value.item() if isinstance(value, np.generic) else value
-    if type(value) not in (int, float) or not 0 < value <= MAX_COUNT:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_COUNT:
         raise CheckpointError(f'{name} is {shorten(value)}; expected a frequency of at most {MAX_COUNT}')
     return value

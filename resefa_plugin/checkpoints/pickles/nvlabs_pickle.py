@@ -1,4 +1,4 @@
-"""Network files of stylegan2-ada-pytorch and stylegan3, read as data.
+"""Network files of stylegan2-ada-pytorch, stylegan3 and stylegan-xl, read as data.
 
 A persistent object in such a file is a call of `torch_utils.persistence._reconstruct_persistent_obj` with a dictionary:
 Python source (which the official loader executes, and which is only hashed here), the name of a class in it, and the

@@ -88,7 +88,7 @@ class SynthesisNetwork(stylegan3.SynthesisNetwork):
                          num_critical=num_critical, last_stopband_rel=last_stopband_rel, margin_size=margin_size,
                          **stem_kwargs)
         self.img_resolution = img_resolution
-        kernel = {name: stem_kwargs[name] for name in ('conv_kernel', 'use_radial_filters') if name in stem_kwargs}
+        kernel = {name: value for name, value in stem_kwargs.items() if name in ('conv_kernel', 'use_radial_filters')}
         for resolution, num_layers in heads:
             positive(head_resolution=resolution, head_layers=num_layers)
             if resolution & (resolution - 1) or num_layers <= max(num_critical, HEAD_CRITICAL):
