@@ -25,6 +25,9 @@ def complete_stylegan_xl(network: PersistentObject) -> dict[str, object]:
     Raises: CheckpointError for a network with stages whose arguments or layers are not those of an official one.
     """
     if network.class_name != STAGE:
+        ours = sorted({'heads', 'stem_resolution'} & network.init_kwargs.keys())
+        if ours:
+            raise CheckpointError(f'no official StyleGAN-XL generator takes {", ".join(ours)}')
         mapping = network.init_kwargs.get('mapping_kwargs', {})
         return {**network.init_kwargs, 'mapping_kwargs': _with_embeddings(network, mapping)}
     stem = network.submodules.get('synthesis', {})

@@ -130,6 +130,21 @@ def test_a_mapping_dictionary_that_is_none_is_refused(tmp_path):
         open_network(path)
 
 
+@pytest.mark.parametrize('claimed', [dict(heads=3), dict(stem_resolution=16), dict(heads=[[16, 'x']])])
+def test_a_stem_cannot_claim_stages(tmp_path, claimed):
+    G = make_xl([]).float()
+    path = tmp_path / 'net.pkl'
+    path.write_bytes(dumps({'G_ema': network(G, 'Generator', dict(SIZES, c_dim=3, img_resolution=16, **STEM, **claimed),
+                                             {})}))
+    with pytest.raises(CheckpointError, match=f'no official StyleGAN-XL generator takes {next(iter(claimed))}'):
+        open_network(path)
+
+
+def test_resolutions_beyond_all_reason_are_refused(tmp_path):
+    with pytest.raises(CheckpointError, match='img_resolution 64 and 16384 of the stem .* expected layers and at most'):
+        open_network(refused(tmp_path, {'synthesis': dict(img_resolution=16384)}))
+
+
 def test_the_embedding_is_the_only_module_of_torchs_own(tmp_path):
     path, _ = forge_xl(tmp_path, [], 3)
     data = path.read_bytes()

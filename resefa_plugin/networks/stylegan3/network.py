@@ -182,7 +182,8 @@ class Generator(nn.Module):
     Raises: CheckpointError for arguments that are unknown or out of range.
     """
 
-    parts = {'mapping_kwargs': (MappingNetwork,), 'synthesis_kwargs': (SynthesisNetwork, SynthesisLayer)}
+    parts: Mapping[str, tuple[type[nn.Module], ...]] = {
+        'mapping_kwargs': (MappingNetwork,), 'synthesis_kwargs': (SynthesisNetwork, SynthesisLayer)}
 
     def __init__(self, z_dim: int, c_dim: int, w_dim: int, img_resolution: int, img_channels: int,
                  mapping_kwargs: Mapping[str, Any] = {}, synthesis_kwargs: Mapping[str, Any] = {}):
