@@ -18,7 +18,6 @@ from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan_layers import check_types
 
 SIZES = ('z_dim', 'c_dim', 'w_dim', 'img_resolution', 'img_channels')
-OFFICIAL_CLASS = 'Generator'
 
 FORK_HINT = ('If this is a fork and you trust the file, name its checkout with --repo and add --trust-pickle: then the '
              'code in the file is executed')
@@ -50,9 +49,9 @@ def generator_arguments(file: GeneratorFile) -> GeneratorArguments:
     Raises:
         CheckpointError: for a class of another name, and for arguments that are missing or contradict the state.
     """
-    if file.class_name != OFFICIAL_CLASS:
+    if file.class_name not in file.family.class_names:
         raise CheckpointError(f'{file.name}: its generator is of the class {shorten(file.class_name)}, which is not an '
-                              f'official one ({OFFICIAL_CLASS}). {FORK_HINT}')
+                              f'official one ({", ".join(file.family.class_names)}). {FORK_HINT}')
     names = (*SIZES, 'mapping_kwargs', 'synthesis_kwargs')
     if len(file.init_args) > len(names) or set(names[:len(file.init_args)]) & set(file.init_kwargs):
         others = ', '.join(map(shorten, file.init_kwargs))

@@ -27,7 +27,8 @@ class GeneratorFile:
         class_name: as saved; `Generator` in official files.
         family: the architecture, told by the state.
         init_args: positional arguments of its constructor.
-        init_kwargs: keyword arguments of its constructor, spelled as the repository that wrote the file does.
+        init_kwargs: keyword arguments of its constructor, spelled as the repository that wrote the file does, and
+            complete: see `GeneratorFamily.complete`.
         state_dict: float tensors on the CPU, in the order of the network's own `state_dict()`.
         sha256: SHA-256 of the file.
         name: path or URL as the user gave it.
@@ -63,8 +64,8 @@ def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike
     """Reads the generator of a network file, as data.
 
     Args:
-        path: path or `http(s)://` URL of a file of stylegan2 (TensorFlow), stylegan2-ada-pytorch or stylegan3; or its
-            bytes.
+        path: path or `http(s)://` URL of a file of stylegan2 (TensorFlow), stylegan2-ada-pytorch, stylegan3 or
+            stylegan-xl; or its bytes.
         cache_dir: folder for fetched files; None to use `files.cache_dir()`.
 
     Raises:
@@ -81,11 +82,17 @@ def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike
         raise CheckpointError(f'{file.name}: the state of its {network.class_name!r} is not that of a {known} '
                               'generator; a fork can only be loaded by its own code: --repo of its checkout and '
                               '--trust-pickle, if you trust the file')
+    init_kwargs = network.init_kwargs
+    if family.complete is not None:
+        try:
+            init_kwargs = family.complete(network)
+        except CheckpointError as error:
+            raise CheckpointError(f'{file.name}: {error}') from error
     return GeneratorFile(
         class_name=network.class_name,
         family=family,
         init_args=network.init_args,
-        init_kwargs=network.init_kwargs,
+        init_kwargs=init_kwargs,
         state_dict=network.state_dict,
         sha256=file.sha256,
         name=file.name,

@@ -52,7 +52,7 @@ def open_network(network: str | os.PathLike[str], device: torch.device | str = '
             - `mobilestylegan-ffhq`, the demo generator, which is fetched on first use;
             - `biggan:FOLDER`, an experiment of BigGAN-PyTorch or a folder of pytorch-pretrained-biggan;
             - `NAME` or `NAME:REST` of an installed plugin (entry point of the group `resefa_plugin.hooks`);
-            - the path or URL of a file: .pkl of stylegan2, stylegan2-ada-pytorch or stylegan3, .pt of
+            - the path or URL of a file: .pkl of stylegan2, stylegan2-ada-pytorch, stylegan3 or stylegan-xl, .pt of
               stylegan2-pytorch.
         device: where the network shall be.
         repo: folder of a checkout to use, and no other; None to use one at hand, if there is one.

@@ -104,7 +104,7 @@ def test_a_bare_module_is_a_generator():
     (dict(D=None, notes='x'), "no generator.*found 'D', 'notes'"),
     ({}, 'found no entries'),
     (dict(G_ema=None), 'the entry G_ema is None; expected a network'),
-    (dict(G_ema=persistent(torch.nn.Linear(2, 2), 'Fork')), "'Fork' is not that of a StyleGAN2 or StyleGAN3"),
+    (dict(G_ema=persistent(torch.nn.Linear(2, 2), 'Fork')), "'Fork' is not that of a StyleGAN-XL or StyleGAN2"),
 ])
 def test_files_without_a_generator_are_refused(root, message):
     with pytest.raises(CheckpointError, match=message):

@@ -10,7 +10,17 @@ import torch
 from click.testing import CliRunner
 
 from resefa_plugin.scripts.common.options import device_option
-from resefa_plugin.scripts.common.types import Device, LayerRange, NamedFile, NameList, SeedRange, Shard, StrengthRange
+from resefa_plugin.scripts.common.types import (
+    Degrees,
+    Device,
+    LayerRange,
+    NamedFile,
+    NameList,
+    SeedRange,
+    Shard,
+    StrengthRange,
+    Vector2,
+)
 
 
 @pytest.mark.parametrize('type_, text, value', [
@@ -19,6 +29,8 @@ from resefa_plugin.scripts.common.types import Device, LayerRange, NamedFile, Na
     (LayerRange(), '5,4-6,0', (0, 4, 5, 6)),
     (StrengthRange(), '-3,4.5', (-3.0, 4.5)),
     (StrengthRange(), '2', (-2.0, 2.0)),
+    (Vector2(), '0.3,-1', (0.3, -1.0)),
+    (Degrees(), '-45', -45.0),
     (Shard(), '2/4', (2, 4)),
     (Shard(), '1/1', (1, 1)),
     (Device(), 'cpu', torch.device('cpu')),

@@ -1,8 +1,8 @@
-"""Network files of stylegan2-ada-pytorch and stylegan3, read as data.
+"""Network files of stylegan2-ada-pytorch, stylegan3 and stylegan-xl, read as data.
 
 A persistent object in such a file is a call of `torch_utils.persistence._reconstruct_persistent_obj` with a dictionary:
 Python source (which the official loader executes, and which is only hashed here), the name of a class in it, and the
-`__dict__` of the module, in which submodules are persistent objects again.
+`__dict__` of the module, in which submodules are persistent objects again, or of a class of torch itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import torch
 
@@ -33,6 +34,7 @@ from resefa_plugin.errors import CheckpointError
 PERSISTENT_VERSION = 6
 RECONSTRUCT = 'torch_utils.persistence._reconstruct_persistent_obj'
 MAX_CLASS_NAME = 256
+TORCH_MODULES = frozenset(('torch.nn.modules.sparse.Embedding',))  # modules that are no persistent objects
 
 # What torch.nn.Module itself keeps in a module's `__dict__`; everything else there is an attribute of the class.
 _MODULE_FIELDS = frozenset((
@@ -54,6 +56,8 @@ class PersistentObject:
         state_dict: parameters and persistent buffers under the names and in the order of `Module.state_dict()`;
             contiguous, on the CPU.
         attributes: its other attributes, e.g. `z_dim`, `num_ws`, `training`.
+        submodules: keyword arguments of each submodule's constructor, by the name of the submodule, `synthesis.input`;
+            those of torch's own classes are not recorded.
     """
 
     class_name: str
@@ -62,6 +66,7 @@ class PersistentObject:
     init_kwargs: dict
     state_dict: dict[str, torch.Tensor]
     attributes: dict
+    submodules: dict[str, dict] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,10 +144,7 @@ def _persistent(decoder: Decoder, call: Call, depth: int) -> PersistentObject:
     state = items_of(meta.get('state'))
     source = text(meta.get('module_src'), 'source of a persistent object')
     decoder.budget.spend_bytes(len(source))
-    init_args = decoder.plain(state.get('_init_args', ()), depth + 1)
-    init_kwargs = decoder.plain(state.get('_init_kwargs', {}), depth + 1)
-    if type(init_args) is not tuple or type(init_kwargs) is not dict:
-        raise CheckpointError(f'init arguments of {shorten(meta["class_name"])} that are not a tuple and a dictionary')
+    init_args, init_kwargs = _init_arguments(decoder, call, depth + 1)
     return PersistentObject(
         class_name=meta['class_name'],
         source_sha256=hashlib.sha256(source.encode('utf-8')).hexdigest(),
@@ -150,7 +152,39 @@ def _persistent(decoder: Decoder, call: Call, depth: int) -> PersistentObject:
         init_kwargs=init_kwargs,
         state_dict=dict(_state_items(decoder, call, '', depth + 1)),
         attributes={key: decoder.plain(value, depth + 1) for key, value in state.items() if key not in _MODULE_FIELDS},
+        submodules=dict(_submodules(decoder, call, '', depth + 1)),
     )
+
+
+def _init_arguments(decoder: Decoder, call: Call, depth: int) -> tuple[tuple, dict]:
+    """The arguments, positional and by keyword, that the constructor of a persistent object was called with."""
+    meta = _meta(call)
+    state = items_of(meta.get('state'))
+    init_args = decoder.plain(state.get('_init_args', ()), depth)
+    init_kwargs = decoder.plain(state.get('_init_kwargs', {}), depth)
+    if type(init_args) is not tuple or type(init_kwargs) is not dict:
+        raise CheckpointError(f'init arguments of {shorten(meta["class_name"])} that are not a tuple and a dictionary')
+    return init_args, init_kwargs
+
+
+def _submodules(decoder: Decoder, value: object, prefix: str, depth: int) -> Iterator[tuple[str, dict]]:
+    """Names and keyword arguments of the submodules of a module that are persistent objects."""
+    decoder.enter(depth)
+    for name, item in items_of(_module_state(value).get('_modules', {})).items():
+        name = _member_name(name)
+        if item is not None and not _is_torch_module(item):
+            decoder.budget.spend_bytes(len(prefix))
+            yield prefix + name, _init_arguments(decoder, item, depth + 1)[1]
+            yield from _submodules(decoder, item, f'{prefix}{name}.', depth + 1)
+
+
+def _module_state(value: object) -> dict:
+    """The `__dict__` of a module."""
+    return items_of(value.state if _is_torch_module(value) else _meta(value).get('state'))
+
+
+def _is_torch_module(value: object) -> TypeGuard[Call]:
+    return type(value) is Call and value.func.name in TORCH_MODULES
 
 
 def _meta(value: object) -> dict:
@@ -169,12 +203,12 @@ def _meta(value: object) -> dict:
 def _state_items(decoder: Decoder, value: object, prefix: str, depth: int) -> Iterator[tuple[str, torch.Tensor]]:
     """Names and tensors of a module and its submodules, in the order of `Module.state_dict()`."""
     decoder.enter(depth)
-    state = items_of(_meta(value).get('state'))
+    state = _module_state(value)
     non_persistent = decoder.plain(state.get('_non_persistent_buffers_set', set()), depth + 1)
     if type(non_persistent) is not set:
         raise CheckpointError(f'the names of non-persistent buffers are {shorten(non_persistent)}; expected a set')
-    for field, left_out in (('_parameters', ()), ('_buffers', non_persistent)):
-        for name, item in items_of(state.get(field, {})).items():
+    for members, left_out in (('_parameters', ()), ('_buffers', non_persistent)):
+        for name, item in items_of(state.get(members, {})).items():
             name = _member_name(name)
             if item is None or name in left_out:
                 continue
@@ -204,4 +238,4 @@ _HANDLERS: dict[str, Handler] = {
     **tensor_handlers(nested_storage),
     RECONSTRUCT: _persistent,
 }
-_ALLOWED = frozenset((*_HANDLERS, *NUMPY_NAMES, LOAD_FROM_BYTES))
+_ALLOWED = frozenset((*_HANDLERS, *NUMPY_NAMES, LOAD_FROM_BYTES, *TORCH_MODULES))
