@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from resefa_plugin import RegionJacobian
+from resefa_plugin import RegionJacobian, RegionPartition
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.tangent_model import TangentModel, _Builder
 from tests.helpers.toys import TanhToy
@@ -57,3 +57,14 @@ def test_a_moved_model_has_the_same_basis_and_other_pictures(whole):
     np.testing.assert_allclose(moved.basis.T @ moved.basis, span, atol=1e-12)
     expected = moved.basis @ columns(there)
     np.testing.assert_allclose(moved.columns, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_gram_matrices_are_summed_in_float64():
+    model = TangentModel.of_basis(jacobian(), np.eye(9)[[2, 5]])
+    region = RegionPartition.from_box(1, 2, 3, 5, (8, 8))
+    pictures = model.columns.double().numpy().reshape(2, 3, 8, 8)
+    for gram, mask in zip(model.gram(region), (region.mask, ~region.mask), strict=True):
+        part = pictures[:, :, mask].reshape(2, -1)
+        assert gram.dtype == np.float64
+        np.testing.assert_allclose(gram, part @ part.T, rtol=1e-12)
+    assert model.pull(torch.ones(3, 8, 8)).dtype == np.float64

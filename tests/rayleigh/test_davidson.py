@@ -222,6 +222,8 @@ def test_products_of_a_network():
     inside, outside = operator.sketch(4000, 4000, np.random.RandomState(0))
     for S, M in ((inside, A), (outside, B)):  # covariances converge like 1 / sqrt(4000) = 0.016, of the largest entry
         assert np.abs(S @ S.T / 4000 - M).max() < 0.1 * np.abs(M).max()
+    for one, other in zip(*(operator.sketch(2, 3, np.random.RandomState(1)) for _ in range(2)), strict=True):
+        np.testing.assert_array_equal(one, other)  # a run can be repeated
     found = solve_davidson(operator, 4)
     exact = solve_rayleigh(A, B_weighted, 4, trace=np.trace(B))
     np.testing.assert_allclose(found.eigenvalues, exact.eigenvalues, rtol=EIGENVALUES)
