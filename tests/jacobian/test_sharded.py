@@ -25,17 +25,27 @@ REGION = RegionPartition(np.random.RandomState(0).rand(5, 7) < 0.3, 'some')
 
 
 class Threads(Ranks):
-    """Ranks that exchange tensors through a list; of one shape, else a real exchange would hang or mix them up."""
+    """Ranks that exchange tensors through a list; of one shape, else a real exchange would hang or mix them up.
 
-    def __init__(self, rank, parts, barrier):
+    They take turns, and change when they exchange something: torch's levels of forward mode belong to the process.
+    """
+
+    def __init__(self, rank, parts, barrier, turn):
         super().__init__(rank, len(parts))
-        self.parts, self.barrier = parts, barrier
+        self.parts, self.barrier, self.turn = parts, barrier, turn
+
+    def wait(self):
+        self.turn.release()
+        try:
+            self.barrier.wait()
+        finally:
+            self.turn.acquire()
 
     def all_gather(self, tensor):
         self.parts[self.rank] = tensor.clone()
-        self.barrier.wait()
+        self.wait()
         parts = list(self.parts)
-        self.barrier.wait()
+        self.wait()
         assert len({part.shape for part in parts}) == 1
         return parts
 
@@ -45,9 +55,14 @@ class Threads(Ranks):
 
 def on_ranks(size, work):
     """What `work(ranks)` returns on each of so many ranks."""
-    parts, barrier = [None] * size, threading.Barrier(size, timeout=20)
+    parts, barrier, turn = [None] * size, threading.Barrier(size, timeout=20), threading.Lock()
+
+    def on_rank(rank):
+        with turn:
+            return work(Threads(rank, parts, barrier, turn))
+
     with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(work, [Threads(rank, parts, barrier) for rank in range(size)]))
+        return list(pool.map(on_rank, range(size)))
 
 
 def viewpoint():
