@@ -86,7 +86,8 @@ def test_ranks_hold_one_jacobian_between_them(chunks):
         jacobian.chunk_size = chunks[ranks.rank]
         assert jacobian.compute(counts.append) is jacobian
         grams = *jacobian.gram(REGION), jacobian.product()
-        jacobian.compute(counts.append)  # is done
+        assert jacobian.compute(counts.append) is jacobian  # and is done
+        assert '_linearization' not in jacobian.__dict__  # what products keep is released
         assert sum(counts) == 7 and max(counts) <= len(chunks) * min(chunks)
         return jacobian.matrix.unflatten(1, (3, -1)), *grams
 
@@ -101,7 +102,8 @@ def test_ranks_hold_one_jacobian_between_them(chunks):
 
 
 def test_every_rank_refuses_what_is_not_finite():
-    hook = FunctionHook(lambda z: z[:, :, None, None] + (z[:, :1, None, None] ** 2).sqrt(), 2)
+    """One of two pixels."""
+    hook = FunctionHook(lambda z: torch.stack([z[:, 0], (z[:, 1] ** 2).sqrt()], dim=1)[:, None, None], 2)
 
     def work(ranks):
         jacobian = ShardedJacobian(Viewpoint(hook, 'z', Sample('zero', {'z': torch.zeros(1, 2)})), ranks)
@@ -109,6 +111,10 @@ def test_every_rank_refuses_what_is_not_finite():
             jacobian.compute()
 
     on_ranks(2, work)
+
+
+def test_alone():
+    assert close(ShardedJacobian(viewpoint(), Ranks()).compute().matrix, np.moveaxis(exact(), -1, 0).reshape(7, -1))
 
 
 def test_a_kept_jacobian_is_whole(tmp_path):
