@@ -126,6 +126,26 @@ def test_progress_counts_every_tangent():
     assert counts == [3, 3, 1]
 
 
+def test_a_computed_jacobian_is_not_computed_again():
+    jacobian, counts = make(TanhToy())[0], []
+    assert jacobian.computed is False
+    matrix = jacobian.compute(counts.append).matrix
+    assert jacobian.computed is True and jacobian.compute(counts.append).matrix is matrix and sum(counts) == 6
+
+
+@pytest.mark.parametrize('in_parts, size', [(None, 3), (False, 3), (True, 7)])
+def test_chunks_are_what_memory_allows_unless_a_linearization_divides_them(monkeypatch, in_parts, size):
+    hook = TanhToy(z_dim=7).hook()
+    space, sample = hook.space('z'), hook.sample(3)
+    push = RegionJacobian(Viewpoint(hook, space, sample))._forward_mode
+    if in_parts is not None:
+        space.linearize = lambda latent, sample, resolution: Linearization(push, in_parts=in_parts)
+    monkeypatch.setattr('resefa_plugin.jacobian.region_jacobian.tangents_at_once', lambda shape, device, other: 3)
+    counts = []
+    RegionJacobian(Viewpoint(hook, space, sample)).compute(counts.append)
+    assert counts[0] == size and sum(counts) == 7
+
+
 def test_chunk_is_halved_when_memory_runs_out():
     toy = TanhToy(z_dim=8)
     jacobian, z = make(toy, chunk_size=8)
@@ -169,6 +189,8 @@ def test_wrong_arguments():
         jacobian.jvp(torch.zeros(2, 5))
     with pytest.raises(ResefaError, match=r'U has shape \[3, 8, 8\], expected \[k, 3, 8, 8\]'):
         jacobian.vjp(torch.zeros(3, 8, 8))
+    with pytest.raises(ResefaError, match=r'U has shape \[1, 3, 8, 1\], expected \[k, 3, 8, 8\]'):
+        jacobian.vjp_by_autograd(torch.zeros(1, 3, 8, 1))
     with pytest.raises(
         ResefaError, match='resolution 3 does not divide the picture of 8x8 into equal boxes; possible are 8, 4, 2, 1'
     ):
@@ -252,6 +274,15 @@ def test_without_a_pull_autograd_is_used_and_its_graph_kept():
     jacobian.release()
     assert jacobian._reverse is None
     assert torch.equal(jacobian.vjp(U), right(U))
+
+
+def test_a_graph_of_forward_mode_is_released():
+    jacobian, _ = make(TanhToy())
+    jacobian.jvp(torch.ones(1, 6))
+    jacobian.vjp(U)
+    assert jacobian._reverse is not None
+    jacobian.release()
+    assert jacobian._reverse is None
 
 
 @pytest.mark.parametrize('taken, kept', [(30, True), (31, False)])
