@@ -65,10 +65,11 @@ def test_gram_is_the_sum_over_each_part(width):
 @pytest.mark.parametrize(
     'width', [3, 5]
 )  # of 8: the tiny part is the larger one, which is a difference at first, or the smaller one
-def test_gram_of_a_tiny_part_is_not_lost_in_a_difference(width):
+@pytest.mark.parametrize('size', [1, 1e6])
+def test_gram_of_a_tiny_part_is_not_lost_in_a_difference(width, size):
     """The background is 1e-6 of the foreground in size: its Gram matrix is 1e-12 of the total, as small as rounding."""
-    scale = torch.ones(1, 8, 8)
-    scale[:, :, width:] = 1e-7
+    scale = torch.full((1, 8, 8), float(size))
+    scale[:, :, width:] *= 1e-7
     M = torch.randn(64, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     hook = FunctionHook(lambda z: (z @ M.T.to(z)).unflatten(1, (1, 8, 8)) * scale, 3)
     partition = RegionPartition.from_box(0, 0, width, 8, (8, 8))
@@ -124,6 +125,9 @@ def test_progress_counts_every_tangent():
     counts = []
     make(TanhToy(z_dim=7), chunk_size=3)[0].compute(counts.append)
     assert counts == [3, 3, 1]
+    counts.clear()
+    make(TanhToy(z_dim=9))[0].compute(counts.append)
+    assert counts == [8, 1]  # MAX_CHUNK
 
 
 def test_a_computed_jacobian_is_not_computed_again():
@@ -351,3 +355,19 @@ def test_a_linearization_is_not_blamed_for_a_dead_generator():
     space = hook.space('z')
     space.linearize = lambda latent, sample, resolution: Linearization(lambda V: torch.zeros(len(V), 1, 8, 8))
     assert not RegionJacobian(Viewpoint(hook, space, hook.sample(0))).jvp(torch.ones(1, 3)).any()
+
+
+def test_nor_for_a_derivative_that_is_not_finite():
+    hook = FunctionHook(lambda z: z[:, :, None, None] + 0 * (0 * z).sqrt()[:, :, None, None], 3)
+    space = hook.space('z')
+    space.linearize = lambda latent, sample, resolution: Linearization(lambda V: torch.ones(len(V), 3, 1, 1))
+    assert RegionJacobian(Viewpoint(hook, space, hook.sample(0))).jvp(torch.ones(1, 3)).isnan().any()
+
+
+def test_a_linearization_is_taken_where_some_pixels_do_not_change():
+    hook, taken = FunctionHook(lambda z: torch.cat([z, 0 * z], dim=1)[:, :, None, None], 3), []
+    space, sample = hook.space('z'), hook.sample(0)
+    exact = RegionJacobian(Viewpoint(hook, space, sample))._forward_mode
+    space.linearize = lambda latent, sample, resolution: Linearization(lambda V: taken.append(len(V)) or exact(V))
+    RegionJacobian(Viewpoint(hook, space, sample)).jvp(torch.ones(2, 3))
+    assert taken == [1, 2]  # the check, and what was asked for
