@@ -130,7 +130,15 @@ def test_ranks_share_the_columns_of_a_product(size, columns):
     J = exact()
     inside, outside = (J[:, mask].reshape(-1, 7) for mask in (REGION.mask, ~REGION.mask))
     B = np.einsum('chwd,hw,chwe->de', J, weights, J)
-    for found in on_ranks(size, lambda ranks: RegionOperator(
-            RegionJacobian(viewpoint()), REGION.mask, weights, ranks).apply(X)):
+
+    def work(ranks):
+        jacobian, pushed = RegionJacobian(viewpoint()), []
+        jvp = jacobian.jvp
+        jacobian.jvp = lambda V: pushed.append(len(V)) or jvp(V)
+        products = RegionOperator(jacobian, REGION.mask, weights, ranks).apply(X)
+        assert pushed == [-(-columns // size)]  # no more than its share
+        return products
+
+    for found in on_ranks(size, work):
         for actual, expected in zip(found, (inside.T @ inside @ X, B @ X, np.square(outside @ X).sum(0)), strict=True):
             assert actual.shape == expected.shape and actual.dtype == np.float64 and close(actual, expected)
