@@ -2,6 +2,7 @@
 # make test       the test suite
 # make lint       ruff and mypy
 # make coverage   the test suite, and how much of the package it runs
+# make fuzz       damaged and forged files of every kind, thousands of them, with new ones each time
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ PYTEST := pytest -n 2 --dist loadgroup --no-loadscope-reorder
 # The package as it is installed, with third_party/ and patches/ inside: mypy knows no other way to find them.
 HOUSE := build/house
 
-.PHONY: demo test lint coverage clean
+.PHONY: demo test lint coverage fuzz clean
 
 # torch first and pinned: a bare `torch` would take the newest build with several GB of CUDA packages.
 $(VENV)/.core: setup.py constraints.txt
@@ -38,6 +39,9 @@ coverage: $(VENV)/.test
 	$(BIN)/coverage run -m $(PYTEST)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+fuzz: $(VENV)/.test
+	$(BIN)/python -m tests.fuzz
 
 demo: $(VENV)/.core
 	$(BIN)/resefa factorize --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --region=mouth --region=eyes --quick --num-directions=5 --outdir=out/demo

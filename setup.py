@@ -42,6 +42,7 @@ setup(
         'dev': [
             'pytest>=7.4',
             'pytest-xdist>=3.5',    # --no-loadscope-reorder
+            'hypothesis>=6.100',    # draws the damaged files of tests/fuzz
             'requests',             # the official checkouts import it
             'lightning>=2.4',       # trains a toy with the callback of resefa_plugin.integrations
             'pytorch-lightning>=2.4',

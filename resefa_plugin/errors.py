@@ -1,5 +1,10 @@
 """Errors that a user can act on. Their text says what was expected, what came, and what to do."""
 
+from __future__ import annotations
+
+import math
+import numbers
+
 
 class ResefaError(ValueError):
     """Base of all errors raised for bad input or a generator that cannot be used as it is."""
@@ -17,6 +22,10 @@ class SolverError(ResefaError):
     """A Rayleigh quotient that has no answer: non-finite or singular matrices without a ridge."""
 
 
+class DamagedFileError(ResefaError):
+    """A file whose contents are not what was written into it."""
+
+
 class DirectionsError(ResefaError):
     """A directions file that is damaged, foreign, or does not fit the network it is used with."""
 
@@ -27,6 +36,10 @@ class ProbeError(ResefaError):
 
 class NondeterministicError(ProbeError):
     """Two calls with the same latent gave different pictures."""
+
+
+class BatchDependenceError(ProbeError):
+    """A picture depends on the others of its batch, or changes the network for the next one."""
 
 
 class TangentError(ProbeError):
@@ -43,3 +56,23 @@ class NonFiniteError(ProbeError):
 
 class MetricError(ResefaError):
     """Pictures or features that cannot be measured, or a metric that there is not."""
+
+
+def check_type(name: str, value: object, kind: type, is_list: bool = False) -> None:
+    """Raises ResefaError unless an argument is of a class, or a list or tuple of such: before the long part begins."""
+    expected = f'a list of {kind.__name__}' if is_list else f'of type {kind.__name__}'
+    if is_list != isinstance(value, (list, tuple)) or not all(
+            isinstance(item, kind) for item in (value if isinstance(value, (list, tuple)) else [value])):
+        raise ResefaError(f'{name} is {repr(value)[:100]}, expected {expected}')
+
+
+def check_number(name: str, value: object, least: float | None = None, whole: bool = False) -> None:
+    """Raises ResefaError unless an argument is a finite number of at least `least`, and whole if that is asked for.
+
+    True is a number in Python; here it is a mistake.
+    """
+    kinds = numbers.Integral if whole else numbers.Real
+    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) \
+            or least is not None and value < least:
+        bound = '' if least is None else f' of at least {least:g}'
+        raise ResefaError(f'{name} is {repr(value)[:100]}, expected a {"whole" if whole else "finite"} number{bound}')

@@ -17,6 +17,8 @@ demo = build_page(studio)
 
 if __name__ == '__main__':
     try:
-        demo.launch(**launch_options())
+        # A Space is called by the name that SPACE_HOST has, and shown in a frame.
+        names = [os.environ['SPACE_HOST']] if 'SPACE_HOST' in os.environ else []
+        demo.launch(**launch_options(names, frame_ancestors=['https://huggingface.co']))
     finally:
         studio.close()

@@ -58,25 +58,24 @@ class PictureWriter(Callback):
         folder = self.outdir / result.name
         image, *_ = [self._image(viewpoint) for viewpoint in result.viewpoints]  # all of a pool's are written
         mask, directions = result.partition.mask, result.directions
-        bar = tqdm(total=len(directions), desc=f'{result.name}: pictures', unit='direction', dynamic_ncols=True)
         rows, tiles, labels = [], [], result.labels or [''] * len(directions)
-        for index in range(len(directions)):
-            offsets = torch.stack([torch.from_numpy(directions.offset(index, s)) for s in STRENGTHS])
-            edits = render_edits(result.viewpoint.full(), offsets)
-            if index == 0:
-                change = edits[STRENGTHS.index(1)] - edits[STRENGTHS.index(0)]
-                heat_map = pictures.heat_map(change, mask, image)
-            tiles.append(_thumbnails(edits))
-            title = f'{result.partition.name} {index + 1}'
-            strip = pictures.strip(tiles[-1], pictures.strength_captions(STRENGTHS), title)
-            pictures.save_png(strip, folder / f'direction{index + 1}.png')
-            rows.append(DirectionRow(
-                index + 1, directions.eigenvalues[index], directions.residuals[index], directions.step[index],
-                directions.predicted_inside[index], directions.predicted_outside[index],
-                directions.measured_inside[index], directions.measured_outside[index],
-                strip, (tiles[-1][0], tiles[-1][-1]), labels[index]))
-            bar.update()
-        bar.close()
+        with tqdm(total=len(directions), desc=f'{result.name}: pictures', unit='direction', dynamic_ncols=True) as bar:
+            for index in range(len(directions)):
+                offsets = torch.stack([torch.from_numpy(directions.offset(index, s)) for s in STRENGTHS])
+                edits = render_edits(result.viewpoint.full(), offsets)
+                if index == 0:
+                    change = edits[STRENGTHS.index(1)] - edits[STRENGTHS.index(0)]
+                    heat_map = pictures.heat_map(change, mask, image)
+                tiles.append(_thumbnails(edits))
+                title = f'{result.partition.name} {index + 1}'
+                strip = pictures.strip(tiles[-1], pictures.strength_captions(STRENGTHS), title)
+                pictures.save_png(strip, folder / f'direction{index + 1}.png')
+                rows.append(DirectionRow(
+                    index + 1, directions.eigenvalues[index], directions.residuals[index], directions.step[index],
+                    directions.predicted_inside[index], directions.predicted_outside[index],
+                    directions.measured_inside[index], directions.measured_outside[index],
+                    strip, (tiles[-1][0], tiles[-1][-1]), labels[index]))
+                bar.update()
         captions = [f'{row.index}\n{pictures.significant(row.eigenvalue)}' for row in rows]
         named = {
             'region': pictures.region_overlay(image, mask),
@@ -99,8 +98,8 @@ class PictureWriter(Callback):
 
     def _other_seeds(self, result: RegionResult, others: Sequence[Viewpoint]) -> Image.Image:
         offsets = torch.stack([torch.from_numpy(result.directions.offset(0, s)) for s in OTHER_STRENGTHS])
-        bar = tqdm(others, desc=f'{result.name}: other seeds', unit='sample', dynamic_ncols=True)
-        rows = [_thumbnails(render_edits(viewpoint.full(), offsets)) for viewpoint in bar]
+        with tqdm(others, desc=f'{result.name}: other seeds', unit='sample', dynamic_ncols=True) as bar:
+            rows = [_thumbnails(render_edits(viewpoint.full(), offsets)) for viewpoint in bar]
         return pictures.contact_sheet(rows, [viewpoint.sample.name for viewpoint in others],
                                       pictures.strength_captions(OTHER_STRENGTHS),
                                       f'{result.partition.name} 1 on other samples')

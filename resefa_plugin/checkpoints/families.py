@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from resefa_plugin.checkpoints.claimed_sizes import check_stylegan2_sizes, check_stylegan3_sizes
 from resefa_plugin.networks import stylegan2, stylegan3
@@ -71,7 +72,7 @@ class GeneratorFamily:
         mark: a tensor that every state of it has. If states of it have the mark of another family too, its entry comes
             first in `FAMILIES`.
         network: our own class, which takes `z_dim`, `c_dim`, `w_dim`, `img_resolution`, `img_channels`,
-            `mapping_kwargs` and `synthesis_kwargs`.
+            `mapping_kwargs` and `synthesis_kwargs`, and has as `parts` the classes that take what is in these two.
         mapping_layers: layers of the mapping network, if a file does not say `num_layers`.
         check_sizes: compares with the state what a file claims about sizes of its synthesis network; see
             `claimed_sizes`.
@@ -82,7 +83,7 @@ class GeneratorFamily:
     name: str
     title: str
     mark: str
-    network: Callable[..., nn.Module]
+    network: Any
     mapping_layers: int
     check_sizes: Callable[[str, Collection[str], int, Mapping[str, object]], None]
     homes: tuple[Home, ...]

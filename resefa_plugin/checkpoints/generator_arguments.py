@@ -15,6 +15,7 @@ from resefa_plugin.checkpoints.families import Home, Repository
 from resefa_plugin.checkpoints.generator_file import GeneratorFile
 from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
 from resefa_plugin.errors import CheckpointError
+from resefa_plugin.networks.stylegan_layers import check_types
 
 SIZES = ('z_dim', 'c_dim', 'w_dim', 'img_resolution', 'img_channels')
 OFFICIAL_CLASS = 'Generator'
@@ -75,6 +76,8 @@ def generator_arguments(file: GeneratorFile) -> GeneratorArguments:
     state, family = file.state_dict, file.family
     check_mapping_layers(file.name, state, mapping.get('num_layers', family.mapping_layers))
     family.check_sizes(file.name, state, sizes['img_resolution'], synthesis)
+    for where, kwargs in (('mapping_kwargs', mapping), ('synthesis_kwargs', synthesis)):
+        check_types(f'{file.name}: {where}', kwargs, *family.network.parts[where])
     return GeneratorArguments(home.repository, sizes, mapping, synthesis)
 
 

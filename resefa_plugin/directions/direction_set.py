@@ -9,7 +9,6 @@ import math
 import os
 import pathlib
 import warnings
-import zipfile
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,13 +18,15 @@ from numpy.typing import NDArray
 from resefa_plugin.directions.metadata import DirectionMetadata
 from resefa_plugin.errors import DirectionsError, ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
-from resefa_plugin.machine.arrays import read_member, reading
+from resefa_plugin.machine.arrays import NPY_MAGIC, ZIP_MAGIC, magic, open_npz, reading
 from resefa_plugin.machine.files import replacing
+from resefa_plugin.machine.text import printable
 
+MAX_METADATA = 16 << 20  # bytes, four for each character; a pool of a thousand samples takes 2 MB
 UNIT = 1e-4  # how far from 1 the length of a direction may be: float32 arithmetic leaves it closer
 
 # Values of `extra` that `describe` shows: what the directions were found under, and from.
-_SHOWN = ('pooled', 'search', 'protect', 'orthogonal_to', 'norm')
+_SHOWN = ('pooled', 'search', 'protect', 'orthogonal_to', 'norm', 'unreached')
 
 
 class _Array(NamedTuple):
@@ -101,6 +102,7 @@ class DirectionSet:
                 raise DirectionsError(f"array '{name}' holds NaN or infinite values: write the file anew")
             if non_negative and array.min() < 0:
                 raise DirectionsError(f"array '{name}' holds {array.min():g}, expected values of at least 0")
+        self._check_layers()
         if not self.step.all():
             raise DirectionsError(f"array 'step' is 0 for direction {int(self.step.argmin())}: expected the alpha of "
                                   'strength 1, above 0')
@@ -108,6 +110,21 @@ class DirectionSet:
         worst = int(np.abs(lengths - 1).argmax())
         if abs(lengths[worst] - 1) > UNIT:
             raise DirectionsError(f'direction {worst} has length {lengths[worst]:.6g}, expected unit rows')
+
+    def _check_layers(self) -> None:
+        """Compares what the metadata says of layers with the arrays: files are spread over so many layers."""
+        metadata, latent = self.metadata, list(self.latent.shape)
+        if metadata.space not in ('w', 'w+'):
+            return
+        layers = metadata.num_ws if metadata.layers is None else len(metadata.layers)
+        parts = layers if metadata.space == 'w+' else 1
+        if latent[1:-1] != [metadata.num_ws] or latent[-1] * parts != self.directions.shape[1]:
+            raise DirectionsError(f"array 'latent' has shape {latent}, which does not go with {metadata.num_ws} layers "
+                                  f"of the network, {layers} of them edited, and {self.directions.shape[1]} dimensions "
+                                  f"of space '{metadata.space}': the file is inconsistent")
+        if metadata.layers and metadata.layers[-1] >= metadata.num_ws:
+            raise DirectionsError(f"metadata 'layers' goes up to {metadata.layers[-1]}, and the network's end at "
+                                  f'{metadata.num_ws - 1}: the file is inconsistent')
 
     def __len__(self) -> int:
         return len(self.directions)
@@ -124,26 +141,24 @@ class DirectionSet:
         """Reads a directions file as data. Raises DirectionsError if it is missing, damaged, foreign or newer."""
         path = pathlib.Path(path)
         with reading(path):
-            with open(path, 'rb') as file:
-                magic = file.read(6)
-            if magic == b'\x93NUMPY':
+            start = magic(path)
+            if start == NPY_MAGIC:
                 raise DirectionsError('this is a single .npy array, not a directions file; '
                                       'exports.load_foreign_direction reads directions of other tools')
-            if magic[:2] != b'PK':
+            if not start.startswith(ZIP_MAGIC):
                 raise DirectionsError('this is not an .npz file; `resefa factorize` writes directions files')
-            with zipfile.ZipFile(path) as archive:
-                names = [name.removesuffix('.npy') for name in archive.namelist()]
-                if 'metadata' not in names:
-                    raise DirectionsError(f"no 'metadata' among its arrays ({', '.join(names[:20]) or 'none'}): this "
-                                          "is another program's .npz; `resefa factorize` writes directions files")
-                text = read_member(archive, 'metadata')
+            with open_npz(path) as file:
+                if 'metadata' not in file.names:
+                    raise DirectionsError(f"no 'metadata' among its arrays ({file.listed()}): this is another "
+                                          "program's .npz; `resefa factorize` writes directions files")
+                text = file.read('metadata', MAX_METADATA)
                 if text.dtype.kind != 'U' or text.ndim:
                     raise DirectionsError("array 'metadata' is not a text: this is another program's .npz")
                 metadata = DirectionMetadata.from_json(text.item())
-                missing = [name for name in _ARRAYS if name not in names]
+                missing = [name for name in _ARRAYS if name not in file.names]
                 if missing:
                     raise DirectionsError(f"it lacks the arrays {', '.join(missing)}: write the file anew")
-                return cls(**{name: read_member(archive, name) for name in _ARRAYS}, metadata=metadata)
+                return cls(**{name: file.read(name) for name in _ARRAYS}, metadata=metadata)
 
     def check_index(self, index: int) -> None:
         """Raises DirectionsError if `index` is not the number of a direction, counted from 0."""
@@ -179,6 +194,10 @@ class DirectionSet:
             raise DirectionsError(f"the directions have {self.directions.shape[1]} dimensions, but space "
                                   f"'{metadata.space}' of {hook.name} has {space.dim}: use them with "
                                   f'{metadata.network}')
+        stated = metadata.extra.get('value_range')
+        if stated is not None and list(hook.value_range or (-1, 1)) != stated:
+            warnings.warn(f'the directions were found with pictures in the range {printable(_brief(stated))}: state it '
+                          'here too, with value_range= or --range', stacklevel=2)
         if hook.sha256 != metadata.network_sha256:
             warnings.warn(f'the directions come from {metadata.network} (SHA-256 '
                           f"{metadata.network_sha256[:12] or 'unknown'}), not from {hook.name} (SHA-256 "
@@ -198,7 +217,7 @@ class DirectionSet:
             f"{'none' if data.truncation_cutoff is None else data.truncation_cutoff}",
             f'solver      {data.solver}, tau {data.tau:g}, a {data.ridge:.4g}',
             f"created     {data.created}{f' by {data.command}' if data.command else ''}",
-            *(f'{key:<11} {_brief(data.extra[key])}' for key in _SHOWN if key in data.extra),
+            *(f'{key:<11} {printable(_brief(data.extra[key]))}' for key in _SHOWN if key in data.extra),
             '',
             'RMS change on the [-1, 1] scale at strength 1:',
             'direction  eigenvalue  residual     alpha    inside  (predicted)   outside  (predicted)',

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.errors import DirectionsError
-from resefa_plugin.machine.arrays import read_array, reading
+from resefa_plugin.machine.arrays import read_npy, reading
 from resefa_plugin.machine.files import replacing
 
 
@@ -119,8 +119,7 @@ def load_foreign_direction(path: str | os.PathLike[str], dim: int) -> NDArray[np
     """
     path = pathlib.Path(path)
     with reading(path):
-        with open(path, 'rb') as file:
-            array = read_array(file, path.stat().st_size)
+        array = read_npy(path)
         if array.dtype.kind not in 'fiu' or not array.size or array.squeeze().ndim > 2 or array.shape[-1] != dim:
             raise DirectionsError(f'it holds {array.dtype} {list(array.shape)}, expected directions [k, {dim}]: '
                                   'numbers, a row each, for the same latent space')
@@ -152,12 +151,8 @@ def _spread(directions: DirectionSet, offset: NDArray[np.float32]) -> NDArray[np
     """An offset `[d]` of space w or w+ as `[1, num_ws, w_dim]`: zero in the layers that the directions leave alone."""
     metadata = directions.metadata
     layers = list(range(metadata.num_ws) if metadata.layers is None else metadata.layers)
-    parts = len(layers) if metadata.space == 'w+' else 1
-    if not layers or layers[-1] >= metadata.num_ws or offset.size % parts:
-        raise DirectionsError(f"{offset.size} dimensions of space '{metadata.space}' do not spread over layers "
-                              f'{layers} of {metadata.num_ws}: the metadata of this file is inconsistent')
-    ws = np.zeros((1, metadata.num_ws, offset.size // parts), np.float32)
-    ws[0, layers] = offset.reshape(parts, -1)
+    ws = np.zeros((1, metadata.num_ws, directions.latent.shape[2]), np.float32)
+    ws[0, layers] = offset.reshape(-1, ws.shape[2])
     return ws
 
 
@@ -172,10 +167,6 @@ def _rows(directions: DirectionSet, index: int | None) -> NDArray[np.intp]:
 def _components(directions: DirectionSet, index: int | None) -> tuple[NDArray[np.float32], ...]:
     """comp `[k, 1, w_dim]`, mean `[1, w_dim]` and std `[k]` of a PCA, float32."""
     rows = _rows(directions, index)
-    w_dim = directions.directions.shape[1]
-    if directions.latent.ndim != 3 or directions.latent.shape[2] != w_dim:
-        raise DirectionsError(f'the sample has latents {list(directions.latent.shape)}, expected ws [1, num_ws, '
-                              f'{w_dim}] as its directions are in W: the file is inconsistent')
     # The layers' w differ where truncation has a cutoff or the latent was projected; the formats have room for one.
     mean = directions.latent.mean(axis=1)
     return directions.directions[rows][:, None], mean, directions.step[rows].astype(np.float32)

@@ -18,9 +18,12 @@ import numpy as np
 import torch
 
 from resefa_plugin.errors import DirectionsError
+from resefa_plugin.machine.text import printable
 
 FORMAT = 'resefa-directions'
 VERSION = 1
+MAX_INTEGER = 2 ** 53  # of JSON, for all readers
+MAX_TEXT = 100_000  # characters: a command line that names a thousand files
 
 
 # Each of the following gives a value the type of its field, whether it comes from JSON or from a caller, or raises
@@ -29,7 +32,10 @@ VERSION = 1
 def _integer(value: Any) -> int:
     if isinstance(value, bool):
         raise TypeError
-    return whole(value)
+    number = whole(value)
+    if abs(number) > MAX_INTEGER:
+        raise ValueError
+    return number
 
 
 def _number(value: Any) -> float:
@@ -41,7 +47,7 @@ def _number(value: Any) -> float:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
-    return value
+    return printable(value, MAX_TEXT)
 
 
 def _integers(value: Any) -> tuple[int, ...]:
@@ -57,6 +63,8 @@ def _layers(value: Any) -> tuple[int, ...]:
 
 def _shape(value: Any) -> tuple[int, int, int]:
     C, H, W = _integers(value)
+    if min(C, H, W) < 1:
+        raise ValueError
     return C, H, W
 
 
@@ -78,7 +86,7 @@ class _Field(NamedTuple):
 _FIELDS = {
     'network': _Field(_text, 'a text'),
     'network_sha256': _Field(_text, 'a text'),
-    'image_shape': _Field(_shape, 'three whole numbers [C, H, W]'),
+    'image_shape': _Field(_shape, 'three whole numbers [C, H, W], of at least 1'),
     'space': _Field(_text, 'a text'),
     'layers': _Field(_optional(_layers), 'layer numbers, ascending, or null for all'),
     'num_ws': _Field(_integer, 'a whole number'),
@@ -152,8 +160,8 @@ class DirectionMetadata:
             value = getattr(self, name)
             try:
                 object.__setattr__(self, name, convert(value))
-            except (TypeError, ValueError, AttributeError):
-                raise DirectionsError(f"metadata '{name}' is {value!r}, expected {expected}") from None
+            except (ArithmeticError, AttributeError, TypeError, ValueError):
+                raise DirectionsError(f"metadata '{name}' is {printable(repr(value))}, expected {expected}") from None
         clash = sorted({'format', 'version', *_FIELDS} & set(self.extra))
         if clash:
             raise DirectionsError(f"extra metadata may not redefine {', '.join(clash)}: choose another key")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ STRENGTH_RMS = 0.1
 # The step is corrected by what was measured, so often, and by this factor at most: beyond it the picture saturates.
 CORRECTIONS, MAX_CORRECTION = 2, 4.0
 CLOSE_ENOUGH = 0.02
+NOT_REACHED = 0.2  # relative: a change that is further from STRENGTH_RMS is not what strength 1 promises
 
 
 def render_edits(viewpoint: Viewpoint, offsets: Tensor, breathe: Callable[[], None] = lambda: None) -> Tensor:
@@ -69,6 +70,23 @@ class Calibration:
     predicted_outside: NDArray[np.float64]
     measured_inside: NDArray[np.float64]
     measured_outside: NDArray[np.float64]
+
+    @property
+    def unreached(self) -> dict[int, float]:
+        """Directions, from 1, that do not change the region as strength 1 promises -> the root mean square they reach.
+
+        Their pictures saturate, or the generator answers to a step in another way than its derivative says.
+        """
+        reached = np.sqrt(self.measured_inside)
+        far = np.abs(reached / STRENGTH_RMS - 1) > NOT_REACHED
+        return {int(i) + 1: float(reached[i]) for i in np.flatnonzero(far)}
+
+
+def describe_unreached(unreached: Mapping[int, float]) -> str:
+    """The directions of `Calibration.unreached` in a sentence."""
+    what = ', '.join(f'{number} ({value:.2g})' for number, value in unreached.items())
+    return (f'Strength 1 is to change the region by a root mean square of {STRENGTH_RMS} and does not for direction '
+            f'{what}: the pictures saturate there, or are not in [-1, 1].')
 
 
 def slopes(changes: Tensor, partition: RegionPartition) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -6,16 +6,24 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from resefa_plugin.baselines.methods import method_file
+from resefa_plugin.errors import DamagedFileError
 from resefa_plugin.evaluation.rows import Row
 from resefa_plugin.evaluation.settings import Settings
 from resefa_plugin.hooks.base import GeneratorHook, Sample
+from resefa_plugin.machine.arrays import reading
 from resefa_plugin.machine.files import replacing
+from resefa_plugin.machine.text import printable
+
+_KIND = 'resefa-cell'
+# Of every cell in which a method had something to offer.
+_KEYS = {'sample', 'row', 'method', 'space', 'index', 'signs', 'edits', 'curve', 'sets', 'direction', 'tiles', 'strip'}
 
 
 class CellStore:
@@ -41,18 +49,21 @@ class CellStore:
         return self.folder / f'{sample.name}-{row.name}-{pathlib.Path(method).name.replace(":", "_")}.json'
 
     def load(self, sample: Sample, row: Row, method: str) -> dict[str, Any] | None:
-        """The cell, or None if it is not there or was made with other settings."""
+        """The cell, or None if it is not there, was made with other settings, or, with a warning, is damaged."""
         path = self.path(sample, row, method)
         if not path.exists():
             return None
-        cell = json.loads(path.read_text(encoding='utf-8'))
+        try:
+            cell = read_cell(path)
+        except DamagedFileError as error:
+            warnings.warn(f'{error}. This cell is computed anew', stacklevel=2)
+            return None
         return cell if cell.get('fingerprint') == self.fingerprint(sample, row, method) else None
 
     def save(self, cell: dict[str, Any], sample: Sample, row: Row, method: str) -> dict[str, Any]:
         """Writes a cell, complete or not at all, and returns it with its fingerprint."""
         cell = {'fingerprint': self.fingerprint(sample, row, method)} | cell
-        with replacing(self.path(sample, row, method)) as part:
-            part.write_text(json.dumps(cell, allow_nan=False) + '\n', encoding='utf-8')
+        write_cell(self.path(sample, row, method), cell)
         return cell
 
     def fingerprint(self, sample: Sample, row: Row, method: str) -> str:
@@ -71,3 +82,38 @@ class CellStore:
         if file is not None and file.is_file():
             digest.update(file.read_bytes())
         return digest.hexdigest()[:16]
+
+
+def write_cell(path: pathlib.Path, cell: dict[str, Any]) -> None:
+    """Writes the file of a cell, complete or not at all, with a hash of it and of its pictures."""
+    record = {'kind': _KIND, 'sha256': _digest(path, cell), 'cell': cell}
+    with replacing(path) as part:
+        part.write_text(json.dumps(record, allow_nan=False) + '\n', encoding='utf-8')
+
+
+def read_cell(path: pathlib.Path) -> dict[str, Any]:
+    """What `write_cell` wrote. Raises DamagedFileError if it is something else."""
+    with reading(path, DamagedFileError):
+        record = json.loads(path.read_text(encoding='utf-8'))
+        if not isinstance(record, dict) or record.get('kind', _KIND) != _KIND:
+            raise DamagedFileError('it is no cell of a comparison')
+        if 'kind' not in record:  # of version 0.1.0, without a hash
+            lacks = _KEYS - record.keys()
+            if lacks and 'omitted' not in record:
+                raise DamagedFileError(f"it lacks {', '.join(sorted(lacks))}")
+            return record
+        cell = record['cell']
+        if not isinstance(cell, dict) or record['sha256'] != _digest(path, cell):
+            raise DamagedFileError('its contents are not those that were written')
+        return cell
+
+
+def _digest(path: pathlib.Path, cell: dict[str, Any]) -> str:
+    """SHA-256 of a cell, as JSON has it, and of its pictures beside it. Raises DamagedFileError if these are gone."""
+    digest = hashlib.sha256(json.dumps(json.loads(json.dumps(cell)), sort_keys=True).encode())
+    if 'tiles' in cell:
+        tiles = path.parent / pathlib.PurePath(cell['tiles']).name
+        if not tiles.is_file():
+            raise DamagedFileError(f'its pictures, {printable(tiles.name)}, are not there')
+        digest.update(tiles.read_bytes())
+    return digest.hexdigest()

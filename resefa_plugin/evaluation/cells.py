@@ -46,22 +46,22 @@ def compute_cell(hook: GeneratorHook, sample: Sample, row: Row, spec: str, held_
     partition = RegionPartition(row.region.at(*held_out[0][1].shape[2:]), row.name)
     edits: list[dict[str, Any]] = []
     curve, pictures = [], []
-    for number, (other, original) in enumerate(tqdm(held_out, desc=f'{row.name} {spec}', unit='sample',
-                                                    dynamic_ncols=True)):
-        viewpoint = Viewpoint(hook, found.space, other, settings.resolution)
-        for sign in choice.signs:
-            render = renderer(viewpoint, choice.direction, sign, original, partition)
-            matched = match_change(render, settings.target, choice.start)
-            edits.append({'sample': other.name, 'sign': sign, **_figures(matched.edit), 'reached': matched.reached,
-                          'evaluations': matched.evaluations})
-            if row.attribute:
-                edits[-1]['attribute'] = measures.attribute_change(other.name, original, matched.edit.picture[None],
-                                                                   row.attribute, row.sign)
-            pictures.append(matched.edit.picture)
-            if number < settings.curve_samples and matched.reached:
-                for multiple in settings.multiples:
-                    edit = matched.edit if multiple == 1 else render(multiple * matched.edit.alpha)
-                    curve.append({'sample': other.name, 'sign': sign, 'multiple': multiple, **_figures(edit)})
+    with tqdm(held_out, desc=f'{row.name} {spec}', unit='sample', dynamic_ncols=True) as bar:
+        for number, (other, original) in enumerate(bar):
+            viewpoint = Viewpoint(hook, found.space, other, settings.resolution)
+            for sign in choice.signs:
+                render = renderer(viewpoint, choice.direction, sign, original, partition)
+                matched = match_change(render, settings.target, choice.start)
+                edits.append({'sample': other.name, 'sign': sign, **_figures(matched.edit), 'reached': matched.reached,
+                              'evaluations': matched.evaluations})
+                if row.attribute:
+                    edits[-1]['attribute'] = measures.attribute_change(other.name, original, matched.edit.picture[None],
+                                                                       row.attribute, row.sign)
+                pictures.append(matched.edit.picture)
+                if number < settings.curve_samples and matched.reached:
+                    for multiple in settings.multiples:
+                        edit = matched.edit if multiple == 1 else render(multiple * matched.edit.alpha)
+                        curve.append({'sample': other.name, 'sign': sign, 'multiple': multiple, **_figures(edit)})
     edited = torch.stack(pictures)
     originals = torch.cat([original for _, original in held_out]).repeat_interleave(len(choice.signs), dim=0)
     for key, values in measures.of_pairs(originals, edited, partition).items():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resefa_plugin.errors import RegionError, ResefaError
+from resefa_plugin.errors import RegionError, ResefaError, check_type
 from resefa_plugin.factorizer.protection import Protection, reached
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
@@ -30,7 +30,7 @@ class Constraints:
         norm: `identity` is the ridge of Eq. 10; `covariance` takes the latents' own spread in place of I: see
             Coordinates.
 
-    Raises ResefaError for a norm that does not exist.
+    Raises ResefaError for a norm that does not exist, and for arguments of another type.
     """
 
     protect: tuple[Protection, ...] = ()
@@ -39,7 +39,11 @@ class Constraints:
     _covariances: dict[object, list[NDArray[np.float64]]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_type('protect', self.protect, Protection, is_list=True)
         object.__setattr__(self, 'protect', tuple(self.protect))
+        known = self.orthogonal_to
+        if known is not None and (not isinstance(known, np.ndarray) or known.ndim != 2 or not np.isfinite(known).all()):
+            raise ResefaError(f'orthogonal_to is {repr(known)[:100]}, expected an array [m, d] of finite numbers')
         if self.norm not in NORMS:
             raise ResefaError(f"norm '{self.norm}' is not one of {', '.join(NORMS)}")
 

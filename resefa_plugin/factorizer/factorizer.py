@@ -12,8 +12,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from resefa_plugin.editing.strength import calibrate
-from resefa_plugin.errors import RegionError, ResefaError
+from resefa_plugin.editing.strength import calibrate, describe_unreached
+from resefa_plugin.errors import RegionError, ResefaError, check_type
 from resefa_plugin.factorizer.agreement import Agreement, agreement, describe
 from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.constraints import Constraints
@@ -58,9 +58,15 @@ class Factorizer:
 
     def __init__(self, viewpoints: Sequence[Viewpoint], regions: Sequence[RegionPartition],
                  solver: Solver | None = None, constraints: Constraints | None = None,
-                 callbacks: Iterable[Callback] = (), store: Store | None = None):
+                 callbacks: Sequence[Callback] = (), store: Store | None = None):
+        check_type('viewpoints', viewpoints, Viewpoint, is_list=True)
+        check_type('regions', regions, RegionPartition, is_list=True)
         self.viewpoints, self.solver = tuple(viewpoints), solver or Auto()
-        self.constraints, self.store, self.callbacks = constraints or Constraints(), store or Store(), list(callbacks)
+        self.constraints, self.store = constraints or Constraints(), store or Store()
+        check_type('callbacks', callbacks, Callback, is_list=True)
+        for name, kind in (('solver', Solver), ('constraints', Constraints), ('store', Store)):
+            check_type(name, getattr(self, name), kind)
+        self.callbacks = list(callbacks)
         self._check_viewpoints()
         self._check_regions(regions)
         self.regions = [self.constraints.unprotected(region) for region in regions]
@@ -76,6 +82,8 @@ class Factorizer:
             raise ResefaError('the viewpoints differ in generator, space, layers or resolution: factorize those apart')
 
     def _check_regions(self, regions: Sequence[RegionPartition]) -> None:
+        if not regions:
+            raise RegionError('regions is empty, expected one region or more')
         hook, names = self.viewpoints[0].hook, [region.name for region in regions]
         for region in [*regions, *(protection.region for protection in self.constraints.protect)]:
             if names.count(region.name) > 1:
@@ -188,11 +196,11 @@ class Factorizer:
         jacobian = RegionJacobian(viewpoint) if ranks.size == 1 else ShardedJacobian(viewpoint, ranks)
         self._notify('on_sample_start', viewpoint)
         paths = [store.path(jacobian, region, self.constraints.protect) for region in self.regions]
-        kept = [grams for grams in map(store.load, paths) if grams is not None]
+        kept = [grams for grams in (store.load(path, viewpoint.dim) for path in paths) if grams is not None]
         if ranks.least(len(kept) == len(paths), viewpoint.device):
             self._notify('on_jacobian_end', jacobian)
             coordinates = self.constraints.coordinates(viewpoint)
-            return [RegionSolution(region, grams, self.solver.solve(grams, coordinates), None, {}, path)
+            return [RegionSolution(region, grams, self.solver.solve(grams, coordinates), None, {}, path, True)
                     for region, grams, path in zip(self.regions, kept, paths, strict=True)]
         seconds = self._compute(jacobian, pool)
         self._notify('on_jacobian_end', jacobian)
@@ -234,6 +242,8 @@ class Factorizer:
                                 lambda: self._notify('on_direction', first, region))
         directions = direction_set(viewpoints, solved, calibration, self.constraints, rows)
         notes = [describe(rows)] if rows else []
+        if calibration.unreached:
+            notes.append(describe_unreached(calibration.unreached))
         if solution.search is not None and not rows:
             notes.append(describe_search(solution.search, solution.residuals))
         return RegionResult(viewpoints, region, directions, solution.eigenvalues,

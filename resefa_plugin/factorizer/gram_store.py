@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-import zipfile
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from resefa_plugin.errors import DirectionsError, ResefaError
+from resefa_plugin.errors import DamagedFileError
 from resefa_plugin.factorizer.protection import Protection
 from resefa_plugin.factorizer.steps import RegionSolution
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
-from resefa_plugin.machine.arrays import read_member, reading
+from resefa_plugin.machine.arrays import ArrayFile, open_npz, reading
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 from resefa_plugin.regions.partition import RegionPartition
 
 _DENSE, _FACTORED = ('A', 'B'), ('inside', 'outside')  # names of the arrays in a file of either kind
+_KIND = 'resefa-grams'
+_ROUNDING = 1e-9  # of the largest value: by which a matrix that was summed up may be asymmetric or not quite positive
 
 
 class GramStore:
@@ -46,19 +49,24 @@ class GramStore:
         return self.folder / f'{jacobian.viewpoint.sample.name}-{region.name}-{digest.hexdigest()[:16]}.npz'
 
     @staticmethod
-    def load(path: pathlib.Path | None) -> DenseGrams | FactoredGrams | None:
-        """What is in a file; None if there is none. Raises ResefaError if it is damaged."""
+    def load(path: pathlib.Path | None, dim: int) -> DenseGrams | FactoredGrams | None:
+        """What is in a file; None if there is none, and with a warning if it is damaged or of something else.
+
+        Args:
+            dim: of the latent space.
+        """
         if path is None or not path.exists():
             return None
         try:
-            return _load(path)
-        except DirectionsError as error:
-            raise ResefaError(f'{error}; or delete it, and it is computed anew') from error
+            return _load(path, dim)
+        except DamagedFileError as error:
+            warnings.warn(f'{error}. Its matrices are computed anew', stacklevel=2)
+            return None
 
     def keep(self, regions: list[RegionSolution]) -> list[RegionSolution]:
-        """Writes the matrices of a sample's regions that are not there yet; returns the regions."""
+        """Writes the matrices of a sample's regions that were not loaded; returns the regions."""
         for solved in regions:
-            if solved.path is not None and not solved.path.exists():
+            if solved.path is not None and not solved.kept:
                 self.save(solved.path, solved.grams)
         return regions
 
@@ -70,12 +78,40 @@ class GramStore:
         names = _DENSE if isinstance(grams, DenseGrams) else _FACTORED
         arrays: dict[str, Any] = {name: getattr(grams, name) for name in names}
         with replacing(path) as part, open(part, 'wb') as file:
-            np.savez(file, background=np.float64(grams.background), **arrays)
+            np.savez(file, kind=np.array(_KIND), key=np.array(_key(path)), background=np.float64(grams.background),
+                     **arrays)
 
 
-def _load(path: pathlib.Path) -> DenseGrams | FactoredGrams:
-    with reading(path), zipfile.ZipFile(path) as archive:
-        dense = 'A.npy' in archive.namelist()
-        first, second = (read_member(archive, name) for name in (_DENSE if dense else _FACTORED))
-        background = float(read_member(archive, 'background'))
-        return DenseGrams(first, second, background) if dense else FactoredGrams(first, second, background)
+def _key(path: pathlib.Path) -> str:
+    """The hash in the name of a file."""
+    return path.stem.rpartition('-')[2]
+
+
+def _load(path: pathlib.Path, dim: int) -> DenseGrams | FactoredGrams:
+    with reading(path, DamagedFileError), open_npz(path) as file:
+        # Files of version 0.1.0 say neither.
+        if 'kind' in file.names and (file.read('kind') != _KIND or file.read('key') != _key(path)):
+            raise DamagedFileError('it holds something else than its name says')
+        dense = 'A' in file.names
+        first, second = (_matrix(file, name, dim) for name in (_DENSE if dense else _FACTORED))
+        background = file.read('background')
+        if background.dtype != np.float64 or background.shape or not 0 < background.item() < np.inf:
+            raise DamagedFileError(f"array 'background' is {background.dtype} {list(background.shape)}, expected a "
+                                   'number above 0')
+        if not dense:
+            return FactoredGrams(first, second, background.item())
+        for name, matrix in zip(_DENSE, (first, second), strict=True):
+            rounding = _ROUNDING * np.abs(matrix).max()
+            if matrix.shape != (dim, dim) or np.abs(matrix - matrix.T).max() > rounding \
+                    or matrix.diagonal().min() < -rounding:
+                raise DamagedFileError(f"array '{name}' is no Gram matrix of {dim} dimensions")
+        return DenseGrams(first, second, background.item())
+
+
+def _matrix(file: ArrayFile, name: str, dim: int) -> NDArray[np.float64]:
+    """An array `[dim, ...]` of finite numbers."""
+    matrix = file.read(name)
+    if matrix.dtype != np.float64 or matrix.ndim != 2 or len(matrix) != dim or not np.isfinite(matrix).all():
+        raise DamagedFileError(f"array '{name}' is {matrix.dtype} {list(matrix.shape)}, expected finite float64 "
+                               f'[{dim}, ...]')
+    return np.asarray(matrix, np.float64)

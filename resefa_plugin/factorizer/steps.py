@@ -42,7 +42,8 @@ class RegionSolution:
         solution: of the quotient.
         slopes: of the directions; None where they are to be measured at several samples.
         seconds: of the steps so far.
-        path: where the Gram matrices are kept; None where they are not.
+        path: where the Gram matrices are to be kept; None where they are not.
+        kept: whether they come from there.
     """
 
     region: RegionPartition
@@ -51,6 +52,7 @@ class RegionSolution:
     slopes: Slopes | None
     seconds: dict[str, float]
     path: pathlib.Path | None = None
+    kept: bool = False
 
 
 def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solver, constraints: Constraints,
@@ -150,7 +152,7 @@ def direction_set(viewpoints: Sequence[Viewpoint], solved: RegionSolution, calib
         space=first.space.name, layers=first.space.layers, num_ws=first.hook.num_ws, region=solved.region.name,
         seeds=seeds, truncation_psi=first.sample.truncation_psi, truncation_cutoff=first.sample.truncation_cutoff,
         resolution=first.resolution, tau=solution.tau, ridge=solution.ridge, solver=solution.solver,
-        extra=_extra(first, solution, constraints, agreement))
+        extra=_extra(first, solution, calibration, constraints, agreement))
     return DirectionSet(
         directions=solution.directions[:count].astype(np.float32), eigenvalues=solution.eigenvalues[:count],
         residuals=solution.residuals[:count], mask=solved.region.mask, latent=first.latent.float().cpu().numpy(),
@@ -159,13 +161,17 @@ def direction_set(viewpoints: Sequence[Viewpoint], solved: RegionSolution, calib
         measured_outside=calibration.measured_outside, metadata=metadata)
 
 
-def _extra(viewpoint: Viewpoint, solution: RayleighSolution, constraints: Constraints,
+def _extra(viewpoint: Viewpoint, solution: RayleighSolution, calibration: Calibration, constraints: Constraints,
            agreement: Sequence[Agreement]) -> dict[str, object]:
     """What a reader of the file may want to know besides: where the pictures are from, and options that were taken."""
     extra: dict[str, object] = {'implementation': viewpoint.hook.implementation}
     if viewpoint.sample.c is not None:
         weights = viewpoint.sample.c[0].tolist()
         extra['class'] = {str(number): weight for number, weight in enumerate(weights) if weight}
+    if viewpoint.hook.value_range not in (None, (-1, 1)):
+        extra['value_range'] = viewpoint.hook.value_range
+    if calibration.unreached:
+        extra['unreached'] = {str(number): reached for number, reached in calibration.unreached.items()}
     if agreement:
         extra['pooled'] = [dataclasses.asdict(row) for row in agreement]
     if solution.search is not None:

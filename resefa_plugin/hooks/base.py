@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from resefa_plugin.errors import ResefaError
+from resefa_plugin.errors import ResefaError, check_number
 from resefa_plugin.linearization import Linearization
 
 MAX_SEED = 2 ** 32 - 1  # of numpy's RandomState
@@ -31,6 +31,8 @@ class Sample:
         truncation_psi: 1 is no truncation.
         truncation_cutoff: number of layers that are truncated; None where all of them are.
         seed: the seed that `z` was drawn from; None where it came from elsewhere.
+
+    Raises ResefaError for latents that are not floating-point tensors `[1, ...]` of finite numbers.
     """
 
     name: str
@@ -39,6 +41,20 @@ class Sample:
     truncation_psi: float = 1.0
     truncation_cutoff: int | None = None
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for kind, latent in self.latents.items():
+            if not isinstance(latent, Tensor) or not latent.is_floating_point() or latent.ndim < 2 or len(latent) != 1:
+                came = f'{latent.dtype} {list(latent.shape)}' if isinstance(latent, Tensor) else type(latent).__name__
+                raise ResefaError(f"sample {self.name}: latents['{kind}'] is {came}, expected a floating-point tensor "
+                                  '[1, ...]')
+            if not latent.isfinite().all():
+                raise ResefaError(f"sample {self.name}: latents['{kind}'] holds NaN or infinity")
+        # What is differentiated begins here: a history of the latents would go along with every picture.
+        object.__setattr__(self, 'latents', {kind: latent.detach() for kind, latent in self.latents.items()})
+        if self.c is not None:
+            object.__setattr__(self, 'c', self.c.detach())
+        check_number('truncation_psi', self.truncation_psi)
 
 
 class LatentSpace(abc.ABC):
@@ -113,6 +129,8 @@ class GeneratorHook(abc.ABC):
         num_ws: number of layers that take a w of their own, 0 where there is no w.
         space_names: the spaces that `space` accepts.
         device: where the network is.
+        value_range: black and white as its author states them; None where nobody did, so that pictures are looked at
+            before they are believed to be in [-1, 1].
     """
 
     name: str
@@ -126,6 +144,7 @@ class GeneratorHook(abc.ABC):
     num_ws: int = 0
     space_names: tuple[str, ...]
     device: torch.device
+    value_range: tuple[float, float] | None = None
 
     @abc.abstractmethod
     def sample(self, seed: int, truncation_psi: float = 1.0, truncation_cutoff: int | None = None,
@@ -153,6 +172,16 @@ class GeneratorHook(abc.ABC):
         """The space that is meant where none is named: `w` if there is one, else the first."""
         return 'w' if 'w' in self.space_names else self.space_names[0]
 
+    def state_range(self, value_range: tuple[float, float]) -> None:
+        """States what is black and what is white in the pictures of somebody else's function.
+
+        Raises ResefaError where the pictures are this hook's own and are not in that range.
+        """
+        if tuple(value_range) != (-1, 1):
+            raise ResefaError(f'{self.name} makes pictures in [-1, 1]: its range cannot be stated otherwise, only that '
+                              'of a FunctionHook')
+        self.value_range = value_range
+
     @contextlib.contextmanager
     def differentiable(self) -> Iterator[None]:
         """Whatever must be in place while the picture is differentiated, restored on exit."""
@@ -168,7 +197,8 @@ def seed_z(seed: int, z_dim: int, device: torch.device) -> Tensor:
 
     Raises ResefaError for a seed that numpy does not take.
     """
-    if not 0 <= seed <= MAX_SEED:
+    check_number('seed', seed, least=0, whole=True)
+    if seed > MAX_SEED:
         raise ResefaError(f'seed {seed} is out of range: numpy takes 0 to {MAX_SEED}')
     return torch.from_numpy(np.random.RandomState(seed).randn(1, z_dim)).to(device, torch.float32)
 
@@ -182,7 +212,8 @@ def pooling_factor(image_shape: tuple[int, int, int], resolution: int | None) ->
     longer = max(height, width)
     if resolution is None:
         return 1
-    factor = longer // max(resolution, 1)
+    check_number('resolution', resolution, least=1, whole=True)
+    factor = longer // resolution
     if factor * resolution != longer or height % factor or width % factor:
         factors = [f for f in range(1, longer + 1) if height % f == 0 and width % f == 0]
         raise ResefaError(f'resolution {resolution} does not divide the picture of {height}x{width} into equal boxes; '

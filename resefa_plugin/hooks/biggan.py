@@ -62,6 +62,7 @@ class BigGANHook(GeneratorHook):
     """
 
     space_names = tuple(SOURCES)
+    value_range = -1.0, 1.0
 
     def __init__(self, G: LayeredGenerator, name: str = 'biggan', sha256: str = '', notes: tuple[str, ...] = (),
                  implementation: str = 'our own network'):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
 from resefa_plugin.errors import DirectionsError
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
-from resefa_plugin.machine.arrays import read_array, read_member, reading
+from resefa_plugin.machine.arrays import NPY_MAGIC, magic, open_npz, read_npy, reading
 
 TORCH_SUFFIXES = ('.pt', '.pth')
 # Names that other tools use for a z as well as for a w: they say no more than a bare array does.
@@ -79,13 +78,10 @@ def read_latents(path: str | os.PathLike[str], hook: StyleBasedHook) -> list[Fil
 
 
 def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    with open(path, 'rb') as file:
-        if file.read(6) == b'\x93NUMPY':
-            file.seek(0)
-            return {BARE: read_array(file, path.stat().st_size)}
-    with zipfile.ZipFile(path) as archive:
-        names = [name.removesuffix('.npy') for name in archive.namelist()]
-        return {key: read_member(archive, key) for key in _chosen(names)}
+    if magic(path) == NPY_MAGIC:
+        return {BARE: read_npy(path)}
+    with open_npz(path) as file:
+        return {key: file.read(key) for key in _chosen(file.names)}
 
 
 def _torch_entries(root: object) -> list[dict[str, object]]:

@@ -31,6 +31,7 @@ class StyleBasedHook(GeneratorHook):
     w_dim: int
     style_dims: tuple[int, ...]
     space_names = ('z', 'w', 'w+', 's')
+    value_range = -1.0, 1.0
 
     @abc.abstractmethod
     def mapping(self, z: Tensor, c: Tensor | None, truncation_psi: float, truncation_cutoff: int | None) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resefa_plugin.errors import check_type
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
 from resefa_plugin.linearization import Linearization
 
@@ -36,6 +37,8 @@ class Viewpoint:
 
     def __init__(self, hook: GeneratorHook, space: LatentSpace | str | None, sample: Sample,
                  resolution: int | None = None):
+        check_type('hook', hook, GeneratorHook)
+        check_type('sample', sample, Sample)
         self.hook, self.sample = hook, sample
         self.space = space if isinstance(space, LatentSpace) else hook.space(space or hook.default_space)
         self._set_resolution(default_resolution(hook.image_shape) if resolution is None else resolution)

@@ -13,20 +13,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resefa_plugin.errors import NonFiniteError, ResefaError, TangentError
+from resefa_plugin.errors import DamagedFileError, NonFiniteError, ResefaError, TangentError, check_number, check_type
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.adjoint import adjoint_mismatch
+from resefa_plugin.jacobian.kept_columns import read_columns, write_columns
 from resefa_plugin.jacobian.reverse_mode import ReverseMode
 from resefa_plugin.jacobian.tile_grams import DirectGrams, TileGrams, pixel_grams
 from resefa_plugin.linearization import Linearization
 from resefa_plugin.machine.allocator import give_back
-from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.memory import COLUMNS, GRAPH, available_bytes, out_of_memory, room, tangents_at_once
 from resefa_plugin.regions.partition import RegionPartition
 
 MAX_CHUNK = 8  # tangents; measured on the demo generator: more are not faster, and cost memory
 # Float32 at 1024 pixels: rounding flips the slope of activations near zero, measured as 4e-4. An error is order 1.
 LINEARIZATION_TOLERANCE = 1e-2
+SPOT_CHECKS = 2  # columns of a kept Jacobian that are computed again
 
 
 class RegionJacobian:
@@ -47,6 +48,9 @@ class RegionJacobian:
     """
 
     def __init__(self, viewpoint: Viewpoint, chunk_size: int | None = None, gram_room: int | None = None):
+        check_type('viewpoint', viewpoint, Viewpoint)
+        if chunk_size is not None:
+            check_number('chunk_size', chunk_size, least=1, whole=True)
         self.viewpoint, self.image_shape = viewpoint, viewpoint.image_shape
         self.chunk_size, self.gram_room = chunk_size, gram_room
         self._push: Callable[[Tensor], Tensor] | None = None  # columns of J, once it is known which way
@@ -120,6 +124,7 @@ class RegionJacobian:
         return torch.cat(parts)
 
     def _check(self, batch: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+        check_type(name, batch, Tensor)
         if tuple(batch.shape[1:]) != shape or len(batch) < 1:
             raise ResefaError(f'{name} has shape {list(batch.shape)}, expected [k, {", ".join(map(str, shape))}]')
         return batch.to(self.viewpoint.device, torch.float32)
@@ -220,7 +225,8 @@ class RegionJacobian:
         Args:
             progress: called after each chunk with the number of tangents that it had.
             path: a folder to keep the matrix in, as a memory-mapped file that a later run with the same network,
-                sample, space and resolution finds and uses. None keeps it in memory, `d * C * h * w * 4` bytes.
+                sample, space and resolution finds, checks and uses; if it is damaged, it is computed anew, with a
+                warning. None keeps it in memory, `d * C * h * w * 4` bytes.
 
         Gives back what the products took: see `release`.
 
@@ -236,11 +242,13 @@ class RegionJacobian:
             self._matrix = self._fill(self._empty(), progress)
         else:
             file = self._file(path)
-            if not file.exists():
-                self._write(file, progress)
+            self._matrix = self._kept(file)
+            if self._matrix is None:
+                shape = self.viewpoint.dim, *self.image_shape
+                write_columns(file, shape, lambda matrix: self._fill(matrix, progress))
+                self._matrix = read_columns(file, shape)
             elif progress is not None:
                 progress(self.viewpoint.dim)
-            self._matrix = self._read(file)
         self.release()
         return self
 
@@ -263,22 +271,25 @@ class RegionJacobian:
                               'a larger --memory, or a folder for it with --jacobian-dir')
         return torch.empty(shape)
 
-    def _read(self, file: pathlib.Path) -> Tensor:
-        try:
-            array = np.load(file, mmap_mode='c', allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ResefaError(f'{file}: is no kept Jacobian ({error}); delete it, and it is computed anew') from error
-        if array.dtype != np.float32 or array.shape != (self.viewpoint.dim, *self.image_shape):
-            raise ResefaError(f'{file}: holds {array.dtype} {list(array.shape)}, expected float32 '
-                              f'{[self.viewpoint.dim, *self.image_shape]}; delete it, and it is computed anew')
-        return torch.from_numpy(array.reshape(self.viewpoint.dim, -1))
+    def _kept(self, file: pathlib.Path) -> Tensor | None:
+        """The columns in a file; None if there is none, and with a warning if they are not those of this Jacobian.
 
-    def _write(self, file: pathlib.Path, progress: Callable[[int], None] | None) -> None:
-        with replacing(file) as part:
-            array = np.lib.format.open_memmap(part, 'w+', np.float32, (self.viewpoint.dim, *self.image_shape))
-            self._fill(torch.from_numpy(array.reshape(self.viewpoint.dim, -1)), progress)
-            array.flush()
-            del array  # Windows does not rename a file that is mapped
+        Two columns are computed anew and compared.
+        """
+        if not file.exists():
+            return None
+        try:
+            matrix = read_columns(file, (self.viewpoint.dim, *self.image_shape))
+            chosen = torch.randperm(self.viewpoint.dim, generator=torch.Generator().manual_seed(0))[:SPOT_CHECKS]
+            units = torch.eye(self.viewpoint.dim, device=self.viewpoint.device)[chosen]
+            expected, found = self.jvp(units).flatten(1).cpu(), matrix[chosen]
+            error = ((found - expected).norm() / (expected.norm() or 1)).item()
+            if not error < LINEARIZATION_TOLERANCE:
+                raise DamagedFileError(f'{file}: columns {chosen.tolist()} are off by {error:.2g}')
+            return matrix
+        except DamagedFileError as error:
+            warnings.warn(f'{error}. The Jacobian is computed anew', stacklevel=2)
+            return None
 
     def _fill(self, matrix: Tensor, progress: Callable[[int], None] | None) -> Tensor:
         start = 0

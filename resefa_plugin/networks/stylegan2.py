@@ -99,19 +99,25 @@ class Generator(nn.Module):
         mapping_kwargs: arguments of MappingNetwork.
         synthesis_kwargs: arguments of SynthesisNetwork; settings of speed, such as `num_fp16_res`, are dropped.
 
+    Attributes:
+        parts: the classes that take the arguments in each dictionary.
+
     Raises: CheckpointError for arguments that are unknown or out of range.
     """
+
+    parts = {'mapping_kwargs': (MappingNetwork,),
+             'synthesis_kwargs': (SynthesisNetwork, SynthesisBlock, SynthesisLayer)}
 
     def __init__(self, z_dim: int, c_dim: int, w_dim: int, img_resolution: int, img_channels: int,
                  mapping_kwargs: Mapping[str, Any] = {}, synthesis_kwargs: Mapping[str, Any] = {}):
         super().__init__()
         self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
         self.img_resolution, self.img_channels = img_resolution, img_channels
-        synthesis_kwargs = known_kwargs('synthesis_kwargs', synthesis_kwargs, SynthesisNetwork, SynthesisBlock,
-                                        SynthesisLayer, inert=INERT_KWARGS)
+        synthesis_kwargs = known_kwargs('synthesis_kwargs', synthesis_kwargs, *self.parts['synthesis_kwargs'],
+                                        inert=INERT_KWARGS)
         self.synthesis = SynthesisNetwork(w_dim, img_resolution, img_channels, **synthesis_kwargs)
         self.num_ws = self.synthesis.num_ws
-        mapping_kwargs = known_kwargs('mapping_kwargs', mapping_kwargs, MappingNetwork)
+        mapping_kwargs = known_kwargs('mapping_kwargs', mapping_kwargs, *self.parts['mapping_kwargs'])
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, **mapping_kwargs)
 
     def forward(self, z: Tensor, c: Tensor | None, truncation_psi: float = 1, truncation_cutoff: int | None = None,

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.linearization import LayerDerivative, spread
+from resefa_plugin.machine.text import printable
 
 EPSILON = 1e-8
 # The slope below zero and the gain of an activation.
 ACTIVATIONS = {'linear': (1.0, 1.0), 'relu': (0.0, math.sqrt(2)), 'lrelu': (0.2, math.sqrt(2))}
 NOISE_MODES = ('const', 'none')
+MOST, MOST_TAPS = 2 ** 31, 64  # of a number in the arguments of a file, and of the taps of a filter
 
 
 def known_kwargs(where: str, kwargs: Mapping[str, Any], *classes: type, inert: Collection[str] = ()) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def known_kwargs(where: str, kwargs: Mapping[str, Any], *classes: type, inert: C
         classes: classes of ours that take them as optional arguments of their constructors.
         inert: names of arguments that are dropped, since they do not change a picture computed in one precision.
 
-    Raises: CheckpointError for an argument that no class takes and that is not dropped.
+    Raises: CheckpointError for an argument that no class takes and that is not dropped, or of another type.
     """
     known = {*inert}
     for cls in classes:
@@ -39,7 +41,35 @@ def known_kwargs(where: str, kwargs: Mapping[str, Any], *classes: type, inert: C
     if unknown:
         raise CheckpointError(f'{where}: {", ".join(unknown)} is not one of {", ".join(sorted(known))}; '
                               'use the checkout that the network was trained with')
+    check_types(where, kwargs, *classes)
     return {name: value for name, value in kwargs.items() if name not in inert}
+
+
+def check_types(where: str, kwargs: Mapping[str, Any], *classes: type) -> None:
+    """Compares arguments of a file with the annotations of the constructors that take them; others are left alone.
+
+    Args:
+        where, kwargs, classes: as of `known_kwargs`.
+
+    Raises: CheckpointError for a value of another type, and for floating-point numbers that no network has.
+    """
+    for cls in classes:
+        for name, hint in get_type_hints(cls.__init__).items():  # type: ignore[misc]
+            if name in kwargs and not _is_of(kwargs[name], hint):
+                raise CheckpointError(f'{where}: {name} is {printable(repr(kwargs[name]), 60)}, expected '
+                                      f"{str(getattr(hint, '__name__', hint)).replace('collections.abc.', '')}")
+
+
+def _is_of(value: object, hint: Any) -> bool:
+    """Whether a value from a file is of an annotated type: a number, text, None, a union or a sequence of these."""
+    if hint is float:
+        return isinstance(value, (int, float)) and type(value) is not bool and abs(value) <= MOST  # NaN is not
+    if get_origin(hint) is Sequence:
+        return isinstance(value, (list, tuple)) and len(value) <= MOST_TAPS and all(
+            _is_of(item, get_args(hint)[0]) for item in value)
+    if get_args(hint):  # a union
+        return any(_is_of(value, part) for part in get_args(hint))
+    return type(value) is hint
 
 
 def positive(**sizes: int) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from typing_extensions import override
 
-from resefa_plugin.errors import SolverError
+from resefa_plugin.errors import SolverError, check_number
 from resefa_plugin.rayleigh.coordinates import Coordinates
 from resefa_plugin.rayleigh.davidson import TOLERANCE, solve_davidson
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams, GramOperator
@@ -39,17 +38,16 @@ class Solver(abc.ABC):
         num_directions: directions to find per region; None means 5, or 4 of a quick solver.
         tau: the ridge relative to tr(B) (Eq. 11), at least 0.
 
-    Raises SolverError for numbers out of range.
+    Raises ResefaError for numbers out of range.
     """
 
     num_directions: int | None = None
     tau: float = TAU
 
     def __post_init__(self) -> None:
-        if self.num_directions is not None and self.num_directions < 1:
-            raise SolverError(f'num_directions is {self.num_directions}, expected 1 or more')
-        if not (math.isfinite(self.tau) and self.tau >= 0):
-            raise SolverError(f"tau is {self.tau}, expected a finite number of at least 0 ({TAU:g} is the paper's)")
+        if self.num_directions is not None:
+            check_number('num_directions', self.num_directions, least=1, whole=True)
+        check_number('tau', self.tau, least=0)
 
     def count(self, dim: int) -> int:
         """Directions to find in a space of `dim` dimensions."""

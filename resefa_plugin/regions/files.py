@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resefa_plugin.errors import RegionError
+from resefa_plugin.machine.arrays import NPY_MAGIC, magic, read_npy, reading
 
+# Of what masks are saved as. Pillow reads some others with other programs.
+FORMATS = 'PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM'
+MAX_PIXELS = 4096 * 4096
 # The value of white in each kind of mask array. Pillow reads some 16-bit grey files into 32-bit integers.
 _WHITE = {'uint8': 255, 'uint16': 65535, 'int32': 65535, 'float32': 1.0, 'float64': 1.0}
 
@@ -37,13 +41,16 @@ def read_mask(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.bool_
     opaque_grey = image.mode in ('1', 'L') and 'transparency' not in image.info
     if opaque_grey or image.mode in ('I', 'F') or image.mode.startswith('I;16'):
         return _threshold(np.asarray(image), f"mask '{source}'")
-    rgba = np.asarray(image.convert('RGBA'))
-    colour, alpha = rgba[..., :3], rgba[..., 3]
-    if (colour == colour[0, 0]).all() and alpha.min() < alpha.max():
-        return _threshold(alpha, f"opacity of mask '{source}'")
-    luminance = np.asarray(Image.fromarray(rgba).convert('RGB').convert('L'))
+    image = image.convert('RGBA')
+    alpha, grey = image.getchannel('A'), image.convert('L')
+    extremes: Any = image.getextrema()  # of each channel
+    del image  # the largest of these, and a mask may have many pixels
+    if extremes[3][0] < extremes[3][1] and all(low == high for low, high in extremes[:3]):
+        return _threshold(np.asarray(alpha), f"opacity of mask '{source}'")
     # Laid over black: transparent pixels are dark, whatever colour is stored in them.
-    return _threshold((luminance.astype(np.uint16) * alpha // 255).astype(np.uint8), f"mask '{source}'")
+    luminance = np.array(grey)
+    np.floor_divide(np.multiply(luminance, np.asarray(alpha), dtype=np.uint16), 255, out=luminance, casting='unsafe')
+    return _threshold(luminance, f"mask '{source}'")
 
 
 def read_labels(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[Any]:
@@ -139,7 +146,7 @@ def _threshold(values: NDArray[Any], what: str) -> NDArray[np.bool_]:
         raise RegionError(f'{what} must be booleans, uint8, uint16 or floats from 0 to 1, got {values.dtype}')
     if not (values.min() >= 0 and values.max() <= white):  # also true for NaN
         raise RegionError(f'{what} must have values from 0 to {white}, got {values.min()} to {values.max()}')
-    mask = 2 * values.astype(np.float64) >= white
+    mask = values >= (white / 2 if values.dtype.kind == 'f' else (int(white) + 1) // 2)
     if not mask.any():
         raise RegionError(f'{what} is empty: its brightest value is {values.max()} and foreground starts at half of '
                           f'{white}; paint the region white, or read a label map with labels:FILE:NUMBERS')
@@ -148,15 +155,10 @@ def _threshold(values: NDArray[Any], what: str) -> NDArray[np.bool_]:
 
 def _load_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     _check_file(path)
-    try:
-        # Mapped, not read: a header cannot then ask for more memory than the file has bytes.
-        labels = np.load(path, mmap_mode='r', allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError) as error:
-        raise RegionError(f"'{path}' is not a .npy file of numbers ({error}); files with Python objects are never "
-                          'loaded: save an integer array with numpy.save') from error
-    if not isinstance(labels, np.ndarray):
-        raise RegionError(f"'{path}' is an archive of arrays, expected one array: save it with numpy.save")
-    return labels
+    with reading(Path(path), RegionError):
+        if magic(Path(path)) != NPY_MAGIC:
+            raise RegionError('it is no .npy file, expected an integer array as numpy.save writes it')
+        return read_npy(Path(path))
 
 
 def _load_image(path: str | os.PathLike[str]) -> Image.Image:
@@ -165,13 +167,18 @@ def _load_image(path: str | os.PathLike[str]) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error', Image.DecompressionBombWarning)
-            image = Image.open(path)
+            image = Image.open(path, formats=FORMATS)
             with image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise RegionError(f"'{path}' is {image.width} x {image.height} pixels, more than any mask needs "
+                                      f'({MAX_PIXELS} in all): resize it to fit the picture')
                 image.load()  # the pixels stay when the file is closed
             return image
+    except RegionError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RegionError(f"'{path}' has too many pixels for a mask ({error}): resize it to fit the picture") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # decoders raise anything about damaged files
         raise RegionError(f"'{path}' is not an image that can be read ({error}): expected a PNG mask") from error
 
 

@@ -73,8 +73,9 @@ from resefa_plugin.scripts.common.types import FOLDER, LayerRange, SeedRange, Sh
 @options.memory_option
 @options.outdir_option
 @options.user_errors
-def factorize(network: str | None, function: str | None, noise_mode: str, repo: pathlib.Path | None,
-              trust_pickle: bool, regions: tuple[str, ...], space: str | None, layers: tuple[int, ...] | None,
+def factorize(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
+              repo: pathlib.Path | None, trust_pickle: bool, regions: tuple[str, ...], space: str | None,
+              layers: tuple[int, ...] | None,
               num_directions: int | None, quick: bool, protect: tuple[str, ...], orthogonal_to: tuple[str, ...],
               pool: bool | None, shard: tuple[int, int] | None, tau: float, norm: str, solver: str,
               resolution: int | None, other_seeds: list[int] | None, jacobian_dir: pathlib.Path | None,
@@ -116,7 +117,7 @@ def factorize(network: str | None, function: str | None, noise_mode: str, repo: 
     """
     keep_large_blocks()
     device = local_device(device)
-    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
+    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range)
     samples = sampling.make_samples(hook, **which)
     image_size = hook.image_shape[1:]
     partitions = [parse_region(spec, image_size) for spec in regions]

@@ -19,8 +19,8 @@ BACKUP_SUFFIX = '.before-resefa'
 
 def script_text(command: str) -> str:
     """A script that calls a command of the installed package, so that it never is of another version."""
-    return (f'{MARK}\n\nfrom resefa_plugin.scripts.{command} import {command}\n\n'
-            f"if __name__ == '__main__':\n    {command}()\n")
+    return (f"{MARK}\n\nfrom resefa_plugin.scripts.main import run\n\n"
+            f"if __name__ == '__main__':\n    run('{command}')\n")
 
 
 @click.command()

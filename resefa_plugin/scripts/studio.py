@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
-import signal
 
 import click
 import torch
@@ -36,17 +36,22 @@ from resefa_plugin.studio.work.sources import Source
               help='Port on 127.0.0.1  [default: the first free one from 7860]')
 @click.option('--share', is_flag=True,
               help='PUBLISH the page under a link of gradio.live, for a notebook on another machine')
+@click.option('--allow-host', 'allow_hosts', metavar='HOST', multiple=True,
+              help='Also answer to this name, as that of a proxy in front of it; may be repeated  '
+                   '[default: this machine, and the link of --share]')
 @click.option('--no-browser', is_flag=True, help='Only print the address')
 @options.device_option
 @options.memory_option
 @options.user_errors
-def studio(network: str | None, function: str | None, noise_mode: str, repo: pathlib.Path | None, trust_pickle: bool,
+def studio(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
+           repo: pathlib.Path | None, trust_pickle: bool,
            seed: int, truncation_psi: float, label: str, resolution: int | None, num_directions: int,
            jacobian_dir: pathlib.Path | None, outdir: pathlib.Path | None, port: int | None,
-           share: bool, no_browser: bool, device: torch.device) -> None:
+           share: bool, allow_hosts: tuple[str, ...], no_browser: bool, device: torch.device) -> None:
     """Open the studio in the browser: draw a region on a sample, move sliders that change it. Needs the extra 'ui'.
 
-    It listens on this machine only (127.0.0.1). Ctrl-C ends it.
+    It listens on this machine only (127.0.0.1), and answers to no other name: behind a proxy, say --allow-host. Ctrl-C
+    ends it.
 
     Examples:
 
@@ -57,25 +62,21 @@ def studio(network: str | None, function: str | None, noise_mode: str, repo: pat
     # Jacobians are kept for the next time
     resefa studio --network=mobilestylegan-ffhq --jacobian-dir=jacobians --seed=3
     """
+    serving = launch_options(allow_hosts)
     keep_large_blocks()
-    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode)
+    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range)
     # The copied commands are to work in the folder of the downloads.
     named = str(pathlib.Path(network).resolve()) if network and pathlib.Path(network).exists() else network
     flags = [f'--network={named}' if network is not None else f'--hook={function}']
     flags += [f'--repo={repo.resolve()}'] if repo else []
     flags += ['--trust-pickle'] if trust_pickle else []
+    flags += [f'--range={value_range[0]:g},{value_range[1]:g}'] if value_range else []
     flags += [f'--noise-mode={noise_mode}'] if noise_mode != 'const' else []
     session_options = {'resolution': resolution, 'num_directions': num_directions, 'jacobian_dir': jacobian_dir,
                        'source': Source(seed, truncation_psi, label=label)}
-    shared = Studio(hook, flags, outdir=outdir, session_options=session_options)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: temporary files go
-    try:
-        page = build_page(shared)
-        page.launch(server_name='127.0.0.1', server_port=port, share=share, inbrowser=not no_browser,
-                    **launch_options())
-    finally:
-        shared.close()
-        signal.signal(signal.SIGTERM, before)
+    with contextlib.closing(Studio(hook, flags, outdir=outdir, session_options=session_options)) as shared:
+        build_page(shared).launch(server_name='127.0.0.1', server_port=port, share=share, inbrowser=not no_browser,
+                                  **serving)
 
 
 if __name__ == '__main__':

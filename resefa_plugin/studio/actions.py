@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import pathlib
 import tempfile
 import threading
@@ -14,19 +15,21 @@ import numpy as np
 import torch
 
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.hooks.base import GeneratorHook
+from resefa_plugin.hooks.base import MAX_SEED, GeneratorHook
+from resefa_plugin.machine.files import scratch_folder
 from resefa_plugin.machine.memory import COLUMNS, room
 from resefa_plugin.ranges import parse_ranges
 from resefa_plugin.regions.files import fit_mask, read_mask
 from resefa_plugin.studio import view
 from resefa_plugin.studio.desk import Desk
 from resefa_plugin.studio.jobs import FAILED, JobQueue
+from resefa_plugin.studio.limits import MAX_COUNT, TRUNCATION
 from resefa_plugin.studio.request import Request
 from resefa_plugin.studio.store import SessionEnded, SessionStore
 from resefa_plugin.studio.work import downloads
 from resefa_plugin.studio.work.cache import JacobianCache
 from resefa_plugin.studio.work.command_line import commands
-from resefa_plugin.studio.work.session import Session
+from resefa_plugin.studio.work.session import MAX_REGIONS, MAX_STRENGTH, Session
 from resefa_plugin.studio.work.sources import UPLOAD_SUFFIXES, Source
 
 PROMPT = 0.25  # seconds: directions that are found by then are in the answer, later ones come with a later status
@@ -45,7 +48,7 @@ class Studio:
         memory: bytes of Jacobians to keep, of which the oldest go first; None for their share of the budget.
         outdir: where files are kept; None for a temporary folder that goes with its session.
         session_options: of Session: resolution, num_directions, tau, jacobian_dir, source.
-        limit: how many pages may be open.
+        limit: how many pages may be open; half of them by one visitor.
         idle_seconds: how long a page is remembered without use.
 
     Raises ResefaError for session options that the generator does not have.
@@ -58,17 +61,14 @@ class Studio:
         self.cache = JacobianCache(room(COLUMNS, torch.device('cpu')) if memory is None else memory)
         self._options = dict(session_options or {})
         Session(hook, self.cache, **self._options)  # an option that no session can have is better known now
-        self._temporary = tempfile.TemporaryDirectory(prefix='resefa-studio-')
+        self._scratch = contextlib.ExitStack()
+        # A folder that goes when the studio is closed; if it is killed, with the next one that starts.
+        self.temporary_folder = self._scratch.enter_context(scratch_folder(tempfile.gettempdir(), 'resefa-studio'))
         self.queue = JobQueue()
         self._session_number = 0
         self.store = SessionStore(self._new_desk, lambda token, desk: desk.close(), limit, idle_seconds)
         self._closed = threading.Event()
         threading.Thread(target=self._close_idle_sessions, name='resefa-studio-sweep', daemon=True).start()
-
-    @property
-    def temporary_folder(self) -> pathlib.Path:
-        """A folder that goes when the studio is closed."""
-        return pathlib.Path(self._temporary.name)
 
     def _new_desk(self, token: str) -> Desk:
         root = self.outdir if self.outdir is not None else self.temporary_folder
@@ -87,10 +87,10 @@ class Studio:
         """Ends all jobs and sessions, and removes temporary files."""
         self._closed.set()
         self.queue.close()
-        self._temporary.cleanup()
+        self._scratch.close()
 
-    def call(self, data: Any) -> Answer:
-        """Does what the page asks for: `{'action': NAME, 'token': TOKEN, ...}`.
+    def call(self, data: Any, visitor: str = '') -> Answer:
+        """Does what the page of a visitor asks for: `{'action': NAME, 'token': TOKEN, ...}`.
 
         Returns: plain values; `{'error': TEXT}` if something went wrong, with `'ended': True` if the session is gone.
         """
@@ -98,7 +98,7 @@ class Studio:
             request = Request(data if isinstance(data, dict) else {})
             action = request.get('action')
             if action == 'open':
-                token, desk = self.store.open()
+                token, desk = self.store.open(visitor)
                 desk.prepare()
                 network = view.network_view(self.hook)
                 return {'token': token, 'network': network, **_pictures_and_state(desk, masks=True)}
@@ -144,13 +144,14 @@ def _bend(desk: Desk) -> Answer:
 # The sample
 
 
-def _source(request: Request, seed: int | None) -> Source:
-    return Source(seed, request.number('trunc', 1.0), request.optional_integer('cutoff'),
-                  request.text('label', '').strip())
+def _source(studio: Studio, request: Request, seed: int | None) -> Source:
+    layers = studio.hook.num_ws or MAX_COUNT  # a generator without layers says so itself
+    return Source(seed, request.number('trunc', *TRUNCATION, default=1.0),
+                  request.optional_integer('cutoff', 0, layers), request.text('label', '').strip())
 
 
 def _seed(studio: Studio, desk: Desk, request: Request) -> Answer:
-    desk.session.load_seed(_source(request, request.integer('seed')))
+    desk.session.load_seed(_source(studio, request, request.integer('seed', 0, MAX_SEED)))
     desk.prepare()
     return _pictures_and_state(desk)
 
@@ -161,12 +162,12 @@ def _upload(studio: Studio, desk: Desk, request: Request) -> Answer:
     suffix = pathlib.PurePath(name).suffix.lower()
     if suffix not in UPLOAD_SUFFIXES:
         raise ResefaError(f"'{name}' is no latent file: expected {', '.join(UPLOAD_SUFFIXES)}")
-    content = request.content('content')
+    content, number = request.content('content'), request.integer('number', 1, MAX_COUNT, default=1)
     with tempfile.TemporaryDirectory(dir=studio.temporary_folder) as folder:
         path = pathlib.Path(folder) / f'latent{suffix}'
         path.write_bytes(content)
         try:
-            desk.session.load_file(path, _source(request, None), request.integer('number', 1) - 1)
+            desk.session.load_file(path, _source(studio, request, None), number - 1)
         except ResefaError as error:  # which tells our name of the file
             raise ResefaError(str(error).replace(str(path), name)) from error
     desk.prepare()
@@ -229,12 +230,13 @@ def _factorize(studio: Studio, desk: Desk, request: Request) -> Answer:
 
 def _render(studio: Studio, desk: Desk, request: Request) -> Answer:
     """The picture at some strengths: a small one while a slider is dragged, the full one when it is released."""
-    strengths = {}
-    for item in request.items('strengths'):
+    strengths, count = {}, desk.session.num_directions
+    for item in request.items('strengths', MAX_REGIONS * count):
         if not isinstance(item, list) or len(item) != 3:
             raise ResefaError('a strength is [region, index, value]')
-        move = Request(dict(zip(('region', 'index', 'value'), item, strict=True)))
-        strengths[move.text('region'), move.integer('index')] = move.number('value')
+        move = Request(dict(zip(('region', 'index', 'strength'), item, strict=True)))
+        where = move.text('region'), move.integer('index', 0, count - 1)
+        strengths[where] = move.number('strength', -MAX_STRENGTH, MAX_STRENGTH)
     full = request.flag('full', False)
     studio.queue.slider_moved()
     desk.session.set_strengths(strengths, remember=full)
@@ -273,7 +275,7 @@ def _status(studio: Studio, desk: Desk, request: Request) -> Answer:
 
 
 def _cancel(studio: Studio, desk: Desk, request: Request) -> Answer:
-    desk.cancel(request.integer('number'))
+    desk.cancel(request.integer('number', 0, MAX_COUNT))
     return {'status': view.status_view(desk)}
 
 

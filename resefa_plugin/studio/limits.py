@@ -12,6 +12,8 @@ from resefa_plugin.studio.work.sources import UPLOAD_SUFFIXES
 
 MAX_UPLOAD = 8 << 20  # bytes: a w+ of StyleGAN2 is 37 kB, a mask of 4096 x 4096 is below a megabyte
 MAX_REQUEST = 2 * MAX_UPLOAD  # bytes: an upload as base64, and room
+MAX_TEXT = 1000  # characters of a name or a list of layers; those of a file are bounded by MAX_UPLOAD
+MAX_COUNT = 2 ** 53 - 1  # of what nothing else bounds, such as the number of a job: as far as a page counts exactly
 SLIDER_STRENGTH = 5.0  # to the left and right end of a slider; a typed strength goes as far as MAX_STRENGTH
 TRUNCATION = -2.0, 2.0  # what the page's field takes: beyond it there are no pictures to be seen
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+import pathlib
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from importlib import resources
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.machine.files import scratch_folder
 from resefa_plugin.studio.actions import Studio
-from resefa_plugin.studio.limits import MAX_REQUEST, MAX_UPLOAD
+from resefa_plugin.studio.door import VISITOR, Door, host_name
+from resefa_plugin.studio.limits import MAX_UPLOAD
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -18,12 +25,6 @@ if TYPE_CHECKING:
 # One script, as gradio takes it: each file may use what those before it define, and functions of any.
 SCRIPTS = ('page.js', 'server.js', 'picker.js', 'picture.js', 'regions.js', 'directions.js', 'sample.js', 'status.js',
            'saving.js', 'main.js')
-
-# Of ASGI, the interface between a web server and an application.
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def read_asset(name: str) -> str:
@@ -36,9 +37,19 @@ def page_script() -> str:
     return '\n'.join(map(read_asset, SCRIPTS))
 
 
+@functools.cache
+def _gradio_folder() -> pathlib.Path:
+    """Where gradio keeps files: a folder that goes with the process, as gradio asks for it once, when imported."""
+    scratch = ExitStack()
+    atexit.register(scratch.close)
+    return scratch.enter_context(scratch_folder(tempfile.gettempdir(), 'resefa-studio-gradio'))
+
+
 def _import_gradio() -> ModuleType:
-    """gradio, with its telemetry off before it is imported. Raises ResefaError where the extra is missing."""
+    """gradio, without telemetry and servers beside that of the page. Raises ResefaError where the extra is missing."""
     os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
+    os.environ['GRADIO_NUM_WORKERS'] = '0'
+    os.environ['GRADIO_TEMP_DIR'] = str(_gradio_folder())
     try:
         import gradio
     except ImportError as error:
@@ -51,7 +62,7 @@ def build_page(studio: Studio) -> Blocks:
     gradio = _import_gradio()
 
     def call(data: dict[str, Any]) -> dict[str, Any]:
-        return studio.call(data)
+        return studio.call(data, VISITOR.get())  # fails if there was no door
 
     page: Blocks = gradio.Blocks(title='ReSeFa studio', analytics_enabled=False, fill_width=True)
     with page:
@@ -60,35 +71,20 @@ def build_page(studio: Studio) -> Blocks:
     return page
 
 
-def launch_options() -> dict[str, Any]:
-    """What the page needs of `Blocks.launch`: its style, no footer, and a bound on what is sent to it."""
-    from starlette.middleware import Middleware
+def launch_options(allow_hosts: Iterable[str] = (), frame_ancestors: Sequence[str] = ()) -> dict[str, Any]:
+    """What the page needs of `Blocks.launch`: its style, no footer, and a door before it, see `Door`.
+
+    Raises ResefaError for a host that is not the name of one.
+    """
+    names = [host_name(host) for host in allow_hosts]
+
+    @asynccontextmanager
+    async def with_door(app: Any) -> AsyncIterator[None]:
+        # Before the first request is taken. `middleware` of the application would come behind gradio's own.
+        page = app.get_blocks()
+        app.middleware_stack = Door(app.middleware_stack, lambda: page.blocks, lambda: page.share_url, names,
+                                    frame_ancestors)
+        yield
 
     return {'css': read_asset('studio.css'), 'footer_links': [], 'show_error': False, 'max_file_size': MAX_UPLOAD,
-            'allowed_paths': [], 'app_kwargs': {'middleware': [Middleware(BoundedRequests)]}}
-
-
-class BoundedRequests:
-    """ASGI middleware that refuses requests larger than MAX_REQUEST, by what they say and by what they send."""
-
-    def __init__(self, app: Application):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hands a request on, or answers that it is too large."""
-        if scope['type'] != 'http':
-            return await self.app(scope, receive, send)
-        headers = dict(scope['headers'])
-        if int(headers.get(b'content-length') or 0) > MAX_REQUEST:
-            await send({'type': 'http.response.start', 'status': 413, 'headers': [(b'content-type', b'text/plain')]})
-            return await send({'type': 'http.response.body', 'body': b'too large'})
-        received = 0
-
-        async def bounded() -> MutableMapping[str, Any]:
-            nonlocal received
-            message = await receive()
-            received += len(message.get('body', b''))
-            # The application sees a client that went away, whatever it says of its length.
-            return {'type': 'http.disconnect'} if received > MAX_REQUEST else message
-
-        await self.app(scope, bounded, send)
+            'allowed_paths': [], 'ssr_mode': False, 'app_kwargs': {'lifespan': with_door}}

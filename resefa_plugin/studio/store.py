@@ -13,6 +13,8 @@ from resefa_plugin.errors import ResefaError
 
 T = TypeVar('T')
 RECENT = 60.0  # seconds: a session that was used within them is not given up for a new one
+SILENT = 15.0  # seconds: a page that is open asks how things stand every few of them
+ABANDONED = 600.0  # seconds: a session whose page was silent for so long makes room for somebody else
 
 
 class SessionEnded(ResefaError):
@@ -22,7 +24,9 @@ class SessionEnded(ResefaError):
 @dataclass
 class _Entry(Generic[T]):
     session: T
+    visitor: str
     used: float
+    seen: float  # when its page last asked for anything, if only how things stand
 
 
 class SessionStore(Generic[T]):
@@ -31,7 +35,7 @@ class SessionStore(Generic[T]):
     Args:
         create: makes a session for a token.
         free: called with the token and the session that is given up.
-        limit: how many there may be.
+        limit: how many there may be. One visitor has half of them at most.
         idle_seconds: how long one is kept without use.
         clock: monotonic seconds.
     """
@@ -45,19 +49,37 @@ class SessionStore(Generic[T]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def open(self) -> tuple[str, T]:
-        """A new session and its token. Raises ResefaError if there are too many that are in use."""
+    def open(self, visitor: str = '') -> tuple[str, T]:
+        """A new session of a visitor and its token; at his share, in place of his own that is least in use.
+
+        Raises ResefaError if all of his are in use, or all there are.
+        """
         with self._lock:
             self.sweep()
-            if len(self._entries) >= self._limit:
-                oldest = min(self._entries, key=lambda token: self._entries[token].used)
-                if self._clock() - self._entries[oldest].used < RECENT:
-                    raise ResefaError(f'the studio is full, all {self._limit} places are in use: try again in a few '
-                                      'minutes')
-                self.close(oldest)
-            token = secrets.token_urlsafe(24)
-            self._entries[token] = _Entry(self._create(token), self._clock())
+            self._make_room(visitor)
+            token, now = secrets.token_urlsafe(24), self._clock()
+            self._entries[token] = _Entry(self._create(token), visitor, now, now)
             return token, self._entries[token].session
+
+    def _make_room(self, visitor: str) -> None:
+        """Gives up a session if a new one needs it: of the visitor's own at his share, else one whose page is gone."""
+        now = self._clock()
+        own = {token: entry for token, entry in self._entries.items() if entry.visitor == visitor}
+        if len(own) >= max(1, self._limit // 2):
+            idle = [token for token, entry in own.items()
+                    if now - entry.used >= RECENT or now - entry.seen >= SILENT]
+            if not idle:
+                raise ResefaError(f'you have {len(own)} pages of the studio open, and one visitor has no more: close '
+                                  'one and try again in a moment')
+            # Pages that were closed or loaded anew go first.
+            self.close(min(idle, key=lambda token: (now - own[token].seen < SILENT, own[token].used)))
+        elif len(self._entries) >= self._limit:
+            gone = [token for token, entry in self._entries.items()
+                    if now - entry.seen >= (SILENT if token in own else ABANDONED)]
+            if not gone:
+                raise ResefaError(f'the studio is full, all {self._limit} places are in use: try again in a few '
+                                  'minutes')
+            self.close(min(gone, key=lambda token: self._entries[token].seen))
 
     def get(self, token: object, touch: bool = True) -> T:
         """The session of a token; `touch` counts as use. Raises SessionEnded."""
@@ -67,8 +89,9 @@ class SessionStore(Generic[T]):
             if entry is None:
                 raise SessionEnded(f'this session has ended (sessions end after {self._idle / 60:g} minutes without '
                                    'use): reload the page')
+            entry.seen = self._clock()
             if touch:
-                entry.used = self._clock()
+                entry.used = entry.seen
             return entry.session
 
     def close(self, token: str) -> None:

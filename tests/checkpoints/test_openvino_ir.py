@@ -74,3 +74,12 @@ def test_errors(tmp_path):
         g.constant_input(g.node('x'))
     with pytest.raises(CheckpointError, match='missing.xml: cannot be read'):
         OpenVINOGraph(tmp_path / 'missing.xml', tmp_path / 'n.bin')
+
+
+def test_a_reshape_of_itself_ends(tmp_path):
+    g = graph(tmp_path, XML.replace('<edge from-layer="1" from-port="0" to-layer="3"',
+                                    '<edge from-layer="3" from-port="2" to-layer="3"'))
+    with pytest.raises(CheckpointError, match="is reshaped from itself"):
+        g.constant_input(g.node('product'))
+    with pytest.raises(CheckpointError, match="is reshaped from itself"):
+        g.consumer(g.node('weight'), 'MatMul')

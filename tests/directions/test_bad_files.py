@@ -12,7 +12,6 @@ import zipfile
 import numpy as np
 import pytest
 
-import resefa_plugin.machine.arrays
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.errors import DirectionsError
 from tests.helpers.direction_sets import load_error, write_npz
@@ -45,14 +44,14 @@ def test_missing(tmp_path):
 
 
 def test_folder(tmp_path):
-    load_error(tmp_path, 'cannot be read: Is a directory')
+    load_error(tmp_path, 'it is a folder or a device, expected a file')
 
 
 @pytest.mark.parametrize('keep', [.1, .5, .99])
 def test_truncated(good_path, keep):
     content = good_path.read_bytes()
     good_path.write_bytes(content[:int(len(content) * keep)])
-    load_error(good_path, 'cannot be read .*damaged or cut off: copy it again')
+    load_error(good_path, 'cannot be read .*damaged or cut off; copy it again')
 
 
 def test_flipped_bits_never_raise_anything_else(good_path):
@@ -154,9 +153,4 @@ def test_lying_archive_index(good_path):
         for name, content in members.items():
             new.writestr(name, header if name == 'directions.npy' else content)
         new.getinfo('directions.npy').file_size = len(header) + huge
-    load_error(good_path, r"'directions' claims 1073741\d+ bytes from \d+: damaged or forged")
-
-
-def test_arrays_above_the_limit(good_path, monkeypatch):
-    monkeypatch.setattr(resefa_plugin.machine.arrays, 'MAX_ARRAY_BYTES', 10)
-    load_error(good_path, r"array 'metadata': .* \(at most 10 are read\)")
+    load_error(good_path, r"'directions' claims 1073741\d+ bytes, and a file of \d+ may hold \d+ there: damaged")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.readme_table import table
 from resefa_plugin.hooks import opening
-from resefa_plugin.scripts.main import main
+from resefa_plugin.scripts.main import COMMANDS, load_command, main
 from tests.helpers.network_files import forge
 from tests.helpers.toys import TinyHook
 from tests.third_party.test_nvlabs_checkout import write_checkout
@@ -98,10 +98,10 @@ def test_readme_table_is_the_benchmark():
     assert f'<!-- evaluation -->\n{table(record)}<!-- /evaluation -->' in README
 
 
-@pytest.mark.parametrize('name', sorted(main.commands))
+@pytest.mark.parametrize('name', sorted(COMMANDS))
 def test_help_examples(tiny, folder, factorized, name):
     shutil.copytree(factorized, 'out')
-    examples = commands(main.commands[name].help)
+    examples = commands(load_command(name).help)
     assert examples, f'resefa {name} --help has no example'
     for line in examples:
         run(line)

@@ -134,8 +134,13 @@ def test_a_pool_that_was_stopped_goes_on(tmp_path, solver):
         ), change
     for file in tmp_path.glob('seed0000-left-*.npz'):
         file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(ResefaError, match='damaged or cut off.*or delete it, and it is computed anew'):
-        factorizer(hook, samples[:1], [LEFT, TOP], **options).run(pool=True)
+    counter = Counter()
+    with pytest.warns(UserWarning, match='damaged or cut off.*Its matrices are computed anew'):
+        factorizer(hook, samples[:1], [LEFT, TOP], callbacks=[counter], **options).run(pool=True)
+    assert counter.computed == ['seed0000']
+    counter = Counter()
+    factorizer(hook, samples[:1], [LEFT, TOP], callbacks=[counter], **options).run(pool=True)
+    assert not counter.computed
 
 
 @pytest.mark.parametrize('solver', [Dense, Davidson])

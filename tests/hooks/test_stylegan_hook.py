@@ -217,6 +217,13 @@ BAD2 = [
     (dict(mapping_kwargs=dict(exec='x')), 'mapping_kwargs: exec is not one of'),
     (dict(synthesis_kwargs=dict(SMALL, channel_max=2 ** 24, channel_base=2 ** 40)), 'does not fit .* places'),
     (dict(synthesis_kwargs=dict(SMALL, resample_filter=[1] * 6)), 'resample_filter.*expected \\[6, 6\\]'),
+    (dict(mapping_kwargs=dict(lr_multiplier='a')), "mapping_kwargs: lr_multiplier is 'a', expected float"),
+    (dict(mapping_kwargs=dict(activation=None)), 'mapping_kwargs: activation is None, expected str'),
+    (dict(synthesis_kwargs=dict(SMALL, conv_clamp='256')), r"conv_clamp is '256', expected float \| None"),
+    (dict(synthesis_kwargs=dict(SMALL, conv_clamp=float('nan'))), r'conv_clamp is nan, expected float \| None'),
+    (dict(synthesis_kwargs=dict(SMALL, use_noise=5)), 'use_noise is 5, expected bool'),
+    (dict(synthesis_kwargs=dict(SMALL, kernel_size=3.0)), 'kernel_size is 3.0, expected int'),
+    (dict(synthesis_kwargs=dict(SMALL, resample_filter=[1, '3', 3, 1])), r"resample_filter is .*'3', 3, 1., expected"),
     (dict(channel_max=16),
      "no official StyleGAN2 generator takes synthesis_kwargs next to 'channel_max'.*--trust-pickle"),
 ]
@@ -231,6 +238,8 @@ BAD3 = [
     (dict(first_cutoff=10 ** 400), 'do not ascend'),
     (dict(first_cutoff='2'), "first_cutoff '2'.* do not ascend"),
     (dict(last_stopband_rel=True), 'last_stopband_rel True do not ascend'),
+    (dict(output_scale='1'), "synthesis_kwargs: output_scale is '1', expected float"),
+    (dict(use_radial_filters=1), 'use_radial_filters is 1, expected bool'),
     (dict(margin_size=2 ** 50), 'does not fit our own stylegan3 network'),
     (dict(synthesis_kwargs={}), 'no official StyleGAN3 generator takes synthesis_kwargs next to .channel_base., '),
 ]

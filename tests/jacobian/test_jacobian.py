@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -84,7 +86,7 @@ def test_kept_matrix_is_found_again_and_belongs_to_its_sample(tmp_path):
     matrix = jacobian.compute(path=tmp_path).matrix
     assert len(list(tmp_path.iterdir())) == 1
     again, _ = make(toy)
-    again._forward_mode = None  # would fail if it were computed anew
+    again._fill = None  # would fail if it were computed anew
     counted = []
     assert torch.equal(again.compute(counted.append, tmp_path).matrix, matrix) and sum(counted) == toy.z_dim
     hook = toy.hook()
@@ -332,14 +334,66 @@ def test_kept_jacobians_of_two_functions_are_two(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize('damage', [lambda f: f.write_bytes(f.read_bytes()[:-100]), lambda f: f.write_bytes(b'x'),
-                                    lambda f: np.save(f, np.zeros(3)), lambda f: np.save(f, np.array([{}], object))])
-def test_damaged_kept_jacobian(tmp_path, damage):
-    make(TanhToy())[0].compute(path=tmp_path)
+def flip(file, position):
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1
+    file.write_bytes(content)
+
+
+def repack(file, columns, hashed=True):
+    """Writes columns `[d, C, h, w]` as a kept file of ours would have them."""
+    np.save(file, np.asarray(columns, np.float32))
+    if hashed:
+        file.write_bytes(file.read_bytes() + hashlib.sha256(file.read_bytes()).digest())
+
+
+DAMAGES = {
+    'cut off': lambda f: f.write_bytes(f.read_bytes()[:-100]),
+    'no array': lambda f: f.write_bytes(b'x'),
+    'empty': lambda f: f.write_bytes(b''),
+    'another shape': lambda f: np.save(f, np.zeros(3)),
+    'objects': lambda f: np.save(f, np.array([{}], object)),
+    'one bit': lambda f: flip(f, 1000),
+    'one bit of the hash': lambda f: flip(f, -1),
+    'too long': lambda f: f.write_bytes(f.read_bytes() + b'x'),
+    'half of zeros': lambda f: f.write_bytes(f.read_bytes()[:2000] + bytes(len(f.read_bytes()) - 2000)),
+    'others, rightly hashed': lambda f: repack(f, np.load(f)[::-1]),
+    'others, without a hash': lambda f: repack(f, 1.02 * np.load(f), hashed=False),
+    'NaN': lambda f: repack(f, np.nan * np.load(f)),
+    'fortran': lambda f: np.save(f, np.asfortranarray(np.load(f))),
+}
+
+
+@pytest.mark.parametrize('damage', DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_kept_jacobian_is_computed_anew(tmp_path, damage):
+    expected = make(TanhToy())[0].compute(path=tmp_path).matrix.clone()
     file, = tmp_path.iterdir()
+    whole = file.read_bytes()
     damage(file)
-    with pytest.raises(ResefaError, match='jacobian-.*npy: .* delete it, and it is computed anew'):
-        make(TanhToy())[0].compute(path=tmp_path)
+    with pytest.warns(UserWarning, match='jacobian-.*npy.* The Jacobian is computed anew'):
+        assert torch.equal(make(TanhToy())[0].compute(path=tmp_path).matrix, expected)
+    assert file.read_bytes() == whole and list(tmp_path.iterdir()) == [file]
+
+
+def test_kept_jacobians_of_before_have_no_hash_and_are_used(tmp_path):
+    expected = make(TanhToy())[0].compute(path=tmp_path).matrix.clone()
+    file, = tmp_path.iterdir()
+    repack(file, np.load(file), hashed=False)
+    before = file.read_bytes()
+    assert torch.equal(make(TanhToy())[0].compute(path=tmp_path).matrix, expected) and file.read_bytes() == before
+
+
+def test_room_is_reserved_before_a_map_is_written(tmp_path):
+    """Else a full disk would end the process with SIGBUS: see `reserve`."""
+    jacobian, _ = make(TanhToy(), chunk_size=1)
+    sizes = []
+
+    def look(count):
+        part, = tmp_path.glob('.*.part')
+        sizes.append((part.stat().st_blocks * 512, part.stat().st_size))
+
+    jacobian.compute(look, tmp_path)
+    assert len(sizes) == 6 and all(taken >= size >= 6 * 3 * 8 * 8 * 4 for taken, size in sizes)
 
 
 def test_matrix_that_does_not_fit_is_refused_before_it_is_computed(monkeypatch):
@@ -365,7 +419,7 @@ def test_nor_for_a_derivative_that_is_not_finite():
 
 
 def test_a_linearization_is_taken_where_some_pixels_do_not_change():
-    hook, taken = FunctionHook(lambda z: torch.cat([z, 0 * z], dim=1)[:, :, None, None], 3), []
+    hook, taken = FunctionHook(lambda z: torch.cat([z, 0 * z], dim=1)[:, None, None], 3), []
     space, sample = hook.space('z'), hook.sample(0)
     exact = RegionJacobian(Viewpoint(hook, space, sample))._forward_mode
     space.linearize = lambda latent, sample, resolution: Linearization(lambda V: taken.append(len(V)) or exact(V))

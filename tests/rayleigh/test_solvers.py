@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resefa_plugin import Auto, Davidson, Dense, Woodbury
-from resefa_plugin.errors import SolverError
+from resefa_plugin.errors import ResefaError, SolverError
 from resefa_plugin.rayleigh.coordinates import Coordinates
 from resefa_plugin.rayleigh.davidson import solve_davidson
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
@@ -28,10 +28,10 @@ def dense(d=40):
 @pytest.mark.parametrize('arguments, match', [
     ({'tau': float('nan')}, 'tau is nan, expected a finite number of at least 0'), ({'tau': -1}, 'tau is -1'),
     ({'tau': float('inf')}, 'tau is inf'),
-    ({'num_directions': 0}, 'num_directions is 0, expected 1 or more')])
+    ({'num_directions': 0}, 'num_directions is 0, expected a whole number of at least 1')])
 @pytest.mark.parametrize('solver', [Auto, Dense, Woodbury, Davidson])
 def test_numbers_are_checked_when_a_solver_is_made(solver, arguments, match):
-    with pytest.raises(SolverError, match=match):
+    with pytest.raises(ResefaError, match=match):
         solver(**arguments)
 
 

@@ -190,9 +190,19 @@ class Opened:
 def test_npy_with_objects_is_never_unpickled(tmp_path):
     trace = tmp_path / 'trace'
     np.save(tmp_path / 'evil.npy', np.array([[Opened(trace)]], dtype=object), allow_pickle=True)
-    with pytest.raises(RegionError, match='files with Python objects are never loaded'):
+    with pytest.raises(RegionError, match='holds Python objects, whose loading would execute code: refused'):
         RegionPartition.from_labels(tmp_path / 'evil.npy', [1], (3, 4))
     assert not trace.exists()
+
+
+def test_only_pixels_are_read_and_no_more_than_a_mask_needs(tmp_path):
+    """A PostScript file would be handed to another program, and pixels are counted before there is room for them."""
+    (tmp_path / 'mask.eps').write_bytes(b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 3\n%%EndComments\nshowpage\n')
+    with pytest.raises(RegionError, match='is not an image that can be read'):
+        RegionPartition.from_mask(tmp_path / 'mask.eps', (3, 4))
+    Image.new('1', (8192, 4096), 1).save(tmp_path / 'mask.png')
+    with pytest.raises(RegionError, match='is 8192 x 4096 pixels, more than any mask needs .*resize it'):
+        RegionPartition.from_mask(tmp_path / 'mask.png', (4096, 8192))
 
 
 def test_bad_npy_files(tmp_path):
@@ -201,11 +211,11 @@ def test_bad_npy_files(tmp_path):
     path = tmp_path / 'bad.npy'
     np.save(path, LABELS)
     huge = path.read_bytes().replace(b"(3, 4)", b"(9999999999, 4)")[:-9]  # a header that claims 40 GB
-    for content in (b'', b'text', huge):
+    for content, match in ((b'', 'is no .npy file'), (b'text', 'is no .npy file'), (huge, 'header promises an array')):
         path.write_bytes(content)
-        with pytest.raises(RegionError, match='bad.npy.* is not a .npy file of numbers'):
+        with pytest.raises(RegionError, match=f'bad.npy.* {match}'):
             RegionPartition.from_labels(path, [1], (3, 4))
     with path.open('wb') as file:
         np.savez(file, LABELS)
-    with pytest.raises(RegionError, match='is an archive of arrays, expected one array'):
+    with pytest.raises(RegionError, match='it is no .npy file, expected an integer array'):
         RegionPartition.from_labels(path, [1], (3, 4))

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import pathlib
 import pickle
 import re
+import subprocess
+import sys
+import tempfile
 import threading
 import zipfile
 
@@ -316,6 +321,21 @@ def test_idle_sessions_go_without_anybody_asking(monkeypatch):
         studio.close()
 
 
+def test_a_closed_studio_leaves_nothing_and_the_next_one_sweeps_after_one_that_was_killed(tmp_path, monkeypatch):
+    killed = ('import os\nfrom resefa_plugin.studio.actions import Studio\nfrom tests.helpers.toys import TinyHook\n'
+              "studio = Studio(TinyHook())\nprint(studio.call({'action': 'open'})['token'], flush=True)\n"
+              "(studio.temporary_folder / 'x').write_bytes(b'x')\nos.kill(os.getpid(), 9)")
+    subprocess.run([sys.executable, '-c', killed], env={**os.environ, 'TMPDIR': str(tmp_path)},
+                   cwd=pathlib.Path(__file__).parents[2], stdout=subprocess.PIPE)
+    left, = tmp_path.iterdir()
+    assert (left / 'x').exists()
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    studio = Studio(TinyHook())
+    assert list(tmp_path.iterdir()) == [studio.temporary_folder] != [left]
+    studio.close()
+    assert not list(tmp_path.iterdir())
+
+
 def test_kept_files_stay(tmp_path):
     studio = Studio(TinyHook(), outdir=tmp_path)
     page = Page(studio)
@@ -418,7 +438,25 @@ def test_nothing_without_a_token(studio, token):
     ('seed', {'seed': '0'}, "'seed' is '0', expected int"),
     ('seed', {'seed': True}, "'seed' is True, expected int"),
     ('seed', {'seed': 1.5}, "'seed' is 1.5, expected int"),
-    ('seed', {'seed': 2 ** 32}, 'is out of range'),
+    ('seed', {'seed': 2 ** 32}, "'seed' 4294967296 is out of range: expected 0 to 4294967295"),
+    ('seed', {'seed': -1}, "'seed' -1 is out of range"),
+    ('seed', {'seed': 0, 'cutoff': 10 ** 30}, "is out of range: expected 0 to 8"),
+    ('seed', {'seed': 0, 'cutoff': 9}, "'cutoff' 9 is out of range: expected 0 to 8"),
+    ('seed', {'seed': 0, 'cutoff': -5}, "'cutoff' -5 is out of range: expected 0 to 8"),
+    ('seed', {'seed': 0, 'cutoff': 10 ** 5000}, "'cutoff' a number of thousands of digits is out of range"),
+    ('seed', {'seed': 0, 'trunc': 2.1}, "'trunc' 2.1 is out of range: expected -2 to 2"),
+    ('seed', {'seed': 0, 'trunc': -10 ** 9}, "'trunc' -1e+09 is out of range"),
+    ('seed', {'seed': 0, 'label': '7' * 1001}, "'label' has 1001 characters, expected at most 1000"),
+    ('seed', {'seed': 0, 'label': '\ud800'}, "'label' is '\\ud800', expected characters of Unicode"),
+    ('upload', {'name': 'w.npz', 'content': '', 'number': 0}, "'number' 0 is out of range: expected 1 to"),
+    ('upload', {'name': 'w.npz', 'content': '', 'number': 2 ** 53}, "'number' 9007199254740992 is out of range"),
+    ('upload', {'name': 'w' * 10 ** 6 + '.npz', 'content': ''}, "'name' has 1000004 characters, expected at most 1000"),
+    ('render', {'strengths': [['a', -1, 1]]}, "'index' -1 is out of range: expected 0 to 4"),
+    ('render', {'strengths': [['a', 10 ** 30, 1]]}, "is out of range: expected 0 to 4"),
+    ('render', {'strengths': [['a', 0, 20.5]]}, "'strength' 20.5 is out of range: expected -20 to 20"),
+    ('render', {'strengths': [['a', 0, 1]] * 61}, "'strengths' has 61 items, expected at most 60"),
+    ('cancel', {'number': -1}, "'number' -1 is out of range"),
+    ('seed', {'seed': {'a': [[[[[[[[[[]]]]]]]]]]}}, "expected int"),
     ('seed', {'seed': 0, 'trunc': 'x'}, "'trunc' is 'x', expected float"),
     ('seed', {'seed': 0, 'label': '3'}, 'is unconditional: leave the class empty'),
     ('space', {'space': 'w++'}, "space 'w++' is not one of z, w, w+, s"),
@@ -442,6 +480,26 @@ def test_nothing_without_a_token(studio, token):
 def test_wrong_values_are_named(page, action, values, message):
     answer = page.ask(action, **values)
     assert message in answer['error'] and 'ended' not in answer
+
+
+def test_what_was_out_of_range_leaves_the_page_as_it_was(page):
+    before = page.good('status')['state']['sample']
+    for values in ({'cutoff': 10 ** 30}, {'cutoff': -5}, {'trunc': 1e300}, {'seed': 10 ** 30}):
+        assert 'is out of range' in page.ask('seed', **{'seed': 1, 'trunc': 1.0, **values})['error']
+    assert page.good('status')['state']['sample'] == before
+    for cutoff in (0, 8, None):
+        assert page.good('seed', seed=1, cutoff=cutoff)['state']['sample']['cutoff'] == cutoff
+
+
+def test_an_error_is_short_however_deep_what_came(page):
+    deep = []
+    for _ in range(5000):
+        deep = [deep]
+    for action, key in (('seed', 'seed'), ('upload', 'name'), ('render', 'strengths'), ('keep', 'keep')):
+        error = page.ask(action, **{key: {'deep': deep}})['error']
+        assert ', expected ' in error and len(error) < 400
+    for _ in range(5000):
+        deep, = deep  # else Python would end it all at once
 
 
 def test_a_defect_of_ours_is_no_traceback_on_the_page(page, monkeypatch, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import io
 import shutil
 import threading
@@ -49,7 +51,7 @@ def browser():
 
 @pytest.fixture(scope='module')
 def studio():
-    studio = Studio(FunctionHook(spots, 27, name='spots'), ['--hook=spots:spots'])
+    studio = Studio(FunctionHook(spots, 27, name='spots'), ['--hook=spots:spots'], limit=64)
     yield studio
     studio.close()
 
@@ -380,3 +382,45 @@ def test_the_label_of_a_button_can_be_read_under_the_mouse(page):
         colour, background = button.evaluate(
             'button => [getComputedStyle(button).color, getComputedStyle(button).backgroundColor]')
         assert colour != background
+
+
+CALLS = '''async address => {
+  const body = JSON.stringify({data: {action: 'open'}, fn_name: 'call', component_id: 1, session_hash: 'x'});
+  const outcomes = [];
+  for (const [mode, type] of [['no-cors', 'text/plain'], ['cors', 'text/plain'], ['cors', 'application/json']]) {
+    const asked = fetch(address + 'gradio_api/component_server/', {method: 'POST', mode, body,
+                                                                   headers: {'Content-Type': type}});
+    outcomes.push(await asked.then(answer => answer.type, () => 'refused'));
+  }
+  outcomes.push(await fetch(address).then(answer => answer.text(), () => 'refused'));
+  return outcomes;
+}'''
+
+
+@pytest.fixture
+def other_port(tmp_path):
+    """Of a server of something else on this machine."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_another_page_can_neither_call_the_studio_nor_read_nor_show_it(browser, address, studio, other_port):
+    page = browser.new_page()
+    before = len(studio.store)
+    for elsewhere in (f'http://localhost:{other_port}/', f'http://127.0.0.1:{other_port}/'):
+        page.goto(elsewhere)
+        assert page.evaluate(CALLS, address) == ['opaque', 'refused', 'refused', 'refused'], elsewhere
+        page.evaluate('''address => new Promise(resolve => {
+            const frame = document.createElement('iframe');
+            frame.onload = frame.onerror = resolve;
+            frame.src = address;
+            document.body.append(frame);
+        })''', address)
+        assert 'ReSeFa' not in page.frames[1].content()
+    assert len(studio.store) == before
+    page.goto(address)  # but a link to it works
+    page.wait_for_selector('.studio[data-ready=yes]', timeout=LONG)
+    page.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 
 import pytest
@@ -92,7 +93,7 @@ def store():
     class Store(SessionStore):
         now, freed = 0.0, None
 
-    made = Store(lambda token: [token], lambda token, session: made.freed.append(session), limit=2, idle_seconds=600,
+    made = Store(lambda token: [token], lambda token, session: made.freed.append(session), limit=4, idle_seconds=1800,
                  clock=lambda: made.now)
     made.freed = []
     return made
@@ -107,30 +108,83 @@ def test_tokens_are_long_and_lead_to_their_own_session(store):
 @pytest.mark.parametrize('token', ['', 'x', None, 7, [], {}])
 def test_a_wrong_token_leads_nowhere(store, token):
     store.open()
-    with pytest.raises(SessionEnded, match='sessions end after 10 minutes without use.: reload the page'):
+    with pytest.raises(SessionEnded, match='sessions end after 30 minutes without use.: reload the page'):
         store.get(token)
 
 
 def test_idle_sessions_are_freed_and_looking_is_no_use(store):
     token, session = store.open()
-    store.now = 500
+    store.now = 1500
     assert store.get(token) is session
-    store.now = 1000
+    store.now = 3000
     assert store.get(token, touch=False) is session
-    store.now = 1101
+    store.now = 3301
     with pytest.raises(SessionEnded):
         store.get(token, touch=False)
     assert store.freed == [session] and len(store) == 0
 
 
-def test_a_full_store_gives_up_an_idle_session_but_none_in_use(store):
-    (old, session), (recent, _) = store.open(), store.open()
+def test_a_visitor_at_his_share_gives_up_his_own_idle_session_but_none_in_use(store):
+    stranger, _ = store.open('stranger')
+    (old, session), (recent, _) = store.open('me'), store.open('me')
     store.now = 30
-    with pytest.raises(ResefaError, match='all 2 places are in use: try again'):
-        store.open()
+    for token in (old, recent):
+        store.get(token, touch=False)  # their pages are open
+    with pytest.raises(ResefaError, match='you have 2 pages of the studio open, and one visitor has no more: close'):
+        store.open('me')
     store.now = 70
+    store.get(old, touch=False)
     store.get(recent)
-    third, _ = store.open()
-    assert store.freed == [session] and store.get(third) and store.get(recent)
+    third, _ = store.open('me')
+    assert store.freed == [session]
+    assert store.get(third) and store.get(recent) and store.get(stranger)
     with pytest.raises(SessionEnded):
         store.get(old)
+
+
+def test_of_his_own_those_whose_pages_are_gone_go_first(store):
+    (gone, session), (idle, _) = store.open('me'), store.open('me')
+    store.now = 90
+    store.get(gone)  # used later than the other, whose page still asks how things stand
+    store.now = 106
+    store.get(idle, touch=False)
+    store.open('me')
+    assert store.freed == [session] and store.get(idle)
+
+
+def test_a_full_store_makes_room_only_where_a_page_is_gone_for_long(store):
+    opened = {name: store.open(name)[0] for name in 'abcd'}
+    for now in (300, 599):
+        store.now = now
+        with pytest.raises(ResefaError, match='all 4 places are in use: try again in a few minutes'):
+            store.open('newcomer')
+        store.get(opened['a'] if now == 300 else opened['c'], touch=False)
+    store.get(opened['d'], touch=False)
+    store.now = 901  # both a and b are silent for long, b for longer
+    store.open('newcomer')
+    assert store.freed == [[opened['b']]]
+    store.open('another')
+    assert store.freed == [[opened['b']], [opened['a']]]
+    with pytest.raises(ResefaError, match='all 4 places'):
+        store.open('third')
+
+
+def test_in_a_full_store_a_page_that_is_loaded_anew_takes_its_old_place(store):
+    opened = {name: store.open(name)[0] for name in 'abcd'}
+    store.now = 16
+    for name in 'bcd':
+        store.get(opened[name], touch=False)
+    store.open('a')
+    assert store.freed == [[opened['a']]]
+    with pytest.raises(ResefaError, match='all 4 places'):
+        store.open('b')  # whose page is there
+
+
+def test_strangers_cannot_end_a_session_in_use_however_many_they_are(store):
+    mine, _ = store.open('me')
+    for second in range(0, 3000, 20):
+        store.now = second
+        store.get(mine)
+        with contextlib.suppress(ResefaError):
+            store.open(f'stranger{second}')
+    assert store.get(mine) and len(store) == 4

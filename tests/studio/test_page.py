@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import json
 import os
@@ -13,13 +14,14 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import MAX_SEED
-from resefa_plugin.scripts.main import main
+from resefa_plugin.scripts.main import load_command, main
 from resefa_plugin.studio import page as page_module
 from resefa_plugin.studio.actions import ACTIONS, Studio
 from resefa_plugin.studio.limits import MAX_REQUEST, MAX_UPLOAD, page_limits
@@ -59,18 +61,31 @@ def test_it_listens_on_this_machine_only(address):
 
 def test_no_telemetry(address):
     assert os.environ['GRADIO_ANALYTICS_ENABLED'] == 'False'
-    config = json.loads(get(f'{address}config'))
+    config = json.loads(re.search(r'window\.gradio_config = (\{.*?\});</script>', get(address).decode())[1])
     assert config['analytics_enabled'] is False and config['title'] == 'ReSeFa studio'
 
 
+def test_no_server_beside_that_with_the_door(monkeypatch):
+    monkeypatch.setenv('GRADIO_NUM_WORKERS', '1')
+    monkeypatch.setenv('GRADIO_SSR_MODE', 'True')
+    studio = Studio(TinyHook(), ['--network=tiny'])
+    page = build_page(studio)
+    try:
+        page.launch(server_name='127.0.0.1', prevent_thread_lock=True, quiet=True, **launch_options())
+        assert page.node_process is None and getattr(page, '_static_worker_pool', None) is None
+    finally:
+        page.close()
+        studio.close()
+
+
 def test_style_markup_and_script_are_there(address):
-    config = get(f'{address}config').decode()
+    config = get(address).decode()
     assert 'data-part=' in config and 'makePicker' in config and '.studio' in config
 
 
 def test_a_large_request_is_refused_before_it_is_read(address):
     with pytest.raises((urllib.error.HTTPError, ConnectionError, urllib.error.URLError)) as error:
-        get(f'{address}gradio_api/component_server', data=b'x' * (MAX_REQUEST + 1))
+        get(f'{address}gradio_api/component_server/', data=b'x' * (MAX_REQUEST + 1))
     if isinstance(error.value, urllib.error.HTTPError):
         assert error.value.code == 413
 
@@ -143,8 +158,16 @@ def test_the_command_passes_everything_on(tiny, monkeypatch, tmp_path):
                         lambda studio: seen.update(studio=studio) or Blocks())
     result = CliRunner().invoke(main, ['studio', '--network=tiny', '--seed=3', '--trunc=0.5', '--resolution=16',
                                        '--num-directions=2', '--port=1234', '--memory=0.5', f'--outdir={tmp_path}',
-                                       '--no-browser'])
+                                       '--no-browser', '--allow-host=a.example', '--allow-host=b.example'])
     assert result.exit_code == 0, result.output
+    assert seen['ssr_mode'] is False  # else node would serve, before the door
+    application = SimpleNamespace(middleware_stack=None, get_blocks=lambda: None)
+
+    async def started():
+        async with seen['app_kwargs']['lifespan'](application):
+            return application.middleware_stack
+
+    assert asyncio.run(started())._allow_hosts == {'a.example', 'b.example'}
     assert seen['server_name'] == '127.0.0.1' and seen['server_port'] == 1234
     assert seen['share'] is False and seen['inbrowser'] is False
     studio = seen['studio']
@@ -157,14 +180,14 @@ def test_the_command_passes_everything_on(tiny, monkeypatch, tmp_path):
 
 # Two servers one after the other, since imports take seconds.
 SERVE = '''
-import signal, sys
+import os, signal, sys, tempfile
 from resefa_plugin.scripts.main import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which background jobs of a shell ignore
 for port in sys.argv[1:]:
     try:
         main(['studio', '--hook=my_gan:my_hook', '--no-browser', f'--port={port}'])
     except SystemExit:
-        print('ended')
+        print('ended, left', [name for name in os.listdir(tempfile.gettempdir()) if 'gradio' not in name])
 '''
 
 
@@ -185,17 +208,17 @@ def test_the_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path):
         for port, end in zip(ports, (signal.SIGINT, signal.SIGTERM), strict=True):
             assert any(f'http://127.0.0.1:{port}' in line for line in lines)
             assert b'ReSeFa studio' in get(f'http://127.0.0.1:{port}/')
-            assert list((tmp_path / 'tmp').glob('resefa-studio-*'))
+            assert list((tmp_path / 'tmp').glob('.resefa-studio.*'))
             process.send_signal(end)
             told = []
             for line in lines:
                 told.append(line)
-                if line == 'ended\n':
+                if line.startswith('ended'):
                     break
-            assert told[-1] == 'ended\n' and 'Traceback' not in ''.join(told)
-            assert not list((tmp_path / 'tmp').glob('resefa-studio-*'))
+            assert told[-1] == 'ended, left []\n' and 'Traceback' not in ''.join(told)
         process.communicate(timeout=60)
         assert process.returncode == 0
+        assert not list((tmp_path / 'tmp').iterdir())  # nor of gradio
     finally:
         process.kill()
 
@@ -205,6 +228,7 @@ def test_the_command_serves_until_it_is_ended_and_leaves_nothing(tmp_path):
     (['--network=tiny', '--class=3'], 'tiny is unconditional: leave the class empty'),
     (['--network=tiny', '--resolution=5'], 'resolution 5 does not divide'),
     (['--network=tiny', '--port=70000'], '70000'),
+    (['--network=tiny', '--allow-host=https://x.org'], "--allow-host='https://x.org' is not the name of a host"),
 ])
 def test_errors_of_the_command(tiny, arguments, message):
     result = CliRunner().invoke(main, ['studio', '--no-browser', *arguments])
@@ -212,6 +236,6 @@ def test_errors_of_the_command(tiny, arguments, message):
 
 
 def test_share_is_off_unless_asked():
-    option = next(option for option in main.commands['studio'].params if option.name == 'share')
+    option = next(option for option in load_command('studio').params if option.name == 'share')
     assert option.default is False and 'PUBLISH' in option.help
     assert page_module.launch_options()['allowed_paths'] == []

@@ -53,12 +53,12 @@ class OpenVINOGraph:
             self._data = pathlib.Path(bin_path).read_bytes()
         except OSError as error:
             raise CheckpointError(f'{error.filename}: cannot be read ({error.strerror})') from error
-        # Nested entities let a short XML file unfold to gigabytes. OpenVINO writes none.
-        if b'<!DOCTYPE' in text or b'<!ENTITY' in text:
+        # Nested entities let a short XML file unfold to gigabytes. OpenVINO writes none, in ASCII.
+        if b'<!DOCTYPE' in text or b'<!ENTITY' in text or b'\0' in text:
             raise CheckpointError(f'{self._path}: has a document type declaration, which OpenVINO IR never has')
         try:
             self.nodes = _read_nodes(ElementTree.fromstring(text))
-        except (ElementTree.ParseError, KeyError, ValueError) as error:
+        except (ElementTree.ParseError, ArithmeticError, LookupError, ValueError) as error:
             raise CheckpointError(f'{self._path}: is not OpenVINO IR version 10 or 11 ({error!r})') from error
         self._by_name = {node.name: node for node in self.nodes.values()}
 
@@ -69,9 +69,11 @@ class OpenVINOGraph:
         return self._by_name[name]
 
     def _before_reshape(self, node: OpenVINONode) -> OpenVINONode:
-        while node.type == 'Reshape':
+        for _ in self.nodes:  # no more often: a forged file may go in a circle
+            if node.type != 'Reshape' or not node.inputs:
+                return node
             node = self.nodes[node.inputs[0]]
-        return node
+        raise CheckpointError(f"{self._path}: node '{node.name}' is reshaped from itself")
 
     def consumer(self, node: OpenVINONode, type: str) -> OpenVINONode:
         """The one node of a type that takes the result of a node, reshaped or not.

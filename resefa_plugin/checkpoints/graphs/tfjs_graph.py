@@ -62,7 +62,7 @@ def read_tfjs_graph(model: str | os.PathLike) -> TfjsGraph:
             constants |= _constants(data, group['weights'])
         nodes: dict[str, TfjsNode] = {}
         for entry in description['modelTopology']['node']:
-            node = TfjsNode(entry['op'], entry['name'], tuple(entry.get('input', ())),
+            node = TfjsNode(_text(entry['op']), _text(entry['name']), tuple(map(_text, entry.get('input', ()))),
                             {key: _attribute(value) for key, value in entry.get('attr', {}).items()})
             if any(name not in nodes for name in node.inputs):
                 raise ValueError(f"node '{node.name}' is fed by one that is not there or comes later")
@@ -71,9 +71,15 @@ def read_tfjs_graph(model: str | os.PathLike) -> TfjsGraph:
             nodes[node.name] = node
     except OSError as error:
         raise CheckpointError(f'{error.filename}: cannot be read ({error.strerror})') from error
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f'{model}: is not a frozen graph of TensorFlow.js ({error!r})') from error
     return TfjsGraph(nodes, constants)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f'{value!r} where a name is expected')
+    return value
 
 
 def _constants(data: bytes, weights: Sequence[dict]) -> dict[str, np.ndarray]:

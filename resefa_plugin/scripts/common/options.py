@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 import click
 import torch
+from tqdm import tqdm
 
 from resefa_plugin.directions.metadata import package_versions
 from resefa_plugin.errors import ResefaError
@@ -20,8 +21,10 @@ from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.foreign import open_function
 from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.machine.files import replacing
+from resefa_plugin.machine.interrupts import ended_in_order
 from resefa_plugin.machine.memory import DEFAULT_BUDGET, set_budget
-from resefa_plugin.scripts.common.types import FOLDER, Device
+from resefa_plugin.machine.text import printable
+from resefa_plugin.scripts.common.types import FOLDER, Device, ValueRange
 
 Command = TypeVar('Command', bound=Callable[..., Any])  # what an option is added to
 
@@ -62,6 +65,8 @@ def network_options(command: Command) -> Command:
         command,
         click.option('--network', metavar='NETWORK', help=NETWORK_HELP),
         function_option,
+        click.option('--range', 'value_range', type=ValueRange(),
+                     help='Black and white in the pictures of --hook, such as 0,1 or 0,255  [default: -1,1]'),
         click.option('--noise-mode', type=click.Choice(['const', 'random', 'none']), default='const', show_default=True,
                      help="Noise of StyleGAN2; 'random' is refused, since its pictures have no derivative"),
         implementation_options)
@@ -69,8 +74,19 @@ def network_options(command: Command) -> Command:
 
 def open_generator(network: str | None, function: str | None, device: torch.device | str = 'cpu',
                    repo: pathlib.Path | None = None, trust_pickle: bool = False,
-                   noise_mode: str = 'const') -> GeneratorHook:
+                   noise_mode: str = 'const', value_range: tuple[float, float] | None = None) -> GeneratorHook:
     """The hook of `--network` or of `--hook`. Raises click.UsageError unless there is exactly one, and ResefaError."""
+    hook = _open(network, function, device, repo, trust_pickle, noise_mode)
+    if value_range is not None:
+        try:
+            hook.state_range(value_range)
+        except ResefaError as error:
+            raise click.UsageError(f'--range={value_range[0]:g},{value_range[1]:g}: {error}') from error
+    return hook
+
+
+def _open(network: str | None, function: str | None, device: torch.device | str, repo: pathlib.Path | None,
+          trust_pickle: bool, noise_mode: str) -> GeneratorHook:
     if network is not None and function is None:
         hook = open_network(network, device, repo, trust_pickle, noise_mode)
         for note in hook.notes:
@@ -98,21 +114,25 @@ outdir_option = click.option('--outdir', metavar='DIR', required=True, type=FOLD
 
 
 def user_errors(command: Command) -> Command:
-    """Turns a ResefaError into a click error and warnings into lines: one sentence, no traceback, no line of code."""
+    """Turns a ResefaError into a click error and warnings into lines: one sentence, no traceback, no line of code.
+
+    Terminations end the command as Ctrl-C does.
+    """
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), ended_in_order():
             warnings.showwarning = _print_warning
             try:
                 return command(*args, **kwargs)
             except ResefaError as error:
-                raise click.ClickException(str(error)) from error
+                raise click.ClickException('\n'.join(map(printable, str(error).split('\n')))) from error
     return cast(Command, wrapped)
 
 
 def _print_warning(message: Warning | str, *where: Any, **more: Any) -> None:
     """A warning without the line of code that it comes from; takes the place of `warnings.showwarning`."""
-    click.echo(f'warn: {message}', err=True)
+    with tqdm.external_write_mode(file=sys.stderr):  # else it would be between pieces of a bar
+        click.echo(f'warn: {printable(str(message))}', err=True)
 
 
 def command_line() -> str:

@@ -74,6 +74,22 @@ class StrengthRange(TextType):
         return (-numbers[0], numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
+class ValueRange(TextType):
+    """`0,255` -> `(0.0, 255.0)`: what is black and what is white."""
+
+    name = 'low,high'
+
+    @override
+    def parse(self, text: str) -> tuple[float, float]:
+        try:
+            low, high = map(float, text.split(','))
+        except ValueError:
+            low = high = math.nan
+        if not low < high or not math.isfinite(high - low):
+            raise ResefaError(f"'{text}' is not LOW,HIGH: expected two numbers, that of black first, such as 0,255")
+        return low, high
+
+
 class Shard(TextType):
     """`2/4`, the second of four parts -> `(2, 4)`."""
 

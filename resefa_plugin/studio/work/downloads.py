@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import pathlib
 import re
+import subprocess
 import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -153,15 +154,16 @@ def _write_mp4(frames: Sequence[Image.Image], path: pathlib.Path) -> None:
                           'without') from error
     # H.264 takes even sides only.
     width, height = (side - side % 2 for side in frames[0].size)
-    # '-f': ffmpeg chooses the container by the ending, which a part file does not have.
-    writer = imageio_ffmpeg.write_frames(str(path), (width, height), fps=1 / FRAME_SECONDS, macro_block_size=2,
-                                         codec='libx264', output_params=['-f', 'mp4', '-movflags', '+faststart'])
-    writer.send(None)
-    try:
-        for frame in frames:
-            writer.send(np.ascontiguousarray(np.asarray(frame)[:height, :width]))
-    finally:
-        writer.close()
+    # The package's own writer does not tell whether ffmpeg could write everything. '-f mp4': ffmpeg chooses the
+    # container by the ending, which a part file does not have.
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), '-y', '-loglevel', 'error', '-f', 'rawvideo', '-pix_fmt', 'rgb24',
+               '-s', f'{width}x{height}', '-r', f'{1 / FRAME_SECONDS:g}', '-i', '-', '-vcodec', 'libx264',
+               '-pix_fmt', 'yuv420p', '-f', 'mp4', '-movflags', '+faststart', str(path)]
+    pixels = b''.join(np.asarray(frame.convert('RGB'))[:height, :width].tobytes() for frame in frames)
+    done = subprocess.run(command, input=pixels, capture_output=True)
+    if done.returncode:
+        reason = done.stderr.decode(errors='replace').strip().splitlines()
+        raise OSError(reason[-1] if reason else f'ffmpeg ended with status {done.returncode}')
 
 
 _WRITERS = {'webp': _write_webp, 'mp4': _write_mp4}
