@@ -27,7 +27,7 @@ def columns(J):
 def test_vectors_are_of_any_length_and_may_repeat():
     random = np.random.RandomState(0)
     vectors = random.randn(3, 9)
-    rows = np.concatenate([vectors * [[1e-9], [1], [1e9]], np.zeros((1, 9)), vectors[:1] - 2 * vectors[1:2]])
+    rows = np.concatenate([vectors * [[1e-9], [1], [1e9]], np.zeros((1, 9)), vectors[1:2] - 2 * vectors[2:]])
     model = TangentModel.of_basis(jacobian(), rows)
     assert model.basis.shape == (3, 9) and model.products == 3
     np.testing.assert_allclose(vectors @ model.basis.T @ model.basis, vectors, atol=1e-12)
