@@ -15,7 +15,8 @@ SIDE = 64  # of the renderings
 
 def matrix(scale=1.0, corner=(20, 10), degrees=0.0):
     a = np.deg2rad(degrees)
-    return np.array([[scale * np.cos(a), -scale * np.sin(a), corner[0]], [scale * np.sin(a), scale * np.cos(a), corner[1]]])
+    x, y = scale * np.cos(a), scale * np.sin(a)
+    return np.array([[x, -y, corner[0]], [y, x, corner[1]]])
 
 
 def box(top, left, bottom, right, shape=(SIDE, SIDE)):
