@@ -8,6 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 CUBIC, LINEAR = 3, 1  # orders of splines
+NEARLY = 1e-6         # by which a whole number may be missed
 
 
 def scale_of(matrix: NDArray[np.float64]) -> float:
@@ -18,7 +19,8 @@ def scale_of(matrix: NDArray[np.float64]) -> float:
 def resample(source: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
     """The picture that an affine map shows; the source is mirrored at its edges.
 
-    A source of more pixels is box averaged first, and two samples of it are taken per pixel and axis.
+    A source of more pixels is box averaged first, and where the boxes are not the pixels, two samples of it are taken
+    per pixel and axis.
 
     Args:
         source: `[h, w, C]` uint8.
@@ -28,8 +30,8 @@ def resample(source: NDArray[np.uint8], matrix: NDArray[np.float64], size: tuple
 
     Returns: `[H, W, C]` on the scale of the source; a spline may overshoot it by a little.
     """
-    scale = scale_of(matrix)
-    factor, finer = max(1, int(scale)), 2 if scale > 1 else 1
+    factor = max(1, int(scale_of(matrix) + NEARLY))
+    finer = 2 if scale_of(matrix) > factor + NEARLY else 1
     channels = []
     for i in range(source.shape[2]):
         layer = Image.fromarray(np.ascontiguousarray(source[..., i]))

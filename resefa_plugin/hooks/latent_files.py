@@ -18,9 +18,10 @@ from torch import Tensor
 
 from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
 from resefa_plugin.errors import DirectionsError
-from resefa_plugin.hooks.base import Sample
+from resefa_plugin.hooks.base import LatentSpace, Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.machine.arrays import NPY_MAGIC, magic, open_npz, read_npy, reading
+from resefa_plugin.machine.files import replacing
 
 TORCH_SUFFIXES = ('.pt', '.pth')
 # Names that other tools use for a z as well as for a w: they say no more than a bare array does.
@@ -75,6 +76,14 @@ def read_latents(path: str | os.PathLike[str], hook: StyleBasedHook) -> list[Fil
             return [latent for entry in _torch_entries(root) for latent in _latents(entry, hook)]
     with reading(path):
         return _latents(_arrays(path), hook)
+
+
+def write_latents(path: str | os.PathLike[str], space: LatentSpace, sample: Sample) -> None:
+    """Writes a sample, where it can as the host's projected_w.npz: `w [1, num_ws, w_dim]`."""
+    with torch.no_grad():
+        arrays = {key: value.cpu().numpy() for key, value in space.saved(space.latent(sample), sample).items()}
+    with replacing(path) as part, open(part, 'wb') as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # its stubs take names for flags
 
 
 def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -38,6 +38,12 @@ def test_linear_functions_stay_what_they_are(degrees, scale):
     assert np.abs(resample(picture, matrix, size) - expected)[inside].max() < ROUNDING
 
 
+def test_whole_factors_are_box_averages():
+    picture = np.random.RandomState(0).randint(0, 256, (12, 18, 3)).astype(np.uint8)
+    boxes = picture.reshape(4, 3, 6, 3, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(resample(picture, turned(0, 3, (0, 0)), (4, 6)), boxes, atol=0.6)  # whole grey levels
+
+
 def test_fine_stripes_become_grey_instead_of_coarse_ones():
     picture = np.zeros((200, 200, 1), np.uint8)
     picture[:, ::2] = 255
