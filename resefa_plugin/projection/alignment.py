@@ -101,6 +101,12 @@ class Alignment:
         """A region `[h, w]` of the photograph in the aligned picture of `size = (H, W)`."""
         return resample_weights(mask.astype(np.float32), self.matrix(size), size) >= 0.5
 
+    def extent(self, photograph_size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """The part of a photograph `(H, W)` that holds the rectangle, as Pillow crops: left, top, right, bottom."""
+        height, width = photograph_size
+        low, high = np.floor(self._corners().min(axis=0)), np.ceil(self._corners().max(axis=0))
+        return (max(0, int(low[0])), max(0, int(low[1])), min(width, int(high[0])), min(height, int(high[1])))
+
     def _corners(self) -> NDArray[np.float64]:
         corner, across, down = map(np.array, (self.corner, self.across, self.down))
         return np.stack([corner, corner + across, corner + across + down, corner + down])

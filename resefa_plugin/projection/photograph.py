@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from resefa_plugin.errors import PhotographError
 from resefa_plugin.machine.files import replacing
@@ -24,6 +25,7 @@ PHOTOGRAPH = ImageUse('photograph', 8192 * 8192, 'make it smaller', 'a photograp
 # Files of phones that not every Pillow reads, by the brand behind `ftyp`.
 PHONE_FORMATS = {b'heic': 'HEIC', b'heix': 'HEIC', b'hevc': 'HEIC', b'mif1': 'HEIC', b'msf1': 'HEIC', b'avif': 'AVIF'}
 WHITE = 255
+EDITED = 'An edited photograph: a part of it was made by a generative network with resefa_plugin.'
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,15 @@ class Photograph:
         return None if self.image.mode in ('L', 'LA') else _profile(self.image)
 
     def save(self, image: Image.Image, path: str | os.PathLike[str]) -> None:
-        """Writes an edit of the photograph as PNG, with the photograph's profile, EXIF and resolution."""
-        info = self.image.info
+        """Writes an edit of the photograph as PNG, with the photograph's profile, EXIF and resolution.
+
+        The file says that it is edited: `Description` in its text.
+        """
+        info, text = self.image.info, PngInfo()
+        text.add_text('Description', EDITED)
         kept = {key: info[key] for key in ('icc_profile', 'exif', 'dpi') if info.get(key)}
         with replacing(path) as part:
-            image.save(part, 'PNG', **kept)
+            image.save(part, 'PNG', pnginfo=text, **kept)
 
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB'))

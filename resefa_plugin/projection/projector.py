@@ -103,7 +103,7 @@ class Likeness:
             alike = 'a poor likeness: edits show somebody else'
         far = '; the latent is unusual for this generator, so that strong edits may look less natural'
         figures = (f'MSE {self.mse:.4f}, LPIPS {self.lpips:.3f}, {self.deviation:.2f} standard deviations from the '
-                   f'mean, {self.passes} passes')
+                   f'mean, {self.passes} pass{"es" * (self.passes > 1)}')
         return f'{alike} ({figures}){far if self.deviation > UNUSUAL else ""}'
 
 
@@ -130,13 +130,16 @@ class Projector:
         settings: see there.
         c: class label `[1, c_dim]`.
         resolution: longer side at which pictures are compared; None means `default_resolution`.
+
+    Attributes:
+        space_name: of the space that was taken.
     """
 
     def __init__(self, hook: GeneratorHook, space: str | None = None, lpips: LPIPS | None = None,
                  settings: Settings | None = None, c: Tensor | None = None, resolution: int | None = None):
         latent_space = hook.space(space or ('w+' if 'w+' in hook.space_names else hook.default_space))
         mean = mean_sample(hook, latent_space, c, 'mean')
-        self.settings = settings or Settings()
+        self.settings, self.space_name = settings or Settings(), latent_space.name
         self._viewpoint = Viewpoint(hook, latent_space, mean, resolution)
         if self._viewpoint.image_shape[0] not in (1, 3):
             raise ResefaError(f'{hook.name} makes pictures of {hook.image_shape[0]} channels, expected 1 or 3')

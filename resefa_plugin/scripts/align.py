@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import pathlib
 from typing import Any
@@ -12,12 +11,10 @@ import numpy as np
 from PIL import Image
 
 from resefa_plugin.machine.files import replacing
-from resefa_plugin.projection.framing import Framing, frame, numbered_faces
-from resefa_plugin.projection.landmarks import Face, find_faces
-from resefa_plugin.projection.mtcnn import load_detector
-from resefa_plugin.projection.photograph import read_photograph
+from resefa_plugin.projection.framing import Framing, numbered_faces
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.common.photographs import framed
 from resefa_plugin.scripts.common.types import FILE
 
 
@@ -51,26 +48,14 @@ def align(targets: tuple[pathlib.Path, ...], how: Any, face: int, size: int, out
     resefa align --target=portrait.jpg --align=202,100,248,103,206,143,243,143 --outdir=aligned
     """
     for target in targets:
-        photograph = read_photograph(target)
-        framing = frame(photograph, how, (size, size), face_finder, face)
-        for note in (*photograph.notes, *framing.notes):
-            click.echo(f'{target.name}: {note}', err=True)
+        photograph, framing = framed(target, how, face, (size, size))
         if len(framing.faces) > 1:
             pictures.save_jpeg(numbered_faces(photograph, framing.faces), outdir / f'{target.stem}-faces.jpg')
         with replacing(outdir / f'{target.stem}-alignment.json') as part:
             part.write_text(json.dumps(_record(framing, size), indent=2) + '\n', encoding='utf-8')
         path = outdir / f'{target.stem}-aligned.png'
-        aligned = framing.alignment.picture(photograph.rgb, (size, size))
-        pictures.save_png(Image.fromarray(aligned), path)
+        pictures.save_png(Image.fromarray(framing.alignment.picture(photograph.rgb, (size, size))), path)
         click.echo(path)
-
-
-def face_finder(picture: np.ndarray) -> list[Face]:
-    """Faces by the published detector, which is loaded once."""
-    return find_faces(picture, _detector())
-
-
-_detector = functools.cache(load_detector)
 
 
 def _record(framing: Framing, size: int) -> dict[str, Any]:

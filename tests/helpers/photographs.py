@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
+from PIL import Image
 
+from resefa_plugin.metrics.networks.lpips import LPIPS
 from resefa_plugin.projection.landmarks import Face
 from resefa_plugin.third_party.assets import Asset
 
@@ -29,6 +32,28 @@ def face_at(points, side=40.0):
     five = np.insert(points, 2, points.mean(axis=0), axis=0)
     centre = points.mean(axis=0)
     return Face(np.concatenate([centre - side / 2, centre + side / 2]), five, 0.99)
+
+
+def write_portrait(path):
+    """A grey photograph of 400 x 300 pixels in which `find_two` finds faces."""
+    Image.fromarray(np.full((300, 400, 3), 128, np.uint8)).save(path)
+
+
+def find_two(picture):
+    """Two faces, the larger one at the left, in a picture of 400 x 300 pixels."""
+    face = np.array([[100, 120], [160, 122], [105, 190], [158, 191]], float)
+    return [face_at(face, 100), face_at((face - face[0]) / 2 + [280, 150], 50)]
+
+
+def stand_in_lpips(device):
+    """LPIPS with random weights."""
+    network = LPIPS().eval().requires_grad_(False)
+    generator = torch.Generator().manual_seed(0)
+    for convolution in network.convs:
+        convolution.weight.copy_(0.05 * torch.randn(convolution.weight.shape, generator=generator))
+    for head in network.heads:
+        head.fill_(0.01)
+    return network
 
 
 def ramp(height, width):

@@ -13,8 +13,8 @@ from resefa_plugin import Viewpoint
 from resefa_plugin.errors import DirectionsError, PhotographError, ResefaError
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.latent_files import make_sample, read_latents, write_latents
-from resefa_plugin.metrics.networks.lpips import LPIPS
 from resefa_plugin.projection.projector import Likeness, Projector, Settings
+from tests.helpers.photographs import stand_in_lpips
 from tests.helpers.toys import TinyHook, TwoPartToy
 
 QUICK = Settings(passes=120, naturalness=0, enough=0)
@@ -32,13 +32,7 @@ def hook():
 
 @pytest.fixture(scope='module')
 def lpips():
-    network = LPIPS().eval().requires_grad_(False)
-    generator = torch.Generator().manual_seed(0)
-    for convolution in network.convs:
-        convolution.weight.copy_(0.05 * torch.randn(convolution.weight.shape, generator=generator))
-    for head in network.heads:
-        head.fill_(0.01)
-    return network
+    return stand_in_lpips('cpu')
 
 
 @pytest.fixture(scope='module')
