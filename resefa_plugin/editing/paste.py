@@ -69,8 +69,8 @@ def paste(photograph: NDArray[np.uint8], patches: Sequence[Patch]) -> NDArray[np
         edited = _into_photograph(patch.edited, patch, (rows.start, columns.start),
                                   (rows.stop - rows.start, columns.stop - columns.start)) + low[inner]
         before, share = result[rows, columns], weight[rows, columns, None]
-        blended = (before * (1 - share) + edited * share).round().clip(0, 255).astype(np.uint8)
-        result[rows, columns] = np.where(share > 0, blended, before)
+        # Where the share is 0, this is exactly what was there before.
+        result[rows, columns] = (before * (1 - share) + edited * share).round().clip(0, 255).astype(np.uint8)
     return result
 
 

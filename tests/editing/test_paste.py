@@ -55,6 +55,15 @@ def test_the_weight_is_1_in_the_region_and_ends_where_it_is_said_to():
     assert weight[30:34, 30:34].min() > 0.97
     around = box(28 - reach, 28 - reach, 36 + reach, 36 + reach)
     assert weight[~around].max() == 0 and weight[around].min() >= 0
+    large = Patch(grey(1, (512, 512)), grey(0, (512, 512)), box(200, 200, 300, 300, (512, 512)), matrix(corner=(0, 0)))
+    profile = weights((512, 512), large)[250, 300:]  # from the edge on: a half where the enlarged region ends
+    assert abs(profile[round(512 * GROW)] - 0.5) < 0.06 and profile[:4].min() > 0.8
+
+
+def test_the_feather_has_one_width_wherever_the_region_is_drawn():
+    half = Patch(grey(1, (512, 512)), grey(0, (512, 512)), box(200, 200, 300, 300, (512, 512)), matrix(0.5, (0, 0)))
+    there = dataclasses.replace(half, mask=box(100, 100, 150, 150, (256, 256)), in_photograph=True)
+    assert np.abs(weights((256, 256), half) - weights((256, 256), there)).max() < 0.12  # of whole pixels
 
 
 def test_the_edit_comes_with_the_photographs_light():
@@ -63,6 +72,15 @@ def test_the_edit_comes_with_the_photographs_light():
     result = paste(photograph, [patch(edited=130, unedited=100)])
     assert abs(int(result[42, 52, 0]) - 170) <= 1  # the middle of the region
     assert (result[0] == 140).all()
+
+
+def test_the_light_is_right_at_the_edge_of_the_rendering_too():
+    """What is beyond the rendering is not known, and is no difference of zero."""
+    photograph = grey(140, (120, 140))
+    result = paste(photograph, [patch(box(20, 4, 44, 30), edited=130, unedited=100)])
+    shown = weights(photograph.shape[:2], patch(box(20, 4, 44, 30)))
+    near = (shown > 0.98) & (np.arange(140) < 28)
+    assert near.any() and np.abs(result[near].astype(int) - 170).max() <= 1
 
 
 def test_details_of_the_photograph_vanish_behind_the_edit():
@@ -99,6 +117,16 @@ def test_several_edits_at_once(photograph):
     np.testing.assert_array_equal(both[first], paste(photograph, [one])[first])
     np.testing.assert_array_equal(both[second], paste(photograph, [two])[second])
     np.testing.assert_array_equal(paste(photograph, []), photograph)
+
+
+def test_a_later_edit_lies_over_an_earlier_one():
+    photograph, left = grey(100, (120, 140)), patch(box(20, 10, 44, 34), edited=200)
+    right = patch(box(20, 30, 44, 54), edited=50)
+    both = paste(photograph, [left, right]).astype(int)[42]
+    assert abs(both[20 + 16, 0] - 200) <= 1 and abs(both[20 + 46, 0] - 50) <= 1
+    alone = weights(photograph.shape[:2], right)[42]
+    expected = paste(photograph, [left])[42, :, 0] * (1 - alone) + 50 * alone
+    assert np.abs(both[:, 0] - expected).max() <= 1
 
 
 def test_the_edge_of_the_rendering_leaves_no_seam():
