@@ -1,9 +1,9 @@
 """A picture -> the sample of a generator that looks like it.
 
-Adam on pixels and features of LPIPS, as official projectors do it, with three differences that make it quick: the
-latent's coordinates are scaled by the generator's own spread, the second moment forgets soon, since gradients fall by a
-factor of ten on the way, and the rate falls late. What keeps the latent where the generator was trained is a length
-in standard deviations.
+Pixels and features of LPIPS are compared, as official projectors do, with three differences that make it quick: the
+descent turns its axes (see `descent`), its second moment forgets soon, since gradients fall by a factor of ten on the
+way, and the rate is high and falls to zero. What keeps the latent where the generator was trained is a length in
+standard deviations.
 """
 
 from __future__ import annotations
@@ -18,22 +18,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from resefa_plugin.errors import PhotographError, ResefaError, check_number
 from resefa_plugin.hooks.base import GeneratorHook, Sample, box_average
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.machine.arrays import open_npz, reading
-from resefa_plugin.machine.files import replacing
 from resefa_plugin.metrics.metric_networks import rgb
 from resefa_plugin.metrics.networks.lpips import LPIPS, SMALLEST_SIDE
 from resefa_plugin.projection.alignment import Alignment
+from resefa_plugin.projection.descent import Descent
 from resefa_plugin.projection.photograph import as_photograph
 from resefa_plugin.projection.spread import Spread, mean_sample
 
-EPSILON = 1e-8  # of Adam
 STATE_EVERY = 10  # passes between two states on disk
 UNUSUAL = 1.5  # standard deviations
 START_SEEDS = 8   # of which the best is the start in z, whose mean is no picture
@@ -163,28 +160,28 @@ class Projector:
         Raises PhotographError for a picture of another shape.
         """
         target = self._target(picture)
-        adam = _Adam(self._start(start, target), self.settings.betas)
+        way = Descent(self._start(start, target), self._spread.shape, self.settings.betas)
         path = None if state is None else pathlib.Path(state)
-        key = self._key(target, adam.x)
+        key = self._key(target, way.x)
         if path is not None and path.exists():
-            adam.load(path, key)
+            way.load(path, key)
         features = None if self._lpips is None else self._lpips.features(rgb(target))
         with self._viewpoint.hook.differentiable():
-            while adam.passes < self.settings.passes:
-                x = adam.x.clone().requires_grad_(True)
-                loss, likeness = self._compare(x, target, features, adam.passes + 1)
+            while way.passes < self.settings.passes:
+                x = way.x.clone().requires_grad_(True)
+                loss, likeness = self._compare(x, target, features, way.passes + 1)
                 gradient, = torch.autograd.grad(loss, x)
-                adam.seen(float(loss.detach()))
+                way.seen(float(loss.detach()))
                 progress(likeness)
                 if likeness.mse + likeness.lpips <= self.settings.enough:
-                    adam.passes += 1
+                    way.passes += 1
                     break
-                adam.step(gradient, self.settings.rate_at(adam.passes))
-                if path is not None and adam.passes % STATE_EVERY == 0:
-                    adam.save(path, key)
+                way.step(gradient, self.settings.rate_at(way.passes))
+                if path is not None and way.passes % STATE_EVERY == 0:
+                    way.save(path, key)
             with torch.no_grad():
-                _, likeness = self._compare(adam.best, target, features, adam.passes)
-        return Projection(self._sample(adam.best, name), likeness)
+                _, likeness = self._compare(way.best, target, features, way.passes)
+        return Projection(self._sample(way.best, name), likeness)
 
     def _target(self, picture: Image.Image | Tensor) -> Tensor:
         channels, height, width = self._viewpoint.image_shape
@@ -253,52 +250,3 @@ class Projector:
         for part in (target, start):
             digest.update(part.cpu().numpy().tobytes())
         return digest.hexdigest()
-
-
-class _Adam:
-    """Adam (Kingma and Ba, 2015) of one vector, which can be put on disk.
-
-    Attributes:
-        x: where it is, `[d]`.
-        best: where the loss was least.
-        passes: done.
-    """
-
-    def __init__(self, x: Tensor, betas: tuple[float, float]):
-        self.x, self.best, self.passes, self._betas = x, x.clone(), 0, betas
-        self._mean, self._square, self._least = torch.zeros_like(x), torch.zeros_like(x), math.inf
-
-    def seen(self, loss: float) -> None:
-        """The loss at x."""
-        if not math.isfinite(loss):
-            raise ResefaError(f'pass {self.passes + 1} of the projection gave a loss of {loss}: the picture of the '
-                              'generator is not finite there; take a lower rate')
-        if loss < self._least:
-            self._least, self.best = loss, self.x.clone()
-
-    def step(self, gradient: Tensor, rate: float) -> None:
-        """Moves x."""
-        self.passes += 1
-        first, second = self._betas
-        self._mean = first * self._mean + (1 - first) * gradient
-        self._square = second * self._square + (1 - second) * gradient.square()
-        mean = self._mean / (1 - first ** self.passes)
-        root = (self._square / (1 - second ** self.passes)).sqrt()
-        self.x = self.x - rate * mean / (root + EPSILON)
-
-    def save(self, path: pathlib.Path, key: str) -> None:
-        """Writes all of it."""
-        vectors = np.stack([part.cpu().numpy() for part in (self.x, self.best, self._mean, self._square)])
-        with replacing(path) as part, open(part, 'wb') as file:
-            np.savez(file, vectors=vectors, numbers=np.array([self.passes, self._least]), key=np.array(key))
-
-    def load(self, path: pathlib.Path, key: str) -> None:
-        """Goes on from a file; one of another picture or other settings is left aside. Raises DirectionsError."""
-        with reading(path), open_npz(path) as file:
-            if str(file.read('key')) != key:
-                return
-            vectors: NDArray[np.float32] = file.read('vectors')
-            passes, least = file.read('numbers').tolist()
-        parts = torch.from_numpy(vectors).to(self.x)
-        self.x, self.best, self._mean, self._square = (part.clone() for part in parts)
-        self.passes, self._least = int(passes), float(least)

@@ -48,6 +48,12 @@ class Spread:
         self._sizes = [len(block) for block in blocks]
         self._blocks = blocks  # kept, so that no other one gets their id
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The coordinates as a matrix `(layers, dimensions)`; as one row where layers have different dimensions."""
+        sizes = set(self._sizes)
+        return (len(self._sizes), self._sizes[0]) if len(sizes) == 1 else (1, sum(self._sizes))
+
     def offset(self, coordinates: Tensor) -> Tensor:
         """Coordinates `[d]` -> an offset `[d]` from the mean."""
         return torch.cat([axes @ (scale * part) for axes, scale, part in

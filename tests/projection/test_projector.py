@@ -13,7 +13,7 @@ from resefa_plugin import Viewpoint
 from resefa_plugin.errors import DirectionsError, PhotographError, ResefaError
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.latent_files import make_sample, read_latents, write_latents
-from resefa_plugin.projection.projector import Likeness, Projector, Settings, _Adam
+from resefa_plugin.projection.projector import Likeness, Projector, Settings
 from tests.helpers.photographs import stand_in_lpips
 from tests.helpers.toys import TinyHook, TwoPartToy
 
@@ -172,18 +172,6 @@ def test_a_picture_that_is_not_finite_is_an_error(hook, target):
     broken = FunctionHook(lambda z: (z[:, :1] * torch.ones(1, 192)).sqrt().unflatten(1, (3, 8, 8)), 2)
     with pytest.raises(ResefaError, match='the projection gave a loss of nan'):
         Projector(broken, settings=QUICK).project(torch.full((1, 3, 8, 8), -1.0), start=broken.sample(1))
-
-
-def test_steps_are_those_of_torch():
-    weight = torch.logspace(-2, 1, 5)
-    theirs, ours = torch.ones(5, requires_grad=True), _Adam(torch.ones(5), (0.9, 0.98))
-    optimizer = torch.optim.Adam([theirs], lr=0.1, betas=(0.9, 0.98))
-    for _ in range(7):
-        optimizer.zero_grad()
-        (weight * theirs.square()).sum().backward()
-        optimizer.step()
-        ours.step(2 * weight * ours.x, 0.1)
-    torch.testing.assert_close(ours.x, theirs.detach())
 
 
 def test_likeness_in_words():
