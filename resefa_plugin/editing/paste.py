@@ -123,13 +123,13 @@ def _trimmed(weight: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
 
 def _low_pass(pixels: NDArray[np.uint8], patch: Patch, corner: tuple[int, int]) -> NDArray[np.float32]:
     """The low-pass of photograph minus unedited rendering, where there is a rendering; of a part of the photograph."""
-    size = pixels.shape[:2]
+    size = pixels.shape[0], pixels.shape[1]
     known = resample_weights(np.ones(patch.unedited.shape[:2], np.float32), _at(_inverse(patch.matrix), corner), size)
     difference = (pixels - _into_photograph(patch.unedited, patch, corner, size)) * known[..., None]
     sigma = LOW_PASS * max(patch.unedited.shape[:2]) / scale_of(_inverse(patch.matrix))
     blurred = [ndimage.gaussian_filter(layer, sigma, mode='nearest', truncate=TRUNCATE)
                for layer in (known, *difference.transpose(2, 0, 1))]
-    return np.stack(blurred[1:], axis=-1) / np.maximum(blurred[0], 1e-6)[..., None]
+    return np.asarray(np.stack(blurred[1:], axis=-1) / np.maximum(blurred[0], 1e-6)[..., None], np.float32)
 
 
 def _into_photograph(rendering: NDArray[np.uint8], patch: Patch, corner: tuple[int, int],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,6 +15,9 @@ from torch.nn import functional
 from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.third_party.face_detector import FACE_DETECTOR
+
+
+Network = TypeVar('Network', bound=nn.Module)
 
 
 class Windows(NamedTuple):
@@ -109,12 +112,11 @@ def load_detector() -> Detector:
 
     Raises CheckpointError if they cannot be had, or do not fit.
     """
-    paths = list(FACE_DETECTOR.fetch().values())
-    return Detector(*(_filled(network, path) for network, path in
-                      zip((ProposalNet(), RefinementNet(), OutputNet()), paths, strict=True)))
+    propose, refine, output = FACE_DETECTOR.fetch().values()
+    return Detector(_filled(ProposalNet(), propose), _filled(RefinementNet(), refine), _filled(OutputNet(), output))
 
 
-def _filled(network: nn.Module, path: str | os.PathLike[str]) -> nn.Module:
+def _filled(network: Network, path: str | os.PathLike[str]) -> Network:
     state = read_torch_file(path)
     try:
         if not isinstance(state, Mapping):

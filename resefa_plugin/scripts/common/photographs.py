@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -46,6 +45,6 @@ def framed(target: pathlib.Path, how: Any, face: int, size: tuple[int, int]) -> 
 def laid_in(photograph: Photograph, framing: Framing, unedited: NDArray[np.uint8], edited: NDArray[np.uint8],
             mask: NDArray[np.bool_], in_photograph: bool = False) -> Image.Image:
     """The photograph with a region of an edited rendering `[H, W, 3]`, see `Patch`."""
-    renderings: Sequence[NDArray[np.uint8]] = [photograph.in_its_colours(picture) for picture in (edited, unedited)]
-    patch = Patch(*renderings, mask, framing.alignment.matrix((edited.shape[0], edited.shape[1])), in_photograph)
+    matrix = framing.alignment.matrix((edited.shape[0], edited.shape[1]))
+    patch = Patch(photograph.in_its_colours(edited), photograph.in_its_colours(unedited), mask, matrix, in_photograph)
     return photograph.with_pixels(paste(photograph.pixels, [patch]))
