@@ -16,7 +16,6 @@ from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.third_party.face_detector import FACE_DETECTOR
 
-
 Network = TypeVar('Network', bound=nn.Module)
 
 
