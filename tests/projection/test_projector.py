@@ -177,5 +177,5 @@ def test_a_picture_that_is_not_finite_is_an_error(hook, target):
 def test_likeness_in_words():
     assert str(Likeness(80, 0.0123, 0.026, 1.2)) == (
         'a close likeness (MSE 0.0123, LPIPS 0.026, 1.20 standard deviations from the mean, 80 passes)')
-    assert 'a fair likeness' in str(Likeness(80, 0.04, 0.08, 1.2)) and 'less natural' in str(Likeness(1, 0, 0, 2.0))
+    assert 'a fair likeness' in str(Likeness(80, 0.04, 0.08, 1.2)) and 'less natural' in str(Likeness(1, 0, 0, 2.6))
     assert 'a poor likeness' in str(Likeness(80, 0.2, 0.3, 1.2))
