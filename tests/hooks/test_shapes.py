@@ -9,11 +9,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from resefa_plugin import DirectionSet
+from resefa_plugin.errors import CheckpointError
 from resefa_plugin.hooks import opening
 from resefa_plugin.hooks.base import box_average
+from resefa_plugin.hooks.stylegan import OfficialStyleGANHook
 from resefa_plugin.report.pictures import to_uint8
 from resefa_plugin.scripts.main import main
 from resefa_plugin.studio.actions import Studio
+from tests.helpers.network_files import make_generator
 from tests.helpers.toys import TinyHook
 
 SHAPES = [(3, 64, 32), (3, 32, 64), (3, 48, 32), (1, 32, 32), (4, 32, 64)]
@@ -88,3 +91,19 @@ def test_transparency_shows_a_checkerboard():
     assert (clear[0, 0] != clear[0, 2]).all() and (clear[0, 0] == clear[2, 2]).all()
     images[:, 3] = 0
     assert np.abs(to_uint8(images)[0, 0, 0].astype(int) - (np.array([255, 128, 0]) + 204) / 2).max() <= 1
+
+
+def test_the_shape_of_an_official_picture_is_measured(monkeypatch):
+    """Forks keep the class and its attributes, and make pictures of another shape."""
+    G = make_generator().eval().requires_grad_(False)
+    forward = type(G.synthesis).forward
+
+    def cropped(self, ws, noise_mode='const'):
+        return forward(self, ws, noise_mode)[:, :, :, 8:24]
+
+    monkeypatch.setattr(type(G.synthesis), 'forward', cropped)
+    hook = OfficialStyleGANHook(G, 'fork')
+    assert hook.image_shape == (3, 32, 16)
+    monkeypatch.setattr(type(G.synthesis), 'forward', lambda self, ws: None)
+    with pytest.raises(CheckpointError, match='fork: Generator makes no picture'):
+        OfficialStyleGANHook(G, 'fork')
