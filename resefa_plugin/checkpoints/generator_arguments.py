@@ -12,13 +12,12 @@ from torch.overrides import TorchFunctionMode
 
 from resefa_plugin.checkpoints.claimed_sizes import check_mapping_layers
 from resefa_plugin.checkpoints.families import Home, Repository
-from resefa_plugin.checkpoints.generator_file import GeneratorFile
-from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
+from resefa_plugin.checkpoints.generator_file import OFFICIAL_CLASS, GeneratorFile
+from resefa_plugin.checkpoints.pickles.inert_values import shorten
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan_layers import check_types
 
 SIZES = ('z_dim', 'c_dim', 'w_dim', 'img_resolution', 'img_channels')
-OFFICIAL_CLASS = 'Generator'
 
 FORK_HINT = ('If this is a fork and you trust the file, name its checkout with --repo and add --trust-pickle: then the '
              'code in the file is executed')

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import pathlib
 
 import torch
 
 from resefa_plugin.checkpoints.generator_arguments import GeneratorArguments, build_generator, generator_arguments
 from resefa_plugin.checkpoints.generator_file import GeneratorFile, read_generator
 from resefa_plugin.checkpoints.network_source import read_source
-from resefa_plugin.checkpoints.rosinality_state import SUFFIX, read_rosinality
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.stylegan import OfficialStyleGANHook, StyleGANHook
@@ -23,13 +21,10 @@ UNKNOWN_SOURCE = ('the source code that the file carries for its class is none o
 def open_file(name: str, device: torch.device | str = 'cpu', repo: str | os.PathLike[str] | None = None,
               trust_pickle: bool = False, noise_mode: str = 'const') -> GeneratorHook:
     """The hook of a path or URL; the arguments are those of `open_network`. Raises CheckpointError, ResefaError."""
-    is_torch_file = pathlib.PurePath(name).suffix == SUFFIX
-    if is_torch_file and trust_pickle:
-        raise CheckpointError(f'{name}: a {SUFFIX} file is only ever read as data; leave out --trust-pickle')
     checkouts = nvlabs.find_checkouts(repo)
     if trust_pickle:
         return _trusted(name, device, checkouts, noise_mode)
-    file = read_rosinality(name) if is_torch_file else read_generator(name)
+    file = read_generator(name)
     arguments = generator_arguments(file)
     # The official mapping networks have one mean of W: without --repo a file with more is for our own.
     unfit = repo is None and file.has_class_means
@@ -43,6 +38,7 @@ def open_file(name: str, device: torch.device | str = 'cpu', repo: str | os.Path
         lacks = 'mean of W per class' if unfit else file.family.name
         hook = _own(file, arguments, f'the {checkouts[0]} has no {lacks}' if checkouts else 'no checkout found',
                     device, noise_mode)
+    hook.notes = (*file.notes, *hook.notes)
     if file.source_sha256 and not file.known_source:
         hook.notes = (*hook.notes, UNKNOWN_SOURCE)
     return hook

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from resefa_plugin.checkpoints.pickles.inert_pickle import Call, shorten
+from resefa_plugin.checkpoints.pickles.inert_values import Call, shorten
 from resefa_plugin.checkpoints.pickles.plain_data import Decoder, Handler, items_of, text
 from resefa_plugin.errors import CheckpointError
 
