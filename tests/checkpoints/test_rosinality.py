@@ -246,8 +246,9 @@ def test_wherever_the_state_is(tmp_path, wrapped):
     torch.save(wrapped(forge_state()), tmp_path / 'state.bin')
     hook = open_network(tmp_path / 'state.bin')
     ws = torch.randn(6, W_DIM, generator=torch.Generator().manual_seed(1))
-    rounding = 3e-3 if any(v.dtype == torch.half for v in wrapped(forge_state()).get('g_ema', {}).values()) else ROUNDING
-    assert relative(hook.synthesis(ws[None], None)[0], expected.synthesis(ws.double())) < rounding
+    is_half = any(value.dtype == torch.half for value in wrapped(forge_state()).get('g_ema', {}).values())
+    picture = hook.synthesis(ws[None], None)[0]
+    assert relative(picture, expected.synthesis(ws.double())) < (3e-3 if is_half else ROUNDING)
 
 
 def test_channels_that_no_stylegan2_has(tmp_path):

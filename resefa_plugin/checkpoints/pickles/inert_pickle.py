@@ -16,14 +16,7 @@ import pickletools
 import struct
 from collections.abc import Callable, Iterator
 
-from resefa_plugin.checkpoints.pickles.inert_values import (
-    Call,
-    Global,
-    OddKey,
-    PersistentRef,
-    inert_key,
-    shorten,
-)
+from resefa_plugin.checkpoints.pickles.inert_values import Call, Global, OddKey, PersistentRef, inert_key, shorten
 from resefa_plugin.errors import CheckpointError
 
 # A StyleGAN2 snapshot at 1024 pixels (three networks and an augmentation pipe) has 67,000 opcodes and 1,200 values.

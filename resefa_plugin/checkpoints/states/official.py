@@ -142,4 +142,5 @@ def _matches(pattern: str, state: State) -> Iterator[re.Match[str]]:
     return filter(None, map(re.compile(pattern).fullmatch, state))
 
 
-_READERS: dict[str, Callable[[State], tuple[dict[str, object], str]]] = {STYLEGAN2.name: _stylegan2, STYLEGAN3.name: _stylegan3}
+_READERS: dict[str, Callable[[State], tuple[dict[str, object], str]]] = {
+    STYLEGAN2.name: _stylegan2, STYLEGAN3.name: _stylegan3}
