@@ -162,7 +162,8 @@ class _Transfer:
                     self.link, self.validator, self.was_asked_back = link, '', True
                     return False
         if kind in formats.NEVER_KEPT:
-            raise CheckpointError(f'{self.url}: {formats.refusal(kind, "a network file", head)}. Nothing was kept of it')
+            said = formats.refusal(kind, 'a network file', head)
+            raise CheckpointError(f'{self.url}: {said}. Nothing was kept of it')
         if _is_cut_off(kind, part):
             raise http.client.IncompleteRead(b'')
         return True
@@ -194,7 +195,7 @@ class _Transfer:
 
 
 def _is_cut_off(kind: formats.Format, path: Path) -> bool:
-    """Whether a file of a kind has no end, where the kind has a mark for it: servers need not say how long files are."""
+    """Whether a file lacks its end, where its kind has a mark for it: servers need not say how long files are."""
     if kind is formats.PICKLE:
         with open(path, 'rb') as file:
             file.seek(-1, os.SEEK_END)

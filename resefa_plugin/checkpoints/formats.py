@@ -34,8 +34,8 @@ NPY = Format('npy', 'a numpy array (.npy)',
 NPZ = Format('npz', 'an archive of numpy arrays (.npz)', 'latents go to --projected-w, directions to --directions')
 EMPTY = Format('empty', 'empty: it has 0 bytes', 'the copy or download was cut off; fetch it again')
 WEB_PAGE = Format('web page', 'a web page, not the file itself',
-                  'open the link in a browser, where it may ask for a login or a confirmation or say that too many have '
-                  'fetched it; save the file there and give its path')
+                  'open the link in a browser, where it may ask for a login or a confirmation, or say that too many '
+                  'have fetched it; save the file there and give its path')
 LFS_POINTER = Format('git-lfs pointer', 'a git-lfs pointer, a few lines that stand for the file',
                      "run 'git lfs pull' in its repository, or download the file from its web page")
 PICTURE = Format('picture', 'a picture', 'masks go to --region=mask:FILE')
@@ -53,8 +53,8 @@ PDF = Format('pdf', 'a PDF document', 'give the file that it tells of')
 GGUF = Format('gguf', 'a GGUF file, a language model', 'give a network that makes pictures')
 OLD_PICKLE = Format('old pickle', 'a pickle of protocol 0 or 1, or of Python 2',
                     'load it where it was made and save it with pickle.dump(value, file, protocol=4)')
-UNKNOWN = Format('unknown', 'of no kind that is known here', 'it may be damaged, or of a program of its own: save it anew '
-                 'with torch.save or numpy.savez')
+UNKNOWN = Format('unknown', 'of no kind that is known here',
+                 'it may be damaged, or of a program of its own: save it anew with torch.save or numpy.savez')
 
 # What is no file that was meant, but an answer in its place: a download of such a kind is not kept.
 NEVER_KEPT = (EMPTY, WEB_PAGE, LFS_POINTER, PICTURE, TEXT, PDF)

@@ -1,4 +1,4 @@
-"""Which part of a file is the generator: looked for before anything is decoded, so that the rest may be what it likes."""
+"""Which part of a file is the generator: found before anything is decoded, so that the rest may be what it likes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from resefa_plugin.checkpoints.pickles.plain_data import MAPPINGS
 from resefa_plugin.checkpoints.states import genforce, rosinality
 from resefa_plugin.errors import CheckpointError
 
+LATENT_AVG = 'latent_avg'
 MAX_LEVELS = 4  # of dictionaries within dictionaries
 
 # Names under which people keep a generator, in the order of preference: the moving average makes the better pictures.
 # A state may be below several of them: `state_dict`, then `decoder`.
-_AVERAGES = ('g_ema', 'generator_ema', 'generator_smooth', 'g_smooth', 'ema', 'ema_model', 'params_ema', 'netg_ema', 'gs')
+_AVERAGES = ('g_ema', 'generator_ema', 'generator_smooth', 'g_smooth', 'netg_ema', 'gs', 'ema', 'ema_model',
+             'params_ema')
 _GENERATORS = ('g', 'generator', 'netg', 'g_synthesis', 'model', 'params', 'decoder', 'stylegan', 'net', 'gan')
 _WRAPPERS = ('', 'module', 'models', 'state_dict', '_orig_mod', 'networks', 'weights', 'face_pool', 'shadow')
 _OTHERS = ('d', 'discriminator', 'netd', 'd_ema', 'augment_pipe')
@@ -93,13 +95,13 @@ def _bare_state(tensors: dict[str, Call], names: list[str]) -> Selection:
         found = ', '.join(names[:10]) or 'no entries'
         inside = ''.join(f'; the names of a StyleGAN generator are in it under {shorten(prefix)}, as a part of something '
                          'larger, which --hook can open' for prefix in sorted(prefixes)[:1])
-        raise CheckpointError('no generator: expected an entry G_ema or G with a network, a network, or the state of one; '
-                              f'found {found}{inside}{_known_others(tensors)}')
+        raise CheckpointError('no generator: expected an entry G_ema or G with a network, a network, or the state of'
+                              f' one; found {found}{inside}{_known_others(tensors)}')
     prefix = ranked[0][1]
-    averages = [value for name, value in tensors.items() if name.rpartition('.')[2] == 'latent_avg']
-    return Selection(prefix.strip('.') or 'G', None, {name.removeprefix(prefix): value for name, value in tensors.items()
-                                                      if name.startswith(prefix) and not name.endswith('latent_avg')},
-                     averages[0] if averages else None)
+    averages = [value for name, value in tensors.items() if name.rpartition('.')[2] == LATENT_AVG]
+    state = {name.removeprefix(prefix): value for name, value in tensors.items()
+             if name.startswith(prefix) and not name.endswith(LATENT_AVG)}
+    return Selection(prefix.strip('.') or 'G', None, state, averages[0] if averages else None)
 
 
 def _names(root: object) -> list[str]:

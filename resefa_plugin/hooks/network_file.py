@@ -18,10 +18,10 @@ from resefa_plugin.third_party import nvlabs
 # Float32 pictures of two implementations of the same network differ by up to 1e-4.
 SAME_PICTURE = 1e-3
 
-UNKNOWN_SOURCE = ('the source code that the file carries for its class is none of the official versions: it may be a fork '
-                  'whose pictures are others. {}')
-NAME_THE_FORK = ('If they look wrong, name the checkout of the code that it was made with: --repo=FOLDER; its own networks '
-                 'are used then, or with --trust-pickle the code in the file')
+UNKNOWN_SOURCE = ('the source code that the file carries for its class is none of the official versions: it may be of '
+                  'a fork whose pictures are others. {}')
+NAME_THE_FORK = ('If they look wrong, name the checkout of the code that it was made with: --repo=FOLDER; its own '
+                 'networks are used then, or with --trust-pickle the code in the file')
 
 
 def open_file(name: str, device: torch.device | str = 'cpu', repo: str | os.PathLike[str] | None = None,
@@ -81,7 +81,8 @@ def _compared(file: GeneratorFile, arguments: GeneratorArguments, checkout: nvla
         return hook
     apart = f'a picture of it is up to {difference:.2g} (of 2) away from the official networks'
     if is_same_code:
-        hook.notes = (*hook.notes, f'the file was made by the fork at {checkout.path}, whose own networks are used: {apart}')
+        hook.notes = (*hook.notes, f'the file was made by the fork at {checkout.path}, whose own networks are used: '
+                      f'{apart}')
         return hook
     if is_official_file and not is_named:
         return own

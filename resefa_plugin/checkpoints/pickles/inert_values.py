@@ -14,6 +14,10 @@ MAX_KEY_CHARS = 1024
 MAX_KEY_INT = 1 << 20
 
 
+class ForeignObjectError(CheckpointError):
+    """A part of a file that is wanted as data is an object of a class that is not known here."""
+
+
 @dataclass(frozen=True)
 class Global:
     """The name of a class or function, `module.name`, and nothing else."""

@@ -13,7 +13,7 @@ from typing import Literal, cast
 import numpy as np
 
 from resefa_plugin.checkpoints.pickles.inert_pickle import Budget
-from resefa_plugin.checkpoints.pickles.inert_values import Call, Global, checked_key, shorten
+from resefa_plugin.checkpoints.pickles.inert_values import Call, ForeignObjectError, Global, checked_key, shorten
 from resefa_plugin.errors import CheckpointError
 
 # Levels of containers, calls and submodules. Official files have 7.
@@ -60,8 +60,8 @@ class Decoder:
             return self.handlers[value.func.name](self, value, depth)
         name = value.func.name if type(value) is Call else value.name if type(value) is Global else ''
         if name and name not in (*self.handlers, *NUMPY_NAMES):
-            raise CheckpointError(f'it refers to {shorten(name)} where data is expected; that was not imported, and what '
-                                  'needs it can only be loaded by its own code, if you trust it')
+            raise ForeignObjectError(f'it refers to {shorten(name)} where data is expected; that was not imported, and '
+                                     'what needs it can only be loaded by its own code, if you trust it')
         raise CheckpointError(f'{shorten(value)} where data is expected')
 
     def enter(self, depth: int) -> None:

@@ -298,7 +298,8 @@ def _read_archive(archive: zipfile.ZipFile, budget: Budget) -> tuple[object, Fin
             with _zip_errors():
                 raw = member(f'data/{key}')
             if len(raw) != numel * np.dtype(ELEMENTS[kind][1]).itemsize:
-                raise CheckpointError(f'a storage of {len(raw)} bytes; its persistent id says {numel} elements of {kind}')
+                raise CheckpointError(f'a storage of {len(raw)} bytes; its persistent id says {numel} elements of '
+                                      f'{kind}')
             found[key] = Storage(kind, numel, raw)
         if (found[key].kind, found[key].numel) != (kind, numel):
             raise CheckpointError(MENTIONED_TWICE.format(shorten(key)))

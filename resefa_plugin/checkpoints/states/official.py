@@ -23,10 +23,10 @@ State = Mapping[str, Tensor]
 
 MAX_LAYERS = 64  # of StyleGAN3; official networks have 15
 
-WHOLE = ("Save the whole network where it was made, with pickle.dump({'G_ema': G}, file) or torch.save(G, file): then the "
-         'arguments are in the file')
-ASSUMED = ('it is a bare state, without the arguments of its generator: sizes are read from its shapes; {} are taken as '
-           'the official default. If pictures look wrong, save the whole network: torch.save(G, file)')
+WHOLE = ("Save the whole network where it was made, with pickle.dump({'G_ema': G}, file) or torch.save(G, file): then "
+         'the arguments are in the file')
+ASSUMED = ('it is a bare state, without the arguments of its generator: sizes are read from its shapes, and taken for '
+           'granted are {}. If pictures look wrong, save the whole network: torch.save(G, file)')
 
 
 def init_kwargs(family: GeneratorFamily, state: State) -> tuple[dict[str, object], str]:
@@ -125,8 +125,8 @@ def _mapping(state: State) -> dict[str, object]:
 def _sizes(state: State, mapping: dict[str, object], affine: str) -> dict[str, object]:
     embed = state.get('mapping.embed.weight')
     inputs = state['mapping.fc0.weight'].shape[1]
-    return dict(z_dim=inputs if embed is None else inputs - embed.shape[0], c_dim=0 if embed is None else embed.shape[1],
-                w_dim=state[affine].shape[1], mapping_kwargs=mapping)
+    embedded, c_dim = (0, 0) if embed is None else embed.shape
+    return dict(z_dim=inputs - embedded, c_dim=c_dim, w_dim=state[affine].shape[1], mapping_kwargs=mapping)
 
 
 def _taps(matrix: Tensor) -> list[float]:
