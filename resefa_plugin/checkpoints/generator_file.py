@@ -124,6 +124,8 @@ def _converted(source: NetworkSource, entry: str, state: State, latent_avg: obje
     else:
         if genforce.MARK in state:
             state = genforce.convert(state)
+        elif genforce.MARK3 in state:
+            state = genforce.convert3(state)
         found = families.family_of(state)
         if found is None:
             raise CheckpointError(f'{entry} is the state of no network that is known; open it with --hook')

@@ -87,7 +87,7 @@ def _rank(path: str) -> int | None:
 
 
 def _bare_state(tensors: dict[str, Call], names: list[str]) -> Selection:
-    marks = (*(family.mark for family in FAMILIES), rosinality.MARK, genforce.MARK)
+    marks = (*(family.mark for family in FAMILIES), rosinality.MARK, genforce.MARK, genforce.MARK3)
     prefixes = {name.removesuffix(mark) for name in tensors for mark in marks
                 if name == mark or name.endswith(f'.{mark}')}
     ranked = sorted((rank, prefix) for prefix in prefixes if (rank := _rank(prefix)) is not None)

@@ -8,7 +8,8 @@ are not told, and the user is told so.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +21,15 @@ from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan2_layers import BINOMIAL
 
 State = Mapping[str, Tensor]
+
+
+class Filters(NamedTuple):
+    """The low-pass filters of a layer of StyleGAN3, None where it has none."""
+
+    up: Tensor | None
+    down: Tensor | None
+
+
 
 MAX_LAYERS = 64  # of StyleGAN3; official networks have 15
 
@@ -74,8 +84,10 @@ def _stylegan3(state: State) -> tuple[dict[str, object], str]:
         'conv_kernel': state[layers[0][3]].shape[-1],
         'use_radial_filters': any(value.ndim == 2 for name, value in state.items() if name.endswith('.down_filter')),
     }
+    filters = [Filters(state.get(layer[3].removesuffix('weight') + 'up_filter'),
+                       state.get(layer[3].removesuffix('weight') + 'down_filter')) for layer in layers[:-1]]
     for num_critical in (2, *range(len(layers) - 1)):
-        if _has_geometry(state, layers, resolution, {**geometry, 'num_critical': num_critical}):
+        if sizes_of_filters(filters, resolution, num_critical, geometry) == [layer[1] for layer in layers]:
             break
     else:
         raise CheckpointError('a bare state of StyleGAN3 whose filters are none that follow from its shapes: one of '
@@ -87,27 +99,35 @@ def _stylegan3(state: State) -> tuple[dict[str, object], str]:
     return kwargs, ASSUMED.format('lr_multiplier 0.01, output_scale 0.25 and conv_clamp 256')
 
 
-def _has_geometry(state: State, layers: list, resolution: int, geometry: dict) -> bool:
-    """Whether the sizes and filters of a state are those of a narrow network with these arguments."""
+def sizes_of_filters(filters: Sequence[Filters], resolution: int, num_critical: int,
+                     geometry: Mapping[str, object]) -> list[int] | None:
+    """The sizes in pixels of the layers of StyleGAN3, colours included, if these are its filters; else None.
+
+    Args:
+        filters: of the layers before that of the colours.
+        resolution: of the picture.
+        num_critical: layers that are sampled critically.
+        geometry: other arguments of the synthesis network.
+    """
     try:
-        narrow = STYLEGAN3.network(z_dim=1, c_dim=0, w_dim=1, img_resolution=resolution, img_channels=1,
-                                   mapping_kwargs=dict(num_layers=1),
-                                   synthesis_kwargs=dict(channel_base=resolution, channel_max=1, **geometry)).synthesis
+        narrow = STYLEGAN3.network(
+            z_dim=1, c_dim=0, w_dim=1, img_resolution=resolution, img_channels=1, mapping_kwargs=dict(num_layers=1),
+            synthesis_kwargs=dict(channel_base=resolution, channel_max=1, num_critical=num_critical,
+                                  **geometry)).synthesis
     except CheckpointError:
-        return False
+        return None
     names = [name for name in narrow.style_names if name != 'input']
-    if [int(name.split('_')[1]) for name in names] != [layer[1] for layer in layers]:
-        return False
-    for name, layer in zip(names[:-1], layers, strict=False):
-        ours, theirs = getattr(narrow, name), layer[3].removesuffix('weight')
-        for which in ('up_filter', 'down_filter'):
-            want, have = getattr(ours, which, None), state.get(theirs + which)
-            if (want is None) != (have is None):
-                return False
-            if want is not None and have is not None and not (
-                    want.shape == have.shape and torch.allclose(want.float(), have.float(), rtol=0, atol=1e-3)):
-                return False
-    return True
+    for name, theirs in zip(names[:-1], filters, strict=True):
+        ours = getattr(narrow, name)
+        if not (_is_same(ours.up_filter, theirs.up) and _is_same(ours.down_filter, theirs.down)):
+            return None
+    return [int(name.split('_')[1]) for name in names]
+
+
+def _is_same(ours: Tensor | None, theirs: Tensor | None) -> bool:
+    if ours is None or theirs is None:
+        return ours is theirs
+    return ours.shape == theirs.shape and torch.allclose(ours.float(), theirs.float(), rtol=0, atol=1e-3)
 
 
 def _mapping(state: State) -> dict[str, object]:
