@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -126,20 +127,28 @@ class Checkout:
         """
         warnings.warn(f'--trust-pickle: the code in {source.name} is executed', stacklevel=2)
         legacy = self.import_module('legacy')
-        stream = io.BytesIO(source.data)
         with self.active(), shim_pkg_resources(), patch_plugin_loader():
             try:
-                if format_of(source.data) is TORCH:  # PTI and others save the whole network in this way
-                    found = torch.load(stream, map_location='cpu', weights_only=False)
-                    G = found.get('G_ema', found.get('g_ema')) if isinstance(found, dict) else found
-                else:
-                    G = legacy.load_network_pkl(stream)['G_ema']
+                found = _load(legacy, source.data)
+                G = found.get('G_ema', found.get('g_ema')) if isinstance(found, dict) else found
                 if not isinstance(G, torch.nn.Module):
                     raise TypeError(f'{type(G).__name__} where a network is expected')
             except Exception as error:  # foreign code may raise anything
                 raise CheckpointError(f'{source.name}: the loader of the {self} failed: {type(error).__name__}: '
                                       f'{error}') from error
         return G.eval().requires_grad_(False).float()
+
+
+def _load(legacy: Any, data: bytes) -> object:
+    """What is in a file, with the classes of the active checkout."""
+    if format_of(data) is TORCH:  # PTI and others save the whole network in this way
+        return torch.load(io.BytesIO(data), map_location='cpu', weights_only=False)
+    try:
+        return legacy.load_network_pkl(io.BytesIO(data))
+    except (AssertionError, KeyError):  # it insists on whole snapshots, and some people save G_ema alone
+        if not hasattr(legacy, '_LegacyUnpickler'):
+            raise
+        return legacy._LegacyUnpickler(io.BytesIO(data)).load()
 
 
 def _take_modules() -> dict[str, ModuleType]:

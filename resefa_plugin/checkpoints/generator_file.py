@@ -97,7 +97,7 @@ def _from_value(source: NetworkSource, entry: str, value: Call, contents: Conten
         return GeneratorFile(OFFICIAL_CLASS, STYLEGAN2, (), kwargs, state, source.sha256, source.name, entry, '')
     network = decode_module(contents.decoder, value)
     if not network.source_sha256:  # saved by torch itself: its arguments are not recorded
-        return _converted(source, entry, network.state_dict, None)
+        return _converted(source, f'{entry}, a {network.class_name}', network.state_dict, None)
     family = families.family_of(network.state_dict)
     if family is None:
         known = ' or '.join(family.title for family in families.FAMILIES)
@@ -128,7 +128,8 @@ def _converted(source: NetworkSource, entry: str, state: State, latent_avg: obje
             state = genforce.convert3(state)
         found = families.family_of(state)
         if found is None:
-            raise CheckpointError(f'{entry} is the state of no network that is known; open it with --hook')
+            raise CheckpointError(f'{entry}: a network that is not known here; open it with its own code: --repo of its '
+                                  'checkout and --trust-pickle, if you trust the file, or a function with --hook')
         family = found
         kwargs, note = official.init_kwargs(family, state)
         notes = (note,)
