@@ -128,8 +128,8 @@ def _converted(source: NetworkSource, entry: str, state: State, latent_avg: obje
             state = genforce.convert3(state)
         found = families.family_of(state)
         if found is None:
-            raise CheckpointError(f'{entry}: a network that is not known here; open it with its own code: --repo of its '
-                                  'checkout and --trust-pickle, if you trust the file, or a function with --hook')
+            raise CheckpointError(f'{entry}: a network that is not known here; open it with its own code: --repo of '
+                                  'its checkout and --trust-pickle, if you trust the file, or a function with --hook')
         family = found
         kwargs, note = official.init_kwargs(family, state)
         notes = (note,)

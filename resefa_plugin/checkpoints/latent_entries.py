@@ -25,7 +25,7 @@ from resefa_plugin.checkpoints.pickles.plain_data import CONTAINER_HANDLERS, NUM
 from resefa_plugin.errors import CheckpointError, DirectionsError
 from resefa_plugin.machine.arrays import open_npz, read_header, read_npy, reading
 
-EXPECTED = 'latents: an array or a dictionary of arrays, written by numpy (.npz, .npy), torch.save, pickle or safetensors'
+EXPECTED = 'latents: an array or a dictionary of arrays, as numpy (.npz, .npy), torch.save or safetensors write them'
 BARE = 'array'
 # The key that says which -> which.
 SAID_KEYS = {'w': 'w', 'z': 'z', **dict.fromkeys(('ws', 'wp', 'w_plus', 'projected_w', 'dlatents', 'dlatent'), 'w')}

@@ -93,8 +93,8 @@ def _bare_state(tensors: dict[str, Call], names: list[str]) -> Selection:
     ranked = sorted((rank, prefix) for prefix in prefixes if (rank := _rank(prefix)) is not None)
     if not ranked:
         found = ', '.join(names[:10]) or 'no entries'
-        inside = ''.join(f'; the names of a StyleGAN generator are in it under {shorten(prefix)}, as a part of something '
-                         'larger, which --hook can open' for prefix in sorted(prefixes)[:1])
+        inside = ''.join(f'; a StyleGAN generator is in it under {shorten(prefix)}, as a part of something larger, '
+                         'which --hook can open' for prefix in sorted(prefixes)[:1])
         raise CheckpointError('no generator: expected an entry G_ema or G with a network, a network, or the state of'
                               f' one; found {found}{inside}{_known_others(tensors)}')
     prefix = ranked[0][1]

@@ -22,10 +22,10 @@ from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
 from resefa_plugin.scripts.common.moves import Move, common_space, make_moves
-from resefa_plugin.scripts.common.types import FILE, StrengthRange
+from resefa_plugin.scripts.common.types import FILE, HintedCommand, StrengthRange
 
 
-@click.command()
+@click.command(cls=HintedCommand)
 @options.network_options
 @sampling.samples_options
 @click.option('--directions', required=True, multiple=True, type=FILE,

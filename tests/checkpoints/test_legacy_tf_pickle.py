@@ -145,7 +145,7 @@ def test_forks_that_tell_width_from_height(more):
 
 
 @pytest.mark.parametrize('more, message', [
-    (dict(resolution_w=32, resolution_h=16), r'not square: 32 x 16 \(width x height\).*--repo, and add --trust-pickle'),
+    (dict(resolution_w=32, resolution_h=16), r'not square: 32 x 16 \(width x height\).*--repo, and add --trust'),
     (dict(min_w=5, min_h=3, res_log2=8), 'not square: 1280 x 768'), (dict(init_res=[3, 5], res_log2=2), '20 x 12'),
     (dict(min_w='x'), 'not square'), (dict(use_attention=True), 'with attention')])
 def test_forks_with_other_pictures(more, message):

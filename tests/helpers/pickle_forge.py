@@ -56,7 +56,9 @@ class Persistent:
         self.pid = pid
 
 
-class _Forger(pickle._Pickler):
+class Forger(pickle._Pickler):
+    """Python's pickler, which also writes the classes above."""
+
     dispatch = dict(pickle._Pickler.dispatch)
 
     def save_name(self, name: Name) -> None:
@@ -93,7 +95,7 @@ class _Forger(pickle._Pickler):
 
 def dumps(value: object, protocol: int = 4) -> bytes:
     stream = io.BytesIO()
-    _Forger(stream, protocol).dump(value)
+    Forger(stream, protocol).dump(value)
     return stream.getvalue()
 
 

@@ -110,8 +110,9 @@ def _squared(static_kwargs: dict) -> dict:
     if sides[0] != sides[1] or least != [4, 4]:
         size = ' x '.join(map(shorten, sides))
         raise CheckpointError(f'a TensorFlow generator of a fork of stylegan2 whose pictures are not square: {size} '
-                              '(width x height). It opens with the code that converts it: name the checkout of a PyTorch '
-                              'fork that reads it, such as eps696/stylegan2ada, with --repo, and add --trust-pickle')
+                              '(width x height). It opens with the code that converts it: name the checkout of a '
+                              'PyTorch fork that reads it, such as eps696/stylegan2ada, with --repo, and add '
+                              '--trust-pickle')
     if kwargs.pop('use_attention', False):
         raise CheckpointError('a TensorFlow generator of a fork of stylegan2 with attention, which no network here has')
     return {**kwargs, 'resolution': sides[0]}

@@ -7,7 +7,7 @@ import math
 
 from resefa_plugin.checkpoints.pickles.inert_pickle import Budget
 from resefa_plugin.checkpoints.pickles.inert_values import MAX_KEY_CHARS, Call, Global, shorten
-from resefa_plugin.checkpoints.pickles.plain_data import Decoder, Handler, arguments
+from resefa_plugin.checkpoints.pickles.plain_data import MAX_NATURAL, MAX_NDIM, Decoder, Handler, arguments
 from resefa_plugin.checkpoints.pickles.torch_storage import ELEMENTS, Storage, strided_copy
 from resefa_plugin.errors import CheckpointError
 
@@ -46,21 +46,22 @@ def _tensor(name: str, entry: object, body: memoryview) -> Call:
     what = f'the tensor {shorten(name)}'
     fields = entry if type(entry) is dict else {}
     kind, shape, span = fields.get('dtype'), fields.get('shape'), fields.get('data_offsets')
-    if len(name) > MAX_KEY_CHARS or type(kind) is not str or not _naturals(shape) or not _naturals(span):
+    if not (len(name) <= MAX_KEY_CHARS and type(kind) is str and _naturals(shape) and _naturals(span)
+            and len(span) == 2):
         raise CheckpointError(f'{what} has no dtype, shape and data_offsets: damaged')
     if kind not in _KINDS:
         raise CheckpointError(f'{what} has elements of type {shorten(kind)}; expected one of {", ".join(_KINDS)}')
     storage = f'torch.{_KINDS[kind]}Storage'
     count = math.prod(shape)
     size = count * ELEMENTS[storage][0].itemsize
-    if len(span) != 2 or not span[0] <= span[1] <= len(body) or span[1] - span[0] != size:
-        raise CheckpointError(f'{what} of {size} bytes claims bytes {span[0]} to {span[-1]} of {len(body)}: damaged')
+    if not span[0] <= span[1] <= len(body) or span[1] - span[0] != size:
+        raise CheckpointError(f'{what} of {size} bytes claims bytes {span[0]} to {span[1]} of {len(body)}: damaged')
     return Call(Global(TENSOR), (Storage(storage, count, body[span[0]:span[1]]), tuple(shape)))
 
 
 def _naturals(value: object) -> bool:
-    return type(value) is list and len(value) <= 16 and bool(value or value == []) and all(
-        type(item) is int and 0 <= item < 1 << 48 for item in value)
+    return type(value) is list and len(value) <= MAX_NDIM and all(
+        type(item) is int and 0 <= item <= MAX_NATURAL for item in value)
 
 
 def _decode(decoder: Decoder, call: Call, depth: int) -> object:

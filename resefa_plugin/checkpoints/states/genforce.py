@@ -86,10 +86,10 @@ def convert3(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _sizes3(source: Mapping[str, Tensor], layers: Mapping[int, Mapping[str, Tensor]]) -> list[int]:
     """The sizes of the layers of StyleGAN3, of which all but that of the input follow from the filters."""
-    grid = source.get('synthesis.early_layer.grid')
-    count = len(layers)
-    if not 2 <= count <= MAX_LAYERS or sorted(layers) != list(range(count)) or grid is None or grid.ndim != 4 or not all(
-            'weight' in layers[index] for index in layers):
+    grid, count = source.get('synthesis.early_layer.grid'), len(layers)
+    is_whole = 2 <= count <= MAX_LAYERS and sorted(layers) == list(range(count)) and all(
+        'weight' in layers[index] for index in layers)
+    if not is_whole or grid is None or grid.ndim != 4:
         raise CheckpointError(f'{count} layers of StyleGAN3, or a part of one is missing: damaged')
     filters = [Filters(layers[index].get('up_filter'), layers[index].get('down_filter')) for index in range(count - 1)]
     is_radial = any(each.down is not None and each.down.ndim == 2 for each in filters)
@@ -99,8 +99,8 @@ def _sizes3(source: Mapping[str, Tensor], layers: Mapping[int, Mapping[str, Tens
         sizes = sizes_of_filters(filters, resolution, 2, geometry)
         if sizes is not None:
             return sizes
-    raise CheckpointError('a StyleGAN3 whose filters are none of configurations T and R; convert the official file that '
-                          'it was made from: the .pkl is opened as it is')
+    raise CheckpointError('a StyleGAN3 whose filters are none of configurations T and R; take the official .pkl that '
+                          'it was made from, which opens as it is')
 
 
 def _target(name: str) -> str | None:

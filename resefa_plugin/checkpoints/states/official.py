@@ -48,7 +48,9 @@ def init_kwargs(family: GeneratorFamily, state: State) -> tuple[dict[str, object
         raise CheckpointError(f'a bare state of {family.title}, whose shapes do not tell how it was made. {WHOLE}')
     try:
         return _READERS[family.name](state)
-    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+    except CheckpointError:
+        raise
+    except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(f'a bare state of {family.title} whose shapes do not tell how it was made '
                               f'({type(error).__name__}: {str(error)[:80]}). {WHOLE}') from error
 
