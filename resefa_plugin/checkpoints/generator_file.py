@@ -55,8 +55,8 @@ class GeneratorFile:
 
     @property
     def known_source(self) -> str:
-        """Which official version the Python source in the file is; empty if it is another, or if there is none."""
-        return self.family.known_sources.get(self.source_sha256, '')
+        """Which official version, or fork that is its equal, the source in the file is; empty if it is none of them."""
+        return self.family.origin_of(self.source_sha256)
 
     @property
     def has_class_means(self) -> bool:

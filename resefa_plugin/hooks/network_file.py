@@ -64,7 +64,7 @@ def _compared(file: GeneratorFile, arguments: GeneratorArguments, checkout: nvla
     """
     source = checkout.source_sha256(file.family)
     is_official_file = not file.source_sha256 or bool(file.known_source)
-    if source in file.family.known_sources:
+    if file.family.origin_of(source):
         if not is_official_file:
             hook.notes = (*hook.notes, UNKNOWN_SOURCE.format(NAME_THE_FORK))
         return hook

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import datetime
 import io
 import json
@@ -80,7 +81,7 @@ def test_what_stands_beside_the_generator_stays_inert(name, protocol):
 
 @pytest.mark.parametrize('name', ['D', 'path', 'when', 'device', 'method'])
 def test_the_generator_itself_must_be_known(name):
-    with pytest.raises(CheckpointError, match="(it refers to|a call of) '[a-z_.A-Z]+' where data is expected.*own code"):
+    with pytest.raises(CheckpointError, match="it refers to '[a-z_.A-Z]+' where data is.*own code"):
         read_generator(dumps({'G_ema': persistent(skeleton(G.state_dict()), **INIT, more=FOREIGN[name])}))
 
 
@@ -107,7 +108,7 @@ def forged(value, legacy):
         def dump(self, obj):
             super().dump(value)
 
-    module = types.SimpleNamespace(Pickler=Pickler, dump=pickle.dump)
+    module = types.SimpleNamespace(Pickler=Pickler, dump=pickle.dump, __name__='pickle')
     return saved(None, pickle_module=module, _use_new_zipfile_serialization=not legacy)
 
 
@@ -159,7 +160,7 @@ def test_bare_states_under_the_official_names(kind, tmp_path):
     assert torch.allclose(hook.mapping(z, c, 0.5, None), G.mapping(z, c, 0.5), **CLOSE)
 
 
-@pytest.mark.parametrize('changed', [dict(first_stopband=2 ** 2.5), dict(filter_size=4), dict(last_stopband_rel=2.0)])
+@pytest.mark.parametrize('changed', [dict(first_cutoff=3), dict(filter_size=4), dict(last_stopband_rel=2.0)])
 def test_filters_that_do_not_follow_from_shapes(changed):
     G = make_generator('stylegan3', synthesis=dict(SMALL3, **changed))
     with pytest.raises(CheckpointError, match='one of first_cutoff, .* was changed. Save the whole network'):
@@ -361,7 +362,5 @@ def test_mutations_of_safetensors_are_read_or_refused():
         mutated = bytearray(data)
         for position in random.randint(0, length, 4):
             mutated[position] = random.randint(256)
-        try:
+        with contextlib.suppress(CheckpointError):
             read_generator(bytes(mutated))
-        except CheckpointError:
-            pass

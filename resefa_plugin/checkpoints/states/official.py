@@ -129,7 +129,8 @@ def sizes_of_filters(filters: Sequence[Filters], resolution: int, num_critical: 
 def _is_same(ours: Tensor | None, theirs: Tensor | None) -> bool:
     if ours is None or theirs is None:
         return ours is theirs
-    return ours.shape == theirs.shape and torch.allclose(ours.float(), theirs.float(), rtol=0, atol=1e-3)
+    tolerance = 1e-5 if theirs.dtype in (torch.float32, torch.float64) else 1e-3
+    return ours.shape == theirs.shape and torch.allclose(ours.float(), theirs.float(), rtol=0, atol=tolerance)
 
 
 def _mapping(state: State) -> dict[str, object]:
