@@ -352,7 +352,7 @@ def test_equals_the_official_network(tmp_path, checkout, module, architecture, c
 
 
 def test_a_filter_is_for_what_is_resampled():
-    """In the official networks conv1, which resamples nothing, has the default filter in its state whatever is asked."""
+    """In the official networks conv1, which resamples nothing, has the default filter in its state."""
     state = SynthesisBlock(4, 4, 8, 16, 3, is_last=True, architecture='resnet', resample_filter=[1, 2, 1]).state_dict()
     shapes = {name: list(value.shape) for name, value in state.items() if name.endswith('resample_filter')}
     assert shapes == {'resample_filter': [3, 3], 'conv0.resample_filter': [3, 3], 'conv1.resample_filter': [4, 4],
