@@ -237,6 +237,10 @@ def find_loader(repo: str | os.PathLike[str] | None = None) -> Checkout:
 
 
 def choose_checkout(checkouts: list[Checkout], family: GeneratorFamily, writer: Repository) -> Checkout | None:
-    """The checkout for a file: one of the repository that wrote it, else one that has its family, None if none has."""
-    fitting = [checkout for checkout in checkouts if family.home_in(checkout.repository) is not None]
+    """The checkout for a file: one of the repository that wrote it, else one that has its family, None if none has.
+
+    Generators that read other files as well are left out: see `Home.reads`.
+    """
+    homes = [(checkout, family.home_in(checkout.repository)) for checkout in checkouts]
+    fitting = [checkout for checkout, home in homes if home is not None and not home.reads]
     return next((c for c in fitting if c.repository == writer), fitting[0] if fitting else None)

@@ -60,6 +60,33 @@ def check_stylegan3_sizes(file: str, state: Collection[str], resolution: int, sy
                               f'and at most {MAX_RESOLUTION}')
     _expect(file, 'img_resolution', resolution, layers[max(layers)])
     _expect(file, 'num_layers', synthesis.get('num_layers', 14), len(layers) - 1)
+    _check_filters(file, resolution, synthesis)
+
+
+def check_stylegan_xl_sizes(file: str, state: Collection[str], resolution: int,
+                            synthesis: Mapping[str, object]) -> None:
+    """Raises CheckpointError unless stem and stages make up the layers of a state, and filters are of moderate length.
+
+    The arguments are those of `check_stylegan3_sizes`; `heads` and `stem_resolution` are those that were found in the
+    layers, as our own network takes them.
+    """
+    heads, stem_resolution = synthesis.get('heads'), synthesis.get('stem_resolution')
+    if not isinstance(heads, list) or not isinstance(stem_resolution, int):  # a stem
+        check_stylegan3_sizes(file, state, resolution, synthesis)
+        return
+    layers = {int(match[1]): int(match[2]) for match in map(_LAYER.fullmatch, state) if match}
+    counts = [synthesis.get('num_layers', 14), *(count for _, count in heads)]
+    critical = synthesis.get('num_critical', 2)
+    if not layers or max(resolution, stem_resolution) > MAX_RESOLUTION or not isinstance(critical, int):
+        raise CheckpointError(f'{file}: img_resolution {resolution} and {stem_resolution} of the stem with '
+                              f'{len(layers)} layers; expected layers and at most {MAX_RESOLUTION}')
+    _expect(file, 'img_resolution', resolution, layers[max(layers)])
+    _expect(file, 'the number of layers', sum(counts) - len(heads) * critical + 1, len(layers))
+    _check_filters(file, stem_resolution, synthesis)
+
+
+def _check_filters(file: str, resolution: int, synthesis: Mapping[str, object]) -> None:
+    """Raises CheckpointError unless the filters of a StyleGAN3 network of a resolution are of moderate length."""
     taps, upsampling = synthesis.get('filter_size', 6), synthesis.get('lrelu_upsampling', 2)
     if not (type(taps) is int and type(upsampling) is int and min(taps, upsampling) > 0
             and max(taps, upsampling, taps * upsampling) <= MAX_TAPS):

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from resefa_plugin.checkpoints.claimed_sizes import check_mapping_layers
 from resefa_plugin.checkpoints.families import Home, Repository
-from resefa_plugin.checkpoints.generator_file import OFFICIAL_CLASS, GeneratorFile
+from resefa_plugin.checkpoints.generator_file import GeneratorFile
 from resefa_plugin.checkpoints.pickles.inert_values import shorten
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan_layers import check_types
@@ -49,9 +49,9 @@ def generator_arguments(file: GeneratorFile) -> GeneratorArguments:
     Raises:
         CheckpointError: for a class of another name, and for arguments that are missing or contradict the state.
     """
-    if file.class_name != OFFICIAL_CLASS:
+    if file.class_name not in file.family.class_names:
         raise CheckpointError(f'{file.name}: its generator is of the class {shorten(file.class_name)}, which is not an '
-                              f'official one ({OFFICIAL_CLASS}). {FORK_HINT}')
+                              f'official one ({", ".join(file.family.class_names)}). {FORK_HINT}')
     names = (*SIZES, 'mapping_kwargs', 'synthesis_kwargs')
     if len(file.init_args) > len(names) or set(names[:len(file.init_args)]) & set(file.init_kwargs):
         others = ', '.join(map(shorten, file.init_kwargs))

@@ -33,7 +33,8 @@ class GeneratorFile:
         class_name: as saved; `Generator` in official files.
         family: the architecture, told by the state.
         init_args: positional arguments of its constructor.
-        init_kwargs: keyword arguments of its constructor, spelled as the repository that wrote the file does.
+        init_kwargs: keyword arguments of its constructor, spelled as the repository that wrote the file does, and
+            complete: see `GeneratorFamily.complete`.
         state_dict: float tensors on the CPU, in the order of the network's own `state_dict()`.
         sha256: SHA-256 of the file.
         name: path or URL as the user gave it.
@@ -68,10 +69,10 @@ class GeneratorFile:
 def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike | None = None) -> GeneratorFile:
     """Reads the generator of a network file, as data; nothing in the file but the generator has to be known.
 
-    Opened are the files of stylegan2 (TensorFlow), stylegan2-ada-pytorch, stylegan3 and their forks with the official
-    networks, of stylegan2-pytorch (rosinality) and the encoders that are built on it (pSp, e4e), and of genforce's code
-    (Hammer, the published ReSeFa): snapshots, networks, and bare states of them, as pickles, files of torch.save or
-    safetensors.
+    Opened are files of stylegan2 (TensorFlow), stylegan2-ada-pytorch, stylegan3, stylegan-xl and their forks with the
+    official networks, of stylegan2-pytorch (rosinality) and the encoders that are built on it (pSp, e4e), and of
+    genforce's code (Hammer, the published ReSeFa): snapshots, networks, and bare states of them, as pickles, files of
+    torch.save or safetensors.
 
     Args:
         path: path or `http(s)://` URL of the file; or its bytes.
@@ -104,7 +105,8 @@ def _from_value(source: NetworkSource, entry: str, value: Call, contents: Conten
         raise CheckpointError(f'the state of its {network.class_name!r} is not that of a {known} generator; a fork can '
                               'only be loaded by its own code: --repo of its checkout and --trust-pickle, if you trust '
                               'the file')
-    return GeneratorFile(network.class_name, family, network.init_args, network.init_kwargs, network.state_dict,
+    kwargs = network.init_kwargs if family.complete is None else family.complete(network)
+    return GeneratorFile(network.class_name, family, network.init_args, kwargs, network.state_dict,
                          source.sha256, source.name, entry, network.source_sha256)
 
 

@@ -183,6 +183,17 @@ class GeneratorHook(abc.ABC):
                               'of a FunctionHook')
         self.value_range = value_range
 
+    def place(self, translate: tuple[float, float], rotate: float) -> None:
+        """Moves and turns all pictures from now on, in place of a placement that the network has already.
+
+        Args:
+            translate: to the right and down, in widths and heights of the picture, after it was turned.
+            rotate: degrees, counterclockwise.
+
+        Raises ResefaError where the network has no such input.
+        """
+        raise ResefaError(f'{self.name} cannot place its pictures: that takes a network of StyleGAN3 or StyleGAN-XL')
+
     @contextlib.contextmanager
     def differentiable(self) -> Iterator[None]:
         """Whatever must be in place while the picture is differentiated, restored on exit."""

@@ -39,12 +39,13 @@ def open_file(name: str, device: torch.device | str = 'cpu', repo: str | os.Path
         hook = _official(file, arguments, checkout, device, noise_mode)
         hook = _compared(file, arguments, checkout, hook, repo is not None)
     elif repo is not None:
-        raise CheckpointError(f'{name} is a {file.family.name} network, which the {checkouts[0]} does not have; leave '
-                              'out --repo to use our own')
+        home = file.family.home_in(checkouts[0].repository)
+        why = 'does not have' if home is None else f'cannot build without more files ({home.reads})'
+        instead = '' if home is None else ', or add --trust-pickle to have the code in the file executed'
+        raise CheckpointError(f'{name} is a {file.family.name} network, which the {checkouts[0]} {why}; leave out '
+                              f'--repo to use our own{instead}')
     else:
-        lacks = 'mean of W per class' if unfit else file.family.name
-        hook = _own(file, arguments, f'the {checkouts[0]} has no {lacks}' if checkouts else 'no checkout found',
-                    device, noise_mode)
+        hook = _own(file, arguments, _why_own(file, checkouts, unfit), device, noise_mode)
         if file.source_sha256 and not file.known_source:
             hook.notes = (*hook.notes, UNKNOWN_SOURCE.format(NAME_THE_FORK))
     hook.notes = (*file.notes, *hook.notes)
@@ -110,6 +111,17 @@ def _official(file: GeneratorFile, arguments: GeneratorArguments, checkout: nvla
     return OfficialStyleGANHook(
         checkout.build(file, arguments).to(device), file.name, noise_mode, checkout=checkout, sha256=file.sha256,
         licence=checkout.repository.licence, implementation=f'{checkout.home(file.family).module} of the {checkout}')
+
+
+def _why_own(file: GeneratorFile, checkouts: list[nvlabs.Checkout], unfit: bool) -> str:
+    """Why none of the checkouts at hand is used, in words."""
+    if not checkouts:
+        return 'no checkout found'
+    for checkout in checkouts:
+        home = file.family.home_in(checkout.repository)
+        if home is not None and home.reads:
+            return f'the {checkout} needs more files: {home.reads}'
+    return f'the {checkouts[0]} has no {"mean of W per class" if unfit else file.family.name}'
 
 
 def _own(file: GeneratorFile, arguments: GeneratorArguments, why: str, device: torch.device | str,

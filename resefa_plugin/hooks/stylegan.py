@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -19,6 +21,21 @@ from resefa_plugin.patches.registry import apply_patches
 from resefa_plugin.third_party.nvlabs import Checkout
 
 _ATTRIBUTES = ('z_dim', 'c_dim', 'w_dim', 'num_ws', 'img_resolution', 'img_channels', 'mapping', 'synthesis')
+
+
+def inverse_placement(translate: tuple[float, float], rotate: float) -> Tensor:
+    """What StyleGAN3's `synthesis.input.transform` is for a placement: see `GeneratorHook.place`.
+
+    The placement is a rotation, then a translation: `p' = R p + t` with `R = [[cos, sin], [-sin, cos]]`. The network
+    looks up where a point of the picture comes from, `p = R^T p' - R^T t`.
+
+    Returns: `[3, 3]` float64.
+    """
+    angle = math.radians(rotate)
+    back = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]], dtype=torch.float64)
+    inverse = torch.eye(3, dtype=torch.float64)
+    inverse[:2, :2], inverse[:2, 2] = back, -back @ torch.tensor(translate, dtype=torch.float64)
+    return inverse
 
 
 class StyleGANHook(StyleBasedHook):
@@ -58,6 +75,14 @@ class StyleGANHook(StyleBasedHook):
 
     def _style_dims(self) -> tuple[int, ...]:
         return self.G.synthesis.style_dims
+
+    @override
+    def place(self, translate: tuple[float, float], rotate: float) -> None:
+        transform = getattr(getattr(self.G.synthesis, 'input', None), 'transform', None)
+        if transform is None:
+            super().place(translate, rotate)
+        else:
+            transform.copy_(inverse_placement(translate, rotate))
 
     @override
     def sample_from_z(self, z: Tensor, name: str = 'proj00', truncation_psi: float = 1.0,

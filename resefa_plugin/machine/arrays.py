@@ -8,7 +8,7 @@ import pathlib
 import warnings
 import zipfile
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -64,7 +64,7 @@ class ArrayFile:
         """The names, for an error."""
         return ', '.join(printable(name, 40) for name in self.names[:20]) or 'none'
 
-    def read(self, name: str, most: int | None = None) -> NDArray[np.generic]:
+    def read(self, name: str, most: int | None = None) -> NDArray[Any]:
         """An array, read as `read_array` does.
 
         Args:
@@ -96,7 +96,7 @@ def open_npz(path: pathlib.Path) -> Iterator[ArrayFile]:
             yield ArrayFile(archive, path.stat().st_size)
 
 
-def read_npy(path: pathlib.Path) -> NDArray[np.generic]:
+def read_npy(path: pathlib.Path) -> NDArray[Any]:
     """The array of a `.npy`, read as `read_array` does, within `reading`."""
     with open(path, 'rb') as file:
         return read_array(file, path.stat().st_size)
@@ -124,7 +124,7 @@ def read_header(file: IO[bytes], allow_objects: bool = False) -> tuple[tuple[int
     return shape, order, dtype
 
 
-def read_array(file: IO[bytes], size: int) -> NDArray[np.generic]:
+def read_array(file: IO[bytes], size: int) -> NDArray[Any]:
     """Reads one `.npy` stream of `size` bytes as data, never as pickles, allocating no more than it can hold.
 
     Raises DamagedFileError for objects, and for a header that promises another number of bytes.

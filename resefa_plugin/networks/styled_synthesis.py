@@ -46,6 +46,14 @@ class StyledSynthesis(nn.Module, abc.ABC):
         self.style_dims += (self._affine(name).weight.shape[0],)
         self.style_ws += (ws_index,)
 
+    def remove_last_styles(self, count: int) -> None:
+        """Removes the last `count` layers that were registered."""
+        for name in self.style_names[-count:]:
+            delattr(self, name)
+        self.style_names = self.style_names[:-count]
+        self.style_dims = self.style_dims[:-count]
+        self.style_ws = self.style_ws[:-count]
+
     def styles(self, ws: Tensor) -> list[Tensor]:
         """Style vectors `[N, style_dims[l]]` of intermediate latents `ws [N, num_ws, w_dim]`."""
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):

@@ -63,10 +63,10 @@ def check_types(where: str, kwargs: Mapping[str, Any], *classes: type) -> None:
 def _is_of(value: object, hint: Any) -> bool:
     """Whether a value from a file is of an annotated type: a number, text, None, a union or a sequence of these."""
     if hint is float:
-        return type(value) in (int, float) and abs(value) <= MOST  # type: ignore[operator]  # NaN is not
+        return isinstance(value, (int, float)) and type(value) is not bool and abs(value) <= MOST  # NaN is not
     if get_origin(hint) is Sequence:
-        return type(value) in (list, tuple) and len(value) <= MOST_TAPS and all(  # type: ignore[arg-type]
-            _is_of(item, get_args(hint)[0]) for item in value)  # type: ignore[attr-defined]
+        return isinstance(value, (list, tuple)) and len(value) <= MOST_TAPS and all(
+            _is_of(item, get_args(hint)[0]) for item in value)
     if get_args(hint):  # a union
         return any(_is_of(value, part) for part in get_args(hint))
     return type(value) is hint
@@ -219,6 +219,7 @@ class MappingNetwork(nn.Module):
     Raises: CheckpointError for arguments that are out of range or contradict each other.
     """
 
+    embed: nn.Module
     fc0: FullyConnectedLayer
     w_avg: Tensor | None
 
@@ -269,7 +270,7 @@ class MappingNetwork(nn.Module):
             raise ResefaError(f'c: expected a label of shape {list(shape)}, got {got}; a network with labels needs '
                               'one, a network without takes none')
         if c is not None and self.c_dim > 0:
-            x = torch.cat([x, normalize(self.embed(c.to(x.dtype)))], dim=1)
+            x = torch.cat([x, normalize(self._embedded(c.to(x.dtype)))], dim=1)
         for idx in range(self.num_layers):
             x = getattr(self, f'fc{idx}')(x)
         ws = x.unsqueeze(1).repeat(1, self.num_ws, 1)  # copies: forward mode refuses a tensor that was expanded
@@ -284,3 +285,7 @@ class MappingNetwork(nn.Module):
         if truncation_cutoff is None:
             return truncated
         return torch.cat([truncated[:, :truncation_cutoff], ws[:, truncation_cutoff:]], dim=1)
+
+    def _embedded(self, c: Tensor) -> Tensor:
+        """Labels `[N, c_dim]` -> `[N, embed_features]`, of any length."""
+        return self.embed(c)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from PIL import Image
 from resefa_plugin.checkpoints import formats
 from resefa_plugin.errors import RegionError
 from resefa_plugin.machine.arrays import read_npy, reading
+from resefa_plugin.machine.text import printable
 
 # Of what masks are saved as. Pillow reads some others with other programs.
 FORMATS = 'PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM'
@@ -44,11 +47,12 @@ def read_mask(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.bool_
     opaque_grey = image.mode in ('1', 'L') and 'transparency' not in image.info
     if opaque_grey or image.mode in ('I', 'F') or image.mode.startswith('I;16'):
         return _threshold(np.asarray(image), f"mask '{source}'")
-    image = image.convert('RGBA')
-    alpha, grey = image.getchannel('A'), image.convert('L')
-    (*colours, (lowest, highest)) = image.getextrema()
+    with _decoding(source):
+        image = image.convert('RGBA')
+        alpha, grey = image.getchannel('A'), image.convert('L')
+        extremes: Any = image.getextrema()  # of each channel
     del image  # the largest of these, and a mask may have many pixels
-    if lowest < highest and all(low == high for low, high in colours):
+    if extremes[3][0] < extremes[3][1] and all(low == high for low, high in extremes[:3]):
         return _threshold(np.asarray(alpha), f"opacity of mask '{source}'")
     # Laid over black: transparent pixels are dark, whatever colour is stored in them.
     luminance = np.array(grey)
@@ -169,25 +173,33 @@ def _load_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 def _load_image(path: str | os.PathLike[str]) -> Image.Image:
     """The first frame of an image file, decoded; whatever decoding raises becomes a RegionError."""
-    with reading(Path(path), RegionError):
-        kind = formats.format_of_file(path)
+    with _decoding(path), Image.open(path, formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise RegionError(f"'{path}' is {image.width} x {image.height} pixels, more than any mask needs "
+                              f'({MAX_PIXELS} in all): resize it to fit the picture')
+        image.load()  # the pixels stay when the file is closed
+    return image
+
+
+@contextlib.contextmanager
+def _decoding(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error', Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
-            with image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise RegionError(f"'{path}' is {image.width} x {image.height} pixels, more than any mask needs "
-                                      f'({MAX_PIXELS} in all): resize it to fit the picture')
-                image.load()  # the pixels stay when the file is closed
-            return image
+            yield
     except RegionError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RegionError(f"'{path}' has too many pixels for a mask ({error}): resize it to fit the picture") from error
     except Exception as error:  # decoders raise anything about damaged files
-        why = str(error) if kind in (formats.PICTURE, formats.UNKNOWN) else f'it is {kind.title}; {kind.remedy}'
+        why = _kind_instead(path) or printable(str(error), 200)
         raise RegionError(f"'{path}' is not an image that can be read ({why}): expected a PNG mask") from error
+
+
+def _kind_instead(path: str | os.PathLike[str]) -> str:
+    """What a file that is no picture is instead, and what to do; empty if it seems to be one."""
+    kind = formats.format_of_file(path)
+    return '' if kind in (formats.PICTURE, formats.UNKNOWN) else f'it is {kind.title}; {kind.remedy}'
 
 
 def _check_file(path: str | os.PathLike[str]) -> None:

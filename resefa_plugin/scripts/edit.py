@@ -45,7 +45,8 @@ from resefa_plugin.scripts.common.types import FILE, HintedCommand, StrengthRang
 @options.outdir_option
 @options.user_errors
 def edit(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
-         repo: pathlib.Path | None, trust_pickle: bool,
+         translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
+         trust_pickle: bool,
          directions: tuple[pathlib.Path, ...], index: tuple[int, ...], strength: tuple[tuple[float, float], ...],
          alpha: bool, steps: int, keep_background: int | None, device: torch.device, outdir: pathlib.Path,
          **which: Any) -> None:
@@ -78,7 +79,8 @@ def edit(network: str | None, function: str | None, value_range: tuple[float, fl
     """
     keep_large_blocks()
     moves = make_moves(directions, index, strength)
-    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range)
+    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
+                                  translate, rotate)
     space = common_space(moves, hook)
     samples = sampling.make_samples(hook, **which)
     sampling.refuse_truncation(samples)

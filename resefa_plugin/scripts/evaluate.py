@@ -63,7 +63,8 @@ from resefa_plugin.scripts.common.types import FOLDER, HintedCommand, NamedFile,
 @options.outdir_option
 @options.user_errors
 def evaluate(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
-             repo: pathlib.Path | None, trust_pickle: bool,
+             translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
+             trust_pickle: bool,
              eval_seeds: list[int], regions: tuple[str, ...], methods: tuple[str, ...], files: tuple[str, ...],
              metrics: tuple[str, ...], paths: tuple[tuple[str, pathlib.Path], ...], fetch: bool, space: str | None,
              num_directions: int, target_mse: float, resolution: int | None, curve_samples: int,
@@ -87,7 +88,8 @@ def evaluate(network: str | None, function: str | None, value_range: tuple[float
         --methods=resefa --directions=out/seed0000-mouth.npz --eval-seeds=100-103
     """
     keep_large_blocks()
-    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range)
+    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
+                                  translate, rotate)
     samples = sampling.make_samples(hook, **which)
     held_out, further = ([hook.sample(seed, which['truncation_psi'], which['truncation_cutoff'], samples[0].c)
                           for seed in dict.fromkeys(seeds or [])]

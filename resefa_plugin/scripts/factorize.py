@@ -74,7 +74,8 @@ from resefa_plugin.scripts.common.types import FOLDER, HintedCommand, LayerRange
 @options.outdir_option
 @options.user_errors
 def factorize(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
-              repo: pathlib.Path | None, trust_pickle: bool, regions: tuple[str, ...], space: str | None,
+              translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
+              trust_pickle: bool, regions: tuple[str, ...], space: str | None,
               layers: tuple[int, ...] | None,
               num_directions: int | None, quick: bool, protect: tuple[str, ...], orthogonal_to: tuple[str, ...],
               pool: bool | None, shard: tuple[int, int] | None, tau: float, norm: str, solver: str,
@@ -117,7 +118,8 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
     """
     keep_large_blocks()
     device = local_device(device)
-    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range)
+    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
+                                  translate, rotate)
     samples = sampling.make_samples(hook, **which)
     image_size = hook.image_shape[1:]
     partitions = [parse_region(spec, image_size) for spec in regions]

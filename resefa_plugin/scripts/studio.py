@@ -44,7 +44,8 @@ from resefa_plugin.studio.work.sources import Source
 @options.memory_option
 @options.user_errors
 def studio(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
-           repo: pathlib.Path | None, trust_pickle: bool,
+           translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
+           trust_pickle: bool,
            seed: int, truncation_psi: float, label: str, resolution: int | None, num_directions: int,
            jacobian_dir: pathlib.Path | None, outdir: pathlib.Path | None, port: int | None,
            share: bool, allow_hosts: tuple[str, ...], no_browser: bool, device: torch.device) -> None:
@@ -64,7 +65,8 @@ def studio(network: str | None, function: str | None, value_range: tuple[float, 
     """
     serving = launch_options(allow_hosts)
     keep_large_blocks()
-    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range)
+    hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
+                                  translate, rotate)
     # The copied commands are to work in the folder of the downloads.
     named = str(pathlib.Path(network).resolve()) if network and pathlib.Path(network).exists() else network
     flags = [f'--network={named}' if network is not None else f'--hook={function}']
@@ -72,6 +74,8 @@ def studio(network: str | None, function: str | None, value_range: tuple[float, 
     flags += ['--trust-pickle'] if trust_pickle else []
     flags += [f'--range={value_range[0]:g},{value_range[1]:g}'] if value_range else []
     flags += [f'--noise-mode={noise_mode}'] if noise_mode != 'const' else []
+    flags += [f'--translate={translate[0]:g},{translate[1]:g}'] if translate is not None else []
+    flags += [f'--rotate={rotate:g}'] if rotate is not None else []
     session_options = {'resolution': resolution, 'num_directions': num_directions, 'jacobian_dir': jacobian_dir,
                        'source': Source(seed, truncation_psi, label=label)}
     with contextlib.closing(Studio(hook, flags, outdir=outdir, session_options=session_options)) as shared:

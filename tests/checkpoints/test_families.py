@@ -27,7 +27,8 @@ from tests.helpers.pickle_forge import SOURCE
 from tests.third_party.test_nvlabs_checkout import write_checkout
 
 UPSTREAM = os.environ.get('RESEFA_UPSTREAM', '')
-KNOWN = {'stylegan2-ada-pytorch': '375a436..d72cc7d', 'stylegan3': '8fb5177..c233a91'}
+KNOWN = {'stylegan2-ada-pytorch': '375a436..d72cc7d', 'stylegan3': '8fb5177..c233a91',
+         'stylegan-xl': 'b5b9683..4241ff9'}
 
 
 @pytest.mark.parametrize('family', FAMILIES, ids=lambda family: family.name)
@@ -42,11 +43,14 @@ def test_an_entry_describes_its_network(family):
 @pytest.mark.parametrize('family', FAMILIES, ids=lambda family: family.name)
 def test_known_sources_name_a_file_of_a_home(family):
     files = {f'{home.module.replace(".", "/")}.py of {home.repository.name}': home for home in family.homes}
+    last = {}
     for digest, origin in family.known_sources.items():
         assert re.fullmatch('[0-9a-f]{64}', digest)
         file, _, commits = origin.rpartition(' ')
-        assert re.fullmatch(f'[0-9a-f]{{7}}\\.\\.{files[file].repository.commit}', commits)
-    assert len(set(family.known_sources.values())) == len(files)
+        assert re.fullmatch(r'[0-9a-f]{7}\.\.[0-9a-f]{7}', commits)
+        last.setdefault(file, set()).add(commits[-7:])
+    assert all(home.repository.commit in last[file] for file, home in files.items()) and last.keys() == files.keys()
+    assert len(set(family.known_sources.values())) == len(family.known_sources)
 
 
 def test_no_source_is_known_twice():
@@ -76,8 +80,9 @@ def test_a_source_that_is_not_known_is_noted(tmp_path, monkeypatch):
     for repo in (None, ada):
         note, = open_network(path, repo=repo).notes
         assert 'none of the official versions' in note and 'fork' in note
-    entry = dataclasses.replace(FAMILIES[0], known_sources={hashlib.sha256(SOURCE.encode()).hexdigest(): 'a version'})
-    monkeypatch.setattr(families, 'FAMILIES', (entry, *FAMILIES[1:]))
+    known = {hashlib.sha256(SOURCE.encode()).hexdigest(): 'a version'}
+    entry = dataclasses.replace(families.STYLEGAN2, known_sources=known)
+    monkeypatch.setattr(families, 'FAMILIES', (entry, *(family for family in FAMILIES if family.name != entry.name)))
     assert read_generator(path).known_source == 'a version'
     assert open_network(path).notes == ()
 
@@ -137,5 +142,5 @@ def test_its_arguments_are_checked(tmp_path, monkeypatch, init, match):
 
 def test_a_state_without_a_mark_names_the_families(tmp_path, monkeypatch):
     monkeypatch.setattr(families, 'FAMILIES', (TOY, *FAMILIES))
-    with pytest.raises(CheckpointError, match='not that of a StyleGAN-Toy or StyleGAN2 or StyleGAN3 generator'):
+    with pytest.raises(CheckpointError, match='a StyleGAN-Toy or StyleGAN-XL or StyleGAN2 or StyleGAN3 generator'):
         open_network(write_network(tmp_path / 'net.pkl', {'weight': torch.zeros(2)}, **SIZES))

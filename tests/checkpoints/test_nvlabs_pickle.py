@@ -92,7 +92,7 @@ def test_a_bare_module_is_a_generator():
     (dict(G_ema=None), "no generator.*found 'G_ema'"),
     ([], 'no generator.*found a value of type list'),
     (dict(D=persistent(toy_generator())), "no generator.*found 'D'"),
-    (dict(G_ema=persistent(torch.nn.Linear(2, 2), 'Fork')), "'Fork' is not that of a StyleGAN2 or StyleGAN3"),
+    (dict(G_ema=persistent(torch.nn.Linear(2, 2), 'Fork')), "'Fork' is not that of a StyleGAN-XL or StyleGAN2"),
 ])
 def test_files_without_a_generator_are_refused(root, message):
     with pytest.raises(CheckpointError, match=message):

@@ -6,7 +6,9 @@ import pathlib
 
 import torch
 
-from resefa_plugin.networks import stylegan2, stylegan3
+from resefa_plugin.networks import stylegan2
+from resefa_plugin.networks.stylegan3 import network as stylegan3
+from resefa_plugin.networks.stylegan3 import xl as stylegan_xl
 from tests.helpers.network_oracles import randomize
 from tests.helpers.pickle_forge import dumps, persistent
 
@@ -22,7 +24,8 @@ def make_generator(family: str = 'stylegan2', seed: int = 0, synthesis: dict | N
     if family == 'stylegan2':
         G = stylegan2.Generator(**{**SIZES, **sizes}, synthesis_kwargs=synthesis or SMALL)
     else:
-        G = stylegan3.Generator(**{**SIZES, **sizes}, synthesis_kwargs=synthesis or SMALL3)
+        network = stylegan_xl if family == 'stylegan-xl' else stylegan3
+        G = network.Generator(**{**SIZES, **sizes}, synthesis_kwargs=synthesis or SMALL3)
         with torch.no_grad():
             G.synthesis.input.affine.weight.copy_(0.3 * torch.randn_like(G.synthesis.input.affine.weight))
     return randomize(G, seed).float()

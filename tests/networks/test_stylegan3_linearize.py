@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from resefa_plugin.networks.stylegan3 import SynthesisNetwork
+from resefa_plugin.networks.stylegan3.network import SynthesisNetwork
 from tests.helpers.network_oracles import randomize
 from tests.networks.test_stylegan2_linearize import DIFFERENCE_TOLERANCE, check, point_and_tangents
 

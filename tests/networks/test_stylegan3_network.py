@@ -12,8 +12,8 @@ import scipy.special
 import torch
 
 from resefa_plugin.errors import CheckpointError, ResefaError
-from resefa_plugin.networks.stylegan3 import Generator
-from resefa_plugin.networks.stylegan3_layers import Band, SynthesisInput, SynthesisLayer, ToRGBLayer, lowpass_filter
+from resefa_plugin.networks.stylegan3.layers import Band, SynthesisInput, SynthesisLayer, ToRGBLayer, lowpass_filter
+from resefa_plugin.networks.stylegan3.network import Generator
 from tests.helpers.network_oracles import (
     check_against_official,
     check_derivatives,

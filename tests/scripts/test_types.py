@@ -16,6 +16,7 @@ from resefa_plugin.scripts.common.options import device_option
 from resefa_plugin.scripts.common.types import (
     FILE,
     FOLDER,
+    Degrees,
     Device,
     LayerRange,
     NamedFile,
@@ -23,6 +24,7 @@ from resefa_plugin.scripts.common.types import (
     SeedRange,
     Shard,
     StrengthRange,
+    Vector2,
 )
 from resefa_plugin.scripts.main import main
 from tests.helpers.toys import TinyHook
@@ -34,6 +36,8 @@ from tests.helpers.toys import TinyHook
     (LayerRange(), '5,4-6,0', (0, 4, 5, 6)),
     (StrengthRange(), '-3,4.5', (-3.0, 4.5)),
     (StrengthRange(), '2', (-2.0, 2.0)),
+    (Vector2(), '0.3,-1', (0.3, -1.0)),
+    (Degrees(), '-45', -45.0),
     (Shard(), '2/4', (2, 4)),
     (Shard(), '1/1', (1, 1)),
     (Device(), 'cpu', torch.device('cpu')),

@@ -39,7 +39,7 @@ class Generator(stylegan2.Generator):
 '''
 GENERATOR3 = '''
 import dnnlib.util
-from resefa_plugin.networks import stylegan3
+from resefa_plugin.networks.stylegan3 import network as stylegan3
 
 class Generator(stylegan3.Generator):
     origin = dnnlib.util.NAME
@@ -121,7 +121,11 @@ def test_where_checkouts_are_looked_for(tmp_path, monkeypatch, ada, sg3):
     with pytest.raises(CheckpointError, match='--repo: .*sg3 is no checkout of .* expected .*legacy.py'):
         find_checkouts(sg3)
     assert checkout_at(sg3) is None
-    assert [r.commit for r in repositories()] == ['d72cc7d', 'c233a91']
+    shutil.copytree(ada, tmp_path / 'xl')
+    for module in ('networks_stylegan2', 'networks_stylegan3', 'networks_stylegan3_resetting'):
+        (tmp_path / 'xl' / 'training' / f'{module}.py').touch()  # stylegan-xl has all of these
+    assert checkout_at(tmp_path / 'xl').repository.name == 'stylegan-xl'
+    assert [r.commit for r in repositories()] == ['4241ff9', 'd72cc7d', 'c233a91']
 
 
 def test_the_writers_repository_is_preferred(tmp_path, monkeypatch, ada, sg3):

@@ -8,13 +8,14 @@ of either kind.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from resefa_plugin.checkpoints.pickles.inert_values import Call, shorten
+from resefa_plugin.checkpoints.pickles.inert_values import Call, ForeignObjectError, shorten
 from resefa_plugin.checkpoints.pickles.plain_data import Decoder, arguments, items_of, text
 from resefa_plugin.errors import CheckpointError
 
@@ -37,6 +38,8 @@ class PersistentObject:
             contiguous, on the CPU.
         attributes: those of its other attributes that are numbers, text or None, e.g. `z_dim`, `training`. Nothing else
             is decoded: a fork may keep there what it likes.
+        submodules: keyword arguments of each submodule's constructor, by the name of the submodule, `synthesis.input`;
+            only of persistent objects, and of those only if they are plain data.
     """
 
     class_name: str
@@ -45,6 +48,7 @@ class PersistentObject:
     init_kwargs: dict
     state_dict: dict[str, torch.Tensor]
     attributes: dict[object, object]
+    submodules: dict[str, dict] = field(default_factory=dict)
 
 
 def is_module(value: object) -> bool:
@@ -63,12 +67,35 @@ def decode_module(decoder: Decoder, call: Call) -> PersistentObject:
     state = items_of(meta.get('state'))
     source = text(meta.get('module_src'), 'source of a persistent object')
     decoder.budget.spend_bytes(len(source))
-    args = decoder.plain(state.get('_init_args', ()))
-    kwargs = decoder.plain(state.get('_init_kwargs', {}))
+    args, kwargs = _init_arguments(decoder, call, 0)
+    return PersistentObject(meta['class_name'], hashlib.sha256(source.encode('utf-8')).hexdigest(), args, kwargs,
+                            dict(_state_items(decoder, call, '', 0)), _scalars(state),
+                            dict(_submodules(decoder, call, '', 0)))
+
+
+def _init_arguments(decoder: Decoder, call: Call, depth: int) -> tuple[tuple, dict]:
+    """The arguments, positional and by keyword, that the constructor of a persistent object was called with."""
+    meta = _meta(call)
+    state = items_of(meta.get('state'))
+    args = decoder.plain(state.get('_init_args', ()), depth)
+    kwargs = decoder.plain(state.get('_init_kwargs', {}), depth)
     if type(args) is not tuple or type(kwargs) is not dict:
         raise CheckpointError(f'init arguments of {shorten(meta["class_name"])} that are not a tuple and a dictionary')
-    return PersistentObject(meta['class_name'], hashlib.sha256(source.encode('utf-8')).hexdigest(), args, kwargs,
-                            dict(_state_items(decoder, call, '', 0)), _scalars(state))
+    return args, kwargs
+
+
+def _submodules(decoder: Decoder, value: object, prefix: str, depth: int) -> Iterator[tuple[str, dict]]:
+    """Names and keyword arguments of the submodules of a module that are persistent objects."""
+    decoder.enter(depth)
+    for name, item in items_of(_dict_of(value).get('_modules', {})).items():
+        name = _member_name(name)
+        if item is None:
+            continue
+        decoder.budget.spend_bytes(len(prefix))
+        if type(item) is Call and item.func.name == RECONSTRUCT:
+            with contextlib.suppress(ForeignObjectError):
+                yield prefix + name, _init_arguments(decoder, item, depth + 1)[1]
+        yield from _submodules(decoder, item, f'{prefix}{name}.', depth + 1)
 
 
 def _scalars(state: dict) -> dict[object, object]:
@@ -101,8 +128,8 @@ def _state_items(decoder: Decoder, value: object, prefix: str, depth: int) -> It
     non_persistent = decoder.plain(state.get('_non_persistent_buffers_set', set()), depth + 1)
     if type(non_persistent) is not set:
         raise CheckpointError(f'the names of non-persistent buffers are {shorten(non_persistent)}; expected a set')
-    for field, left_out in (('_parameters', ()), ('_buffers', non_persistent)):
-        for name, item in items_of(state.get(field, {})).items():
+    for members, left_out in (('_parameters', ()), ('_buffers', non_persistent)):
+        for name, item in items_of(state.get(members, {})).items():
             name = _member_name(name)
             if item is None or name in left_out:
                 continue

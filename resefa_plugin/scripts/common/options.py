@@ -24,13 +24,13 @@ from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.interrupts import ended_in_order
 from resefa_plugin.machine.memory import DEFAULT_BUDGET, set_budget
 from resefa_plugin.machine.text import printable
-from resefa_plugin.scripts.common.types import FOLDER, Device, ValueRange
+from resefa_plugin.scripts.common.types import FOLDER, Degrees, Device, ValueRange, Vector2
 
 Command = TypeVar('Command', bound=Callable[..., Any])  # what an option is added to
 
-NETWORK_HELP = ('Network: path or URL of a network file (of stylegan2, stylegan2-ada-pytorch, stylegan3, rosinality, '
-                'genforce, or of encoders and tuned generators that are made of these), the name of an asset that is '
-                'fetched on first use (mobilestylegan-ffhq), '
+NETWORK_HELP = ('Network: path or URL of a network file (of stylegan2, stylegan2-ada-pytorch, stylegan3, stylegan-xl, '
+                'rosinality, genforce, or of encoders and tuned generators made of these), the name of an asset that '
+                'is fetched on first use (mobilestylegan-ffhq), '
                 'biggan:FOLDER (an experiment of BigGAN-PyTorch or a pytorch-pretrained-biggan folder), or NAME or '
                 'NAME:REST of an installed plugin')
 
@@ -70,14 +70,29 @@ def network_options(command: Command) -> Command:
                      help='Black and white in the pictures of --hook, such as 0,1 or 0,255  [default: -1,1]'),
         click.option('--noise-mode', type=click.Choice(['const', 'random', 'none']), default='const', show_default=True,
                      help="Noise of StyleGAN2; 'random' is refused, since its pictures have no derivative"),
+        click.option('--translate', type=Vector2(),
+                     help='Move the pictures of StyleGAN3 and StyleGAN-XL, in widths and heights, as gen_images.py does'
+                          "  [default: as the file has it; 0,0 with --rotate]"),
+        click.option('--rotate', type=Degrees(),
+                     help='Turn the pictures of StyleGAN3 and StyleGAN-XL counterclockwise, before they are moved'
+                          '  [default: as the file has it; 0 with --translate]'),
         implementation_options)
 
 
 def open_generator(network: str | None, function: str | None, device: torch.device | str = 'cpu',
                    repo: pathlib.Path | None = None, trust_pickle: bool = False,
-                   noise_mode: str = 'const', value_range: tuple[float, float] | None = None) -> GeneratorHook:
-    """The hook of `--network` or of `--hook`. Raises click.UsageError unless there is exactly one, and ResefaError."""
+                   noise_mode: str = 'const', value_range: tuple[float, float] | None = None,
+                   translate: tuple[float, float] | None = None, rotate: float | None = None) -> GeneratorHook:
+    """The hook of `--network` or of `--hook`.
+
+    Raises click.UsageError unless there is exactly one, which takes the flags that are given, and ResefaError.
+    """
     hook = _open(network, function, device, repo, trust_pickle, noise_mode)
+    if translate is not None or rotate is not None:
+        try:
+            hook.place(translate or (0.0, 0.0), rotate or 0.0)
+        except ResefaError as error:
+            raise click.UsageError(f'--{"rotate" if translate is None else "translate"}: {error}') from error
     if value_range is not None:
         try:
             hook.state_range(value_range)

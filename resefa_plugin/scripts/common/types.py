@@ -113,6 +113,38 @@ class ValueRange(TextType):
         return low, high
 
 
+class Vector2(TextType):
+    """`0.3,-1` -> `(0.3, -1.0)`."""
+
+    name = 'x,y'
+
+    @override
+    def parse(self, text: str) -> tuple[float, float]:
+        try:
+            x, y = map(float, text.split(','))
+        except ValueError:
+            x = y = math.nan
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise ResefaError(f"'{text}' is not X,Y: expected two numbers, such as 0.3,0")
+        return x, y
+
+
+class Degrees(TextType):
+    """`-90` -> `-90.0`."""
+
+    name = 'degrees'
+
+    @override
+    def parse(self, text: str) -> float:
+        try:
+            angle = float(text)
+        except ValueError:
+            angle = math.nan
+        if not math.isfinite(angle):
+            raise ResefaError(f"'{text}' is not an angle: expected a number of degrees, such as 45")
+        return angle
+
+
 class Shard(TextType):
     """`2/4`, the second of four parts -> `(2, 4)`."""
 

@@ -19,12 +19,35 @@ from resefa_plugin.linearization import Chain, Linearization, Stage, State
 from resefa_plugin.machine.memory import STAGE, room
 from resefa_plugin.machine.recomputation import recomputable
 from resefa_plugin.networks.styled_synthesis import StyledSynthesis
-from resefa_plugin.networks.stylegan3_layers import Band, SynthesisInput, SynthesisLayer, ToRGBLayer
+from resefa_plugin.networks.stylegan3.layers import Band, SynthesisInput, SynthesisLayer, ToRGBLayer
 from resefa_plugin.networks.stylegan_layers import MappingNetwork, fastest_layout, known_kwargs, positive
 
 # Half precision is a way to compute the same picture faster, and magnitudes are tracked in training only. This network
 # computes everything in the precision of its weights, float32 unless it was moved to another.
 INERT_KWARGS = ('num_fp16_res', 'magnitude_ema_beta')
+
+
+def progression(img_resolution: int, num_layers: int, num_critical: int, first_cutoff: float, first_stopband: float,
+                last_stopband: float, margin_size: int, channel_base: int, channel_max: int,
+                img_channels: int) -> list[Band]:
+    """What comes out of each layer: section 3.2 of the paper.
+
+    Cutoffs and stopbands ascend in geometric progression up to the critically sampled layers, where the cutoff is half
+    of the resolution. The arguments are those of SynthesisNetwork, but for `last_stopband`, in cycles per picture.
+
+    Returns: `num_layers + 1` bands, the last one that of the colours.
+    """
+    progress = np.minimum(np.arange(num_layers + 1) / (num_layers - num_critical), 1)
+    cutoffs = first_cutoff * (img_resolution / 2 / first_cutoff) ** progress
+    stopbands = first_stopband * (last_stopband / first_stopband) ** progress
+    rates = np.exp2(np.ceil(np.log2(np.minimum(2 * stopbands, img_resolution))))
+    half_widths = np.maximum(stopbands, rates / 2) - cutoffs
+    sizes = rates + 2 * margin_size
+    sizes[-2:] = img_resolution  # the margin is cropped before the last convolution
+    channels = np.rint(np.minimum(channel_base / 2 / cutoffs, channel_max))
+    channels[-1] = img_channels
+    return [Band(int(c), int(n), int(s), float(f), float(h))
+            for c, n, s, f, h in zip(channels, sizes, rates, cutoffs, half_widths, strict=True)]
 
 
 class SynthesisNetwork(StyledSynthesis):
@@ -48,6 +71,9 @@ class SynthesisNetwork(StyledSynthesis):
         output_scale: factor of the picture.
         layer_kwargs: arguments of SynthesisLayer.
 
+    Attributes:
+        targets: what comes out of each layer after `input`.
+
     Raises: CheckpointError for sizes that are out of range.
     """
 
@@ -63,34 +89,38 @@ class SynthesisNetwork(StyledSynthesis):
                                   f'{num_critical}')
         if img_resolution & (img_resolution - 1):
             raise CheckpointError(f'img_resolution: expected a power of two, got {img_resolution}')
-        self.w_dim, self.num_ws, self.output_scale = w_dim, num_layers + 2, output_scale
+        self.w_dim, self.output_scale = w_dim, output_scale
         self.img_resolution, self.img_channels = img_resolution, img_channels
 
-        # Section 3.2 of the paper: cutoffs and stopbands in geometric progression up to the critically sampled layers.
-        progress = np.minimum(np.arange(num_layers + 1) / (num_layers - num_critical), 1)
-        last_cutoff = img_resolution / 2
-        cutoffs = first_cutoff * (last_cutoff / first_cutoff) ** progress
-        stopbands = first_stopband * (last_cutoff * last_stopband_rel / first_stopband) ** progress
-        rates = np.exp2(np.ceil(np.log2(np.minimum(2 * stopbands, img_resolution))))
-        half_widths = np.maximum(stopbands, rates / 2) - cutoffs
-        sizes = rates + 2 * margin_size
-        sizes[-2:] = img_resolution  # the margin is cropped before the last convolution
-        channels = np.rint(np.minimum(channel_base / 2 / cutoffs, channel_max))
-        channels[-1] = img_channels
-        bands = [Band(int(c), int(n), int(s), float(f), float(h))
-                 for c, n, s, f, h in zip(channels, sizes, rates, cutoffs, half_widths, strict=True)]
-
+        bands = progression(
+            img_resolution, num_layers, num_critical, first_cutoff, first_stopband,
+            img_resolution / 2 * last_stopband_rel, margin_size, channel_base, channel_max, img_channels)
+        self.targets: list[Band] = []
         self.input = SynthesisInput(w_dim, bands[0])
         self.add_style('input', 0)
+        self._append(0, bands, num_critical, layer_kwargs)
+
+    def _append(self, index: int, bands: Sequence[Band], num_critical: int, layer_kwargs: Mapping[str, Any]) -> None:
+        """Adds a layer for each band, the last of them that to colours; the first has its own band as source, too.
+
+        Args:
+            index: of the first layer, for its name.
+            bands: what comes out of the layers.
+            num_critical: how many layers before the last one are sampled critically.
+            layer_kwargs: arguments of SynthesisLayer.
+        """
+        count = len(bands) - 1
         for idx, (source, target) in enumerate(pairwise([bands[0], *bands])):
             layer: SynthesisLayer | ToRGBLayer
-            if idx < num_layers:
-                layer = SynthesisLayer(w_dim, source, target, idx >= num_layers - num_critical, **layer_kwargs)
+            if idx < count:
+                layer = SynthesisLayer(self.w_dim, source, target, idx >= count - num_critical, **layer_kwargs)
             else:
-                layer = ToRGBLayer(w_dim, source, img_channels, layer_kwargs.get('conv_clamp', 256))
-            name = f'L{idx}_{target.size}_{target.channels}'
+                layer = ToRGBLayer(self.w_dim, source, target.channels, layer_kwargs.get('conv_clamp', 256))
+            name = f'L{index + idx}_{target.size}_{target.channels}'
             setattr(self, name, layer)
-            self.add_style(name, idx + 1)
+            self.add_style(name, len(self.style_names))
+            self.targets.append(target)
+        self.num_ws = len(self.style_names)
 
     def _render(self, styles: Sequence[Tensor], noise_mode: str) -> Tensor:
         x = self.input(styles[0])
@@ -152,20 +182,25 @@ class Generator(nn.Module):
     Raises: CheckpointError for arguments that are unknown or out of range.
     """
 
-    parts = {'mapping_kwargs': (MappingNetwork,), 'synthesis_kwargs': (SynthesisNetwork, SynthesisLayer)}
+    parts: Mapping[str, tuple[type[nn.Module], ...]] = {
+        'mapping_kwargs': (MappingNetwork,), 'synthesis_kwargs': (SynthesisNetwork, SynthesisLayer)}
 
     def __init__(self, z_dim: int, c_dim: int, w_dim: int, img_resolution: int, img_channels: int,
                  mapping_kwargs: Mapping[str, Any] = {}, synthesis_kwargs: Mapping[str, Any] = {}):
         super().__init__()
         self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
         self.img_resolution, self.img_channels = img_resolution, img_channels
-        synthesis_kwargs = known_kwargs('synthesis_kwargs', synthesis_kwargs, *self.parts['synthesis_kwargs'],
-                                        inert=INERT_KWARGS)
-        self.synthesis = SynthesisNetwork(w_dim, img_resolution, img_channels, **synthesis_kwargs)
+        self.synthesis = self._synthesis(synthesis_kwargs)
         self.num_ws = self.synthesis.num_ws
-        mapping_kwargs = known_kwargs('mapping_kwargs', {'num_layers': 2, **mapping_kwargs},
-                                      *self.parts['mapping_kwargs'])
-        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, **mapping_kwargs)
+        self.mapping = self._mapping(mapping_kwargs)
+
+    def _synthesis(self, kwargs: Mapping[str, Any]) -> SynthesisNetwork:
+        known = known_kwargs('synthesis_kwargs', kwargs, *self.parts['synthesis_kwargs'], inert=INERT_KWARGS)
+        return SynthesisNetwork(self.w_dim, self.img_resolution, self.img_channels, **known)
+
+    def _mapping(self, kwargs: Mapping[str, Any]) -> MappingNetwork:
+        known = known_kwargs('mapping_kwargs', {'num_layers': 2, **kwargs}, *self.parts['mapping_kwargs'])
+        return MappingNetwork(self.z_dim, self.c_dim, self.w_dim, self.num_ws, **known)
 
     def forward(self, z: Tensor, c: Tensor | None, truncation_psi: float = 1, truncation_cutoff: int | None = None,
                 noise_mode: str = 'const') -> Tensor:
