@@ -105,9 +105,9 @@ def _bare_state(tensors: dict[str, Call], names: list[str]) -> Selection:
 
 
 def _names(root: object) -> list[str]:
-    if type(root) is dict or type(root) is Call and root.func.name in MAPPINGS:
-        return [shorten(key) for key in (root if type(root) is dict else root.pairs) if type(key) is str]
-    return [shorten(root)]
+    if type(root) is Call and root.func.name in MAPPINGS:
+        root = root.pairs
+    return [shorten(key) for key in root if type(key) is str] if type(root) is dict else [shorten(root)]
 
 
 # A tensor of networks that are opened in other ways -> what to say of them.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,7 +158,8 @@ def _left_noise(hook: StyleBasedHook, latent: FileLatent, sample: Sample) -> str
     if not latent.noise:
         return ''
     said = '; the noise in the file is left aside, as every sample of a run has the noise of the network'
-    layers = [module for module in getattr(hook, 'G', torch.nn.Module()).modules() if hasattr(module, 'noise_const')]
+    layers: list[Any] = [module for module in getattr(hook, 'G', torch.nn.Module()).modules()
+                         if hasattr(module, 'noise_const')]
     if len(layers) != len(latent.noise) or any(noise.numel() != layer.noise_const.numel() or not noise.isfinite().all()
                                                for layer, noise in zip(layers, latent.noise, strict=True)):
         return said

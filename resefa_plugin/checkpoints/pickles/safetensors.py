@@ -45,9 +45,8 @@ def open_safetensors(data: memoryview, budget: Budget) -> dict[str, Call]:
 def _tensor(name: str, entry: object, body: memoryview) -> Call:
     what = f'the tensor {shorten(name)}'
     fields = entry if type(entry) is dict else {}
-    kind, shape, span = fields.get('dtype'), fields.get('shape'), fields.get('data_offsets')
-    if not (len(name) <= MAX_KEY_CHARS and type(kind) is str and _naturals(shape) and _naturals(span)
-            and len(span) == 2):
+    kind, shape, span = fields.get('dtype'), _naturals(fields.get('shape')), _naturals(fields.get('data_offsets'))
+    if len(name) > MAX_KEY_CHARS or type(kind) is not str or shape is None or span is None or len(span) != 2:
         raise CheckpointError(f'{what} has no dtype, shape and data_offsets: damaged')
     if kind not in _KINDS:
         raise CheckpointError(f'{what} has elements of type {shorten(kind)}; expected one of {", ".join(_KINDS)}')
@@ -59,9 +58,11 @@ def _tensor(name: str, entry: object, body: memoryview) -> Call:
     return Call(Global(TENSOR), (Storage(storage, count, body[span[0]:span[1]]), tuple(shape)))
 
 
-def _naturals(value: object) -> bool:
-    return type(value) is list and len(value) <= MAX_NDIM and all(
-        type(item) is int and 0 <= item <= MAX_NATURAL for item in value)
+def _naturals(value: object) -> list[int] | None:
+    """A list of moderate numbers as it is, None for anything else."""
+    if type(value) is not list or len(value) > MAX_NDIM:
+        return None
+    return value if all(type(item) is int and 0 <= item <= MAX_NATURAL for item in value) else None
 
 
 def _decode(decoder: Decoder, call: Call, depth: int) -> object:

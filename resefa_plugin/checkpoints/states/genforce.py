@@ -63,7 +63,9 @@ def convert(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def convert3(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same for StyleGAN3."""
-    inputs, layers, state = {}, {}, {}
+    inputs: dict[str, Tensor] = {}
+    state: dict[str, Tensor] = {}
+    layers: dict[int, dict[str, Tensor]] = {}
     for name, value in source.items():
         layer, part = _LAYER3.fullmatch(name), name.removeprefix('synthesis.early_layer.')
         if layer is not None and layer[2] in _PARTS3:
