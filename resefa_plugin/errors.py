@@ -6,8 +6,21 @@ import math
 import numbers
 
 
+def printable(text: str, most: int | None = None) -> str:
+    """Text in which what does not print is escaped, a terminal's control characters above all; cut at `most`."""
+    text = text if most is None or len(text) <= most else f'{text[:most]}...'
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
+
 class ResefaError(ValueError):
-    """Base of all errors raised for bad input or a generator that cannot be used as it is."""
+    """Base of all errors raised for bad input or a generator that cannot be used as it is.
+
+    Args:
+        message: may quote what came from a file: it is made printable, line by line.
+    """
+
+    def __init__(self, message: str):
+        super().__init__('\n'.join(map(printable, message.split('\n'))))
 
 
 class CheckpointError(ResefaError):

@@ -73,6 +73,8 @@ def fetch(url: str, folder: Path, max_bytes: int) -> Path:
         with replacing(target) as part:
             try:
                 _Transfer(url, folder / f'.{key}.resume', max_bytes).run(part)
+            except CheckpointError:
+                raise
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise CheckpointError(f'{url}: cannot be fetched: {error}; download it by other means and give its '
                                       'path') from None

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resefa_plugin.directions.metadata import DirectionMetadata
-from resefa_plugin.errors import DirectionsError, ResefaError
+from resefa_plugin.errors import DirectionsError, ResefaError, printable
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
 from resefa_plugin.machine.arrays import NPY_MAGIC, ZIP_MAGIC, magic, open_npz, reading
 from resefa_plugin.machine.files import replacing
-from resefa_plugin.machine.text import printable
 
 MAX_METADATA = 16 << 20  # bytes, four for each character; a pool of a thousand samples takes 2 MB
 UNIT = 1e-4  # how far from 1 the length of a direction may be: float32 arithmetic leaves it closer

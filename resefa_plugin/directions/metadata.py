@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from resefa_plugin.errors import DirectionsError
-from resefa_plugin.machine.text import printable
+from resefa_plugin.errors import DirectionsError, printable
 
 FORMAT = 'resefa-directions'
 VERSION = 1

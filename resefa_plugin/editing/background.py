@@ -232,8 +232,7 @@ class BackgroundKeeper:
         return None
 
     def _better(self, candidate: _Point, point: _Point, target: float) -> bool:
-        return (candidate.inside > 0 and candidate.deviation(target) <= LIKE_INSIDE
-                and candidate.leak(target) < point.leak(target))
+        return candidate.deviation(target) <= LIKE_INSIDE and candidate.leak(target) < point.leak(target)
 
     def _refactorized(self, model: TangentModel, direction: NDArray[np.float64],
                       offset: NDArray[np.float64]) -> tuple[TangentModel, NDArray[np.float64]]:

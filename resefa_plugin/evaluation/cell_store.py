@@ -13,13 +13,12 @@ from typing import Any
 from torch import Tensor
 
 from resefa_plugin.baselines.methods import method_file
-from resefa_plugin.errors import DamagedFileError
+from resefa_plugin.errors import DamagedFileError, printable
 from resefa_plugin.evaluation.rows import Row
 from resefa_plugin.evaluation.settings import Settings
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.machine.arrays import reading
 from resefa_plugin.machine.files import replacing
-from resefa_plugin.machine.text import printable
 
 _KIND = 'resefa-cell'
 # Of every cell in which a method had something to offer.

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from resefa_plugin.errors import DamagedFileError, DirectionsError, ResefaError
-from resefa_plugin.machine.text import printable
+from resefa_plugin.errors import DamagedFileError, DirectionsError, ResefaError, printable
 
 # What the arrays of an archive may unfold to: so much for any, and so many times its size. Masks compress a thousand
 # times and are small; what is large, latents and directions, compresses hardly at all.

@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from resefa_plugin.errors import CheckpointError, ResefaError
+from resefa_plugin.errors import CheckpointError, ResefaError, printable
 from resefa_plugin.linearization import LayerDerivative, spread
-from resefa_plugin.machine.text import printable
 
 EPSILON = 1e-8
 # The slope below zero and the gain of an activation.

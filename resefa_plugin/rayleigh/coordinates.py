@@ -56,7 +56,9 @@ class Coordinates:
         E = np.asarray(orthogonal_to, np.float64)
         if E.ndim != 2 or E.shape[1] != dim or not np.isfinite(E).all():
             raise SolverError(f'orthogonal_to has shape {list(E.shape)}, expected [m, {dim}] of finite numbers')
-        _, scale, rows = np.linalg.svd(cls(roots).pull(E.T).T, full_matrices=False)  # n.e = y.(K^T e)
+        E = cls(roots).pull(E.T).T  # n.e = y.(K^T e)
+        E = E / np.maximum(np.linalg.norm(E, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        _, scale, rows = np.linalg.svd(E, full_matrices=False)
         rows = rows[scale > DEPENDENT * scale[0]]
         if len(rows) >= dim:
             raise SolverError('the directions that are excluded (orthogonal_to, or all that reach a region protected '
@@ -97,8 +99,10 @@ def _roots(covariance: Sequence[NDArray[np.float64]], dim: int) -> tuple[NDArray
     if any(block.ndim != 2 or block.shape[0] != block.shape[1] for block in blocks) or sum(map(len, blocks)) != dim:
         raise SolverError(f'the covariance has blocks {[list(block.shape) for block in blocks]}, expected square ones '
                           f'of {dim} rows in all')
+    if not all(np.isfinite(block).all() for block in blocks):
+        raise SolverError('the covariance of the latents holds NaN or infinity, expected finite numbers')
     mean = sum(np.trace(block) for block in blocks) / dim
-    if not np.isfinite(mean) or mean <= 0:
+    if mean <= 0:
         raise SolverError(f'the mean variance of the latents is {mean:g}, expected a number above 0')
     return tuple(scipy.linalg.cholesky((block / mean + SHRINKAGE * np.eye(len(block))) / (1 + SHRINKAGE), lower=True)
                  for block in blocks)

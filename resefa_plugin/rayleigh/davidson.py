@@ -75,8 +75,8 @@ def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = 
         new = np.hstack([coordinates.solve(np.asarray(start, np.float64).T), new])
     basis = _Basis(operator, coordinates)
     while True:
-        added = basis.add(new[:, :budget - basis.size] if basis.size else new[:, :budget])
-        if not basis.size or not basis.A_S.any():
+        added = basis.add(new[:, :budget - basis.size])
+        if not basis.A_S.any():
             raise SolverError('A is zero: no direction changes the region to first order. Choose a region that the '
                               'generator paints, or another latent space')
         trace, error = (known, 0.0) if known is not None else basis.trace(probes)
@@ -93,10 +93,9 @@ def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = 
             break
         rest = (A_X - values * B_X)[:, residuals > tolerance]
         new = basis.precondition(rest, ridge)
-    k = min(num_directions, len(values))
     return RayleighSolution(
-        directions=unit_rows(X[:, :k], coordinates), eigenvalues=values[:k], residuals=residuals[:k], ridge=ridge,
-        tau=tau, solver='davidson',
+        directions=unit_rows(X[:, :num_directions], coordinates), eigenvalues=values[:num_directions],
+        residuals=residuals[:num_directions], ridge=ridge, tau=tau, solver='davidson',
         search=Search(basis.size, converged or basis.size == d, trace, error, basis.grams(trace)))
 
 

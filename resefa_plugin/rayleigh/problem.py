@@ -110,7 +110,7 @@ def _check_semidefinite(matrix: NDArray[np.float64], name: str) -> float:
         return -shift
     except scipy.linalg.LinAlgError:
         smallest, largest = _extremes(matrix)
-    if smallest < -INDEFINITE * max(largest, -smallest):
+    if smallest < -INDEFINITE * largest:
         raise SolverError(f'{name} is indefinite (eigenvalues from {smallest:.3g} to {largest:.3g}): expected a Gram '
                           'matrix J^T J, which has none below zero')
     return smallest

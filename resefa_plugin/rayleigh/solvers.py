@@ -217,7 +217,7 @@ class Auto(Solver):
 
     @override
     def _name(self, dim: int, num_regions: int) -> str:
-        return Dense.name if self.needs_jacobian(dim, num_regions) else self._search._name(dim, num_regions)
+        return Dense.name  # of a search, `choice` says more
 
     @override
     def choice(self, space: str, dim: int, num_regions: int) -> str:

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resefa_plugin.checkpoints import formats
-from resefa_plugin.errors import RegionError
+from resefa_plugin.errors import RegionError, printable
 from resefa_plugin.machine.arrays import read_npy, reading
-from resefa_plugin.machine.text import printable
 
 # Of what masks are saved as. Pillow reads some others with other programs.
 FORMATS = 'PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM'

@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 
 from resefa_plugin import Auto, DirectionSet, RegionPartition
-from resefa_plugin.editing.background import SAME_INSIDE, BackgroundKeeper
+from resefa_plugin.editing.background import HALVINGS, LIKE_INSIDE, RESCALINGS, SAME_INSIDE, BackgroundKeeper, _Point
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.errors import NonFiniteError, ResefaError
 from resefa_plugin.hooks.base import Sample
@@ -16,6 +16,7 @@ from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
+from resefa_plugin.rayleigh.solve import solve_rayleigh
 from resefa_plugin.regions.partition import parse_region
 from resefa_plugin.scripts.main import main
 from tests.helpers.dcgan import dcgan
@@ -89,6 +90,129 @@ def test_refactorized_direction_turns_with_the_circle():
     r = np.array([np.cos(t), np.sin(t)])
     assert model.gram(LEFT)[1] == pytest.approx(32 * np.outer(r, r), abs=1e-4)
     assert model.gram(LEFT)[0] == pytest.approx(np.diag([0, 32.0]), abs=1e-4)
+
+
+def test_refactorized_direction_is_the_ritz_vector_whose_change_inside_is_most_alike():
+    hook, sample, jacobian, direction = tanh_case()
+    there = 0.3 * direction
+    known = TangentModel.of_jacobian(jacobian)
+    model, turned = keeper(hook, sample, model=known)._refactorized(known, direction, there)
+    change = TanhToy(z_dim=12).jacobian(sample.latents['z'] + torch.from_numpy(there))[:, LEFT.mask].reshape(-1, 12)
+    assert np.linalg.norm(change @ turned) == pytest.approx(np.linalg.norm(change @ direction), rel=1e-4)  # float32
+    vectors = solve_rayleigh(*model.gram(LEFT)).directions
+    assert np.abs(vectors @ turned).max() == pytest.approx(np.linalg.norm(turned), rel=1e-12)
+
+    def likeness(vector):
+        a, b = change @ vector, change @ direction
+        return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+    assert likeness(turned) == pytest.approx(max(abs(likeness(vector)) for vector in vectors), rel=1e-4)
+
+
+@pytest.mark.parametrize('every, times', [(None, 0), (1, 3), (2, 1), (3, 1), (4, 0)])
+def test_the_derivative_is_taken_anew_after_so_many_strengths_but_not_after_the_last(every, times):
+    reached, circle = [], keeper(CIRCLE, at(CIRCLE, 1.0, 0.0), refactorize_every=every)
+    inner = circle._refactorized
+    circle._refactorized = lambda model, direction, offset: reached.append(offset) or inner(model, direction, offset)
+    path = circle.path(np.array([0.0, 0.2]), [1, 2, 3, 4])
+    assert len(reached) == times
+    for count, offset in enumerate(reached, 1):
+        assert offset == pytest.approx(path.offsets[count * every - 1].double().numpy())
+
+
+def test_strengths_are_walked_outward_and_what_it_takes_is_told(monkeypatch):
+    krylov, ends = TangentModel.krylov, []
+    monkeypatch.setattr(TangentModel, 'krylov', lambda *arguments: ends.append(arguments[3]) or krylov(*arguments))
+    circle, order, ticks, breaths = keeper(CIRCLE, at(CIRCLE, 1.0, 0.0)), [], [], []
+    settled, jvp, vjp, rows = circle._settled, circle.jacobian.jvp, circle.jacobian.vjp, []
+    circle._settled = lambda *arguments: order.append(arguments[-1]) or settled(*arguments)
+    circle.jacobian.jvp = lambda V: rows.append(len(V)) or jvp(V)
+    circle.jacobian.vjp = lambda U: rows.append(len(U)) or vjp(U)
+    strengths, tick, breathe = [2, -1, 0, 1, -2], lambda: ticks.append(None), lambda: breaths.append(None)
+    path = circle.path(np.array([0.0, 0.2]), strengths, tick, breathe)
+    assert order == [1, 2, -1, -2] and len(ticks) == 4
+    assert path.pictures == len(breaths) and path.products == sum(rows) > 0
+    outermost = [(0.0, 0.4), (0.0, -0.4)]  # of which the basis is made
+    for change, offset in zip(*ends, outermost, strict=True):
+        expected = circle.viewpoint.images(torch.tensor([offset]))[0] - circle.viewpoint.images(torch.zeros(1, 2))[0]
+        assert torch.allclose(change, expected, atol=1e-6)
+    known = TangentModel.of_basis(RegionJacobian(circle.viewpoint), np.eye(2))  # it took two, but not of this path
+    assert keeper(CIRCLE, at(CIRCLE, 1.0, 0.0), model=known).path(np.array([0.0, 0.2]), [1]).products == 0
+
+
+# x_b = z1 - .7 z0^2 is kept along (s, .7 s^2), and from (1, .7) along its tangent (1, 1.4) there.
+@pytest.mark.parametrize('every, guesses', [
+    (None, [[1, 0.7], [1.5, 0.7 * 1.5 ** 2], [2.5, 0.7 * 2.5 ** 2]]),
+    (2, [[1, 0.7], [1.5, 0.7 + 0.5 * 1.4], [2.5, 0.7 * 2.5 ** 2]])])
+def test_a_strength_is_guessed_from_the_bend_so_far(every, guesses):
+    points, sample = [], at(QUADRATIC, 0.0, 0.0)
+    edits = keeper(QUADRATIC, sample, corrections=6, refactorize_every=every)
+    settled = edits._settled
+    edits._settled = lambda point, *others: points.append(point) or settled(point, *others)
+    edits.path(np.array([1.0, 0.0]), [0.5, 1, 1.5, 2.5])
+    # tau = 1e-3 tr(B) lets the direction anew lean by about that.
+    assert np.array([point.offset for point in points[1:]]) == pytest.approx(np.array(guesses), abs=2e-2)
+
+
+def test_a_guess_that_is_worse_is_not_taken():
+    points, edits = [], keeper(QUADRATIC, at(QUADRATIC, 0.0, 0.0))
+    edits._settled = lambda point, *others: points.append(point) or edits._point(point.offset + np.array([0, -9.0]))
+    edits.path(np.array([1.0, 0.0]), [0.5, 1])
+    assert [point.offset.tolist() for point in points] == [[0.5, 0], [1, 0]]
+
+
+def test_a_step_makes_up_for_what_the_change_inside_lacks_and_is_halved():
+    edits, asked, tried = keeper(QUADRATIC, at(QUADRATIC, 0.0, 0.0)), [], []
+    model = TangentModel.of_jacobian(computed(QUADRATIC, at(QUADRATIC, 0.0, 0.0)))
+    change = torch.ones(1, 8, 8)
+    edits._point, edits._better = tried.append, lambda *points: False
+    step = np.array([0.8, 1.6])
+    point = _Point(np.array([3.0, 0.0]), change, 0.25, 1)
+    assert edits._corrected(point, model, lambda *arguments: asked.append(arguments) or step, 2.0, 1.0) is None
+    (gradient, lack), = asked
+    assert gradient == pytest.approx([0, 32]) and lack == pytest.approx(2)  # half of the strength is lacking: once more
+    assert np.stack(tried) == pytest.approx(np.stack([point.offset + step / 2 ** n for n in range(HALVINGS + 1)]))
+
+
+def test_the_unit_of_strength_does_not_matter():
+    paths = [keeper(QUADRATIC, at(QUADRATIC, 0.0, 0.0)).path(np.array([unit, 0.0]), np.array([-1, 0.5]) / unit)
+             for unit in (1, 1e-3)]
+    assert paths[1].offsets.numpy() == pytest.approx(paths[0].offsets.numpy(), abs=CURVE)
+
+
+def test_a_point_is_judged_at_equal_change_inside():
+    short, far = (_Point(np.zeros(2), torch.zeros(1, 8, 8), inside, 0.1) for inside in (0.25, 4.0))
+    assert (short.deviation(1.0), far.deviation(1.0)) == (0.5, 1.0)
+    assert short.leak(1.0) == pytest.approx(0.4) and far.leak(1.0) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize('inside, outside, better', [
+    (1, 0.09, True), (1, 0.1, False), (0, 0, False), ((1 - LIKE_INSIDE) ** 2 - 0.01, 0, False),
+    ((1 - LIKE_INSIDE) ** 2 + 0.01, 0, True), ((1 + LIKE_INSIDE) ** 2 + 0.01, 0, False)])
+def test_a_candidate_leaks_less_and_changes_the_region_alike(inside, outside, better):
+    points = [_Point(np.zeros(2), torch.zeros(1, 8, 8), *changes) for changes in ((inside, outside), (1, 0.1))]
+    assert keeper(QUADRATIC, at(QUADRATIC, 0.0, 0.0))._better(*points, 1) is better
+
+
+# What corrections come to: a change inside like the straight edit's, relative to it.
+@pytest.mark.parametrize('start, found, settles_on, tries', [
+    (1, [1, 1, 1, 1, 1], 1, 2),  # those asked for
+    (1, [1, 1.2, 1.01, 1.2, 1], 1.01, 3),  # more, until the change inside is right again
+    (1, [1.02, 1.2, 1.3, 1.4, 1.5], 1.02, 2 + RESCALINGS),  # or the last right one
+    (1.2, [1.2, 1.2, 1.2, 1.2, 1.2], 'straight', 2 + RESCALINGS),
+    (1.2, [None], 'straight', 1),  # none helps
+    (1.01, [None], 1.01, 1)])
+def test_corrections_settle_on_a_change_inside_like_the_straight_edits(start, found, settles_on, tries):
+    edits = keeper(QUADRATIC, at(QUADRATIC, 0.0, 0.0), corrections=2)
+
+    def point(size, outside=0.1):
+        return size and _Point(np.zeros(2), torch.zeros(1, 8, 8), size ** 2, outside)
+
+    straight, calls, following = point(1, outside=1), [], iter(found)
+    edits._corrected = lambda *arguments: calls.append(arguments) or point(next(following))
+    settled = edits._settled(point(start), straight, None, None, 1.0)
+    assert len(calls) == tries
+    assert settled is straight if settles_on == 'straight' else settled.inside == settles_on ** 2
 
 
 def test_a_moved_viewpoint_is_the_space_elsewhere():
@@ -239,13 +363,16 @@ def test_nothing_to_correct_is_no_error():
     hook = halves(lambda z: z[:, 0], lambda z: 0 * z[:, 0], 2)
     path = keeper(hook, at(hook, 0.1, 0.0)).path(np.array([1.0, 0.0]), [0, 1])
     assert torch.equal(path.offsets, torch.tensor([[0.0, 0.0], [1.0, 0.0]])) and not path.outside.any()
-    assert keeper(hook, at(hook, 0.1, 0.0)).path(np.array([1.0, 0.0]), [0.0]).offsets.tolist() == [[0, 0]]
+    assert path.pictures == 2 + 1 + HALVINGS  # straight edits, a step and halves of it
+    nowhere = keeper(hook, at(hook, 0.1, 0.0)).path(np.array([1.0, 0.0]), [0.0])
+    assert nowhere.offsets.tolist() == [[0, 0]] and (nowhere.pictures, nowhere.products) == (1, 0)
 
 
 @pytest.mark.parametrize('options, message', [
     ({'corrections': 0}, 'corrections is 0, expected 1 or more'),
     ({'ridge': 0.0}, 'ridge is 0.0, expected a finite number of at least 1e-09'),
     ({'ridge': float('nan')}, 'ridge is nan'),
+    ({'ridge': float('inf')}, 'ridge is inf'),
     ({'refactorize_every': 0}, 'refactorize_every is 0, expected 1 or more, or None')])
 def test_options_out_of_range(options, message):
     with pytest.raises(ResefaError, match=message):
@@ -256,11 +383,17 @@ def test_options_out_of_range(options, message):
     ([1.0], [1], r'offset has shape \[1\], expected \[2\] finite numbers'),
     ([1.0, np.inf], [1], 'expected .* finite numbers'),
     ([1.0, 0.0], [], 'expected at least one'),
-    ([1.0, 0.0], [np.nan], 'finite numbers all'),
+    ([1.0, 0.0], [1, np.nan], 'finite numbers all'),
     ([0.0, 1.0], [1], "does not change region 'left' of toy .*: choose another direction")])
 def test_paths_that_make_no_sense(offset, strengths, message):
     with pytest.raises(ResefaError, match=message):
         keeper(QUADRATIC, at(QUADRATIC, 0.0, 0.0)).path(np.array(offset), strengths)
+
+
+def test_a_region_that_moves_to_second_order_only():
+    hook = halves(lambda z: z[:, 0] ** 2, lambda z: z[:, 1] + z[:, 0], 2)
+    with pytest.raises(ResefaError, match="does not change region 'left' of toy to first order, so that there is no"):
+        keeper(hook, at(hook, 0.0, 0.0)).path(np.array([1.0, 0.0]), [1])
 
 
 def test_a_region_that_does_not_move_at_all():

@@ -148,7 +148,7 @@ def test_truncations_without_statistics(hook, psi):
 
 
 def test_seeds_that_numpy_does_not_take(hook):
-    with pytest.raises(ResefaError, match='seed -1 is out of range'):
+    with pytest.raises(ResefaError, match='seed is -1, expected a whole number of at least 0'):
         hook.sample(-1, c=hook.class_vector('1'))
 
 

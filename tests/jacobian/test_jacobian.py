@@ -67,10 +67,11 @@ def test_gram_is_the_sum_over_each_part(width):
 @pytest.mark.parametrize(
     'width', [3, 5]
 )  # of 8: the tiny part is the larger one, which is a difference at first, or the smaller one
-def test_gram_of_a_tiny_part_is_not_lost_in_a_difference(width):
+@pytest.mark.parametrize('size', [1, 1e6])
+def test_gram_of_a_tiny_part_is_not_lost_in_a_difference(width, size):
     """The background is 1e-6 of the foreground in size: its Gram matrix is 1e-12 of the total, as small as rounding."""
-    scale = torch.ones(1, 8, 8)
-    scale[:, :, width:] = 1e-7
+    scale = torch.full((1, 8, 8), float(size))
+    scale[:, :, width:] *= 1e-7
     M = torch.randn(64, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     hook = FunctionHook(lambda z: (z @ M.T.to(z)).unflatten(1, (1, 8, 8)) * scale, 3)
     partition = RegionPartition.from_box(0, 0, width, 8, (8, 8))
@@ -126,6 +127,29 @@ def test_progress_counts_every_tangent():
     counts = []
     make(TanhToy(z_dim=7), chunk_size=3)[0].compute(counts.append)
     assert counts == [3, 3, 1]
+    counts.clear()
+    make(TanhToy(z_dim=9))[0].compute(counts.append)
+    assert counts == [8, 1]  # MAX_CHUNK
+
+
+def test_a_computed_jacobian_is_not_computed_again():
+    jacobian, counts = make(TanhToy())[0], []
+    assert jacobian.computed is False
+    matrix = jacobian.compute(counts.append).matrix
+    assert jacobian.computed is True and jacobian.compute(counts.append).matrix is matrix and sum(counts) == 6
+
+
+@pytest.mark.parametrize('in_parts, size', [(None, 3), (False, 3), (True, 7)])
+def test_chunks_are_what_memory_allows_unless_a_linearization_divides_them(monkeypatch, in_parts, size):
+    hook = TanhToy(z_dim=7).hook()
+    space, sample = hook.space('z'), hook.sample(3)
+    push = RegionJacobian(Viewpoint(hook, space, sample))._forward_mode
+    if in_parts is not None:
+        space.linearize = lambda latent, sample, resolution: Linearization(push, in_parts=in_parts)
+    monkeypatch.setattr('resefa_plugin.jacobian.region_jacobian.tangents_at_once', lambda shape, device, other: 3)
+    counts = []
+    RegionJacobian(Viewpoint(hook, space, sample)).compute(counts.append)
+    assert counts[0] == size and sum(counts) == 7
 
 
 def test_chunk_is_halved_when_memory_runs_out():
@@ -171,6 +195,8 @@ def test_wrong_arguments():
         jacobian.jvp(torch.zeros(2, 5))
     with pytest.raises(ResefaError, match=r'U has shape \[3, 8, 8\], expected \[k, 3, 8, 8\]'):
         jacobian.vjp(torch.zeros(3, 8, 8))
+    with pytest.raises(ResefaError, match=r'U has shape \[1, 3, 8, 1\], expected \[k, 3, 8, 8\]'):
+        jacobian.vjp_by_autograd(torch.zeros(1, 3, 8, 1))
     with pytest.raises(
         ResefaError, match='resolution 3 does not divide the picture of 8x8 into equal boxes; possible are 8, 4, 2, 1'
     ):
@@ -254,6 +280,15 @@ def test_without_a_pull_autograd_is_used_and_its_graph_kept():
     jacobian.release()
     assert jacobian._reverse is None
     assert torch.equal(jacobian.vjp(U), right(U))
+
+
+def test_a_graph_of_forward_mode_is_released():
+    jacobian, _ = make(TanhToy())
+    jacobian.jvp(torch.ones(1, 6))
+    jacobian.vjp(U)
+    assert jacobian._reverse is not None
+    jacobian.release()
+    assert jacobian._reverse is None
 
 
 @pytest.mark.parametrize('taken, kept', [(30, True), (31, False)])
@@ -374,3 +409,19 @@ def test_a_linearization_is_not_blamed_for_a_dead_generator():
     space = hook.space('z')
     space.linearize = lambda latent, sample, resolution: Linearization(lambda V: torch.zeros(len(V), 1, 8, 8))
     assert not RegionJacobian(Viewpoint(hook, space, hook.sample(0))).jvp(torch.ones(1, 3)).any()
+
+
+def test_nor_for_a_derivative_that_is_not_finite():
+    hook = FunctionHook(lambda z: z[:, :, None, None] + 0 * (0 * z).sqrt()[:, :, None, None], 3)
+    space = hook.space('z')
+    space.linearize = lambda latent, sample, resolution: Linearization(lambda V: torch.ones(len(V), 3, 1, 1))
+    assert RegionJacobian(Viewpoint(hook, space, hook.sample(0))).jvp(torch.ones(1, 3)).isnan().any()
+
+
+def test_a_linearization_is_taken_where_some_pixels_do_not_change():
+    hook, taken = FunctionHook(lambda z: torch.cat([z, 0 * z], dim=1)[:, None, None], 3), []
+    space, sample = hook.space('z'), hook.sample(0)
+    exact = RegionJacobian(Viewpoint(hook, space, sample))._forward_mode
+    space.linearize = lambda latent, sample, resolution: Linearization(lambda V: taken.append(len(V)) or exact(V))
+    RegionJacobian(Viewpoint(hook, space, sample)).jvp(torch.ones(2, 3))
+    assert taken == [1, 2]  # the check, and what was asked for

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from resefa_plugin.errors import NondeterministicError, NonFiniteError, TangentError, ZeroJacobianError
+from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.probe import probe
@@ -27,14 +28,24 @@ def test_an_honest_generator_passes():
     check(toy)
 
 
+@pytest.mark.parametrize('size', [0, 1e6])
+def test_steps_of_the_difference_are_relative_to_the_latent(size):
+    """One of 0.1 is lost in the rounding of a latent of 1e6; one of a latent of zero is as it stands."""
+    hook = FunctionHook(lambda z: toy(z / (size or 1)), 6, name='suspect')
+    z = size * torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
+    probe(Viewpoint(hook, 'z', Sample('far', {'z': z})))
+
+
 def test_noise():
     with pytest.raises(NondeterministicError, match="suspect: two calls .* differ by up to .*noise_mode='const'"):
         check(lambda z: toy(z) + 1e-3 * torch.randn(len(z), 3, 8, 8))
 
 
-def test_nan_in_the_picture():
-    with pytest.raises(NonFiniteError, match='the picture of seed0000 contains NaN'):
-        check(lambda z: toy(z) / 0)
+@pytest.mark.parametrize('pixels', [1, 64])
+def test_nan_in_the_picture(pixels):
+    bad = (torch.arange(64) < pixels).reshape(8, 8)
+    with pytest.raises(NonFiniteError, match='suspect: the picture of seed0000 contains NaN'):
+        check(lambda z: toy(z) / torch.where(bad, 0, 1))
 
 
 def test_nan_in_the_derivative():

@@ -147,6 +147,22 @@ def test_a_picture_that_does_not_depend_on_the_latent():
         probe(Viewpoint(hook, hook.space('z'), hook.sample(0)))
 
 
+def test_a_picture_that_depends_on_weights_alone():
+    weight = torch.ones(1, 4, 4, requires_grad=True)
+    reverse = ReverseMode(lambda x: 2 * weight, torch.zeros(3))
+    assert reverse.y.requires_grad and torch.equal(reverse.pull(torch.ones(2, 1, 4, 4)), torch.zeros(2, 3))
+
+
+def test_a_graph_that_columns_come_from_is_not_released():
+    jacobian, _ = make(toy_images(OldStyle, TanhToy()), 6)
+    with pytest.warns(UserWarning, match='Reverse mode'):
+        before = jacobian.jvp(torch.eye(6))
+    graph = jacobian._reverse
+    jacobian.release()
+    assert graph is not None and jacobian._reverse is graph
+    assert torch.equal(jacobian.jvp(torch.eye(6)), before)
+
+
 def test_memory_that_runs_out_is_not_taken_for_a_missing_rule(monkeypatch):
     toy = TanhToy()
     jacobian, _ = make(toy.images, 6)

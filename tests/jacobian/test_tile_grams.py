@@ -10,7 +10,7 @@ from resefa_plugin import RegionJacobian, RegionPartition
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian import tile_grams
-from resefa_plugin.jacobian.tile_grams import DirectGrams, TileGrams, pixel_grams
+from resefa_plugin.jacobian.tile_grams import DirectGrams, TileGrams, choose_side, pixel_grams
 from resefa_plugin.machine import memory
 from tests.helpers.toys import TanhToy
 
@@ -93,8 +93,27 @@ def test_tiles_are_as_small_as_the_budget_allows(monkeypatch, most, side):
     shares = {memory.SUMS: most, memory.COLUMNS: 10 ** 6}
     monkeypatch.setattr(tile_grams, 'room', lambda share, device: shares[share])
     assert getattr(pixel_grams(pixels), 'side', None) == side
+    assert isinstance(pixel_grams(pixels), DirectGrams if side is None else TileGrams)
     shares.update({memory.SUMS: 10 ** 6, memory.COLUMNS: pixels.nbytes + most})  # no more than the columns leave
     assert getattr(pixel_grams(pixels), 'side', None) == side
+
+
+def test_bytes_of_sums_and_of_a_single_matrix():
+    assert choose_side((10, 1, 40, 40), 20_000) == (8, 25 * 8 * 10 ** 2)
+    assert choose_side((10, 3, 40, 24), 10 ** 6) == (8, 15 * 8 * 10 ** 2)
+    assert choose_side((10, 1, 40, 40), 0) == (None, 8 * 10 ** 2)
+
+
+def test_only_what_sums_would_lose_is_multiplied_directly(monkeypatch):
+    scale = torch.ones(16, 16)
+    scale[:, 8:] = 1e-5
+    tiles, asked = TileGrams(pixels_of((3, 16, 16), scale=scale), 8), []
+    monkeypatch.setattr(tiles.direct, 'product', lambda mask: asked.append(mask))
+    faint = torch.zeros(16, 16, dtype=torch.bool)
+    faint[:, 8:] = True
+    bright = torch.rand(16, 16, generator=torch.Generator().manual_seed(0)) < 0.7
+    assert tiles.product(bright).any() and tiles.product(~faint).any() and not asked
+    assert tiles.product(faint) is None and len(asked) == 1
 
 
 def test_region_jacobian_multiplies_masks():

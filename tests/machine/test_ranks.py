@@ -14,12 +14,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from resefa_plugin import DirectionSet, Viewpoint
+from resefa_plugin import DirectionSet
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.jacobian.sharded import ShardedJacobian
 from resefa_plugin.machine.ranks import Ranks, local_device
 from resefa_plugin.scripts.main import main
-from tests.helpers.toys import TanhToy
 
 # A generator of 20 dimensions, of which process 1 dies at sample 3 if the environment says so.
 MODULE = '''
@@ -149,12 +147,6 @@ def test_shares_are_all_and_nearly_equal(count):
     shares = [Ranks(rank, 5).share(count) for rank in range(5)]
     assert [i for share in shares for i in share] == list(range(count))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
-
-
-def test_kept_jacobians_are_whole(tmp_path):
-    hook = TanhToy().hook()
-    with pytest.raises(ResefaError, match='leave out --jacobian-dir'):
-        ShardedJacobian(Viewpoint(hook, 'z', hook.sample(0)), Ranks()).compute(path=tmp_path)
 
 
 def test_more_processes_than_gpus(monkeypatch):

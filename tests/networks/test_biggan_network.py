@@ -200,7 +200,7 @@ def hook_of_five_classes():
     (dict(c=None), 'birds is class-conditional: name a class, 0 to 4'),
     (dict(c=torch.zeros(1, 4)), r'shape \[1, 4\]; expected finite weights \[1, 5\]'),
     (dict(c=torch.full((1, 5), float('nan'))), 'expected finite weights'),
-    (dict(seed=-1), 'seed -1 is out of range'),
+    (dict(seed=-1), 'seed is -1, expected a whole number of at least 0'),
 ])
 def test_samples_that_cannot_be(kwargs, match):
     with pytest.raises(ResefaError, match=match):

@@ -11,13 +11,14 @@ from resefa_plugin.errors import SolverError
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_operator import RegionOperator
 from resefa_plugin.rayleigh.coordinates import Coordinates
-from resefa_plugin.rayleigh.davidson import _Basis, solve_davidson
+from resefa_plugin.rayleigh.davidson import _Basis, _root, solve_davidson
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams, GramOperator
 from tests.helpers.dcgan import dcgan
 from tests.helpers.toys import TanhToy
 
 # What the project promises of matrix-free answers.
 EIGENVALUES, ANGLE = 1e-3, 1e-2
+EXACT = 1e-12  # a few roundings of float64
 
 
 class CountedGrams(GramOperator):
@@ -35,6 +36,7 @@ class CountedGrams(GramOperator):
         return len(self.A)
 
     def apply(self, X):
+        assert X.shape[1]  # a network refuses empty batches
         self.columns += X.shape[1]
         B_X = self.B @ X
         return self.A @ X, B_X, np.sum(X * B_X, axis=0)
@@ -48,6 +50,45 @@ def angle(one, other):
     return scipy.linalg.subspace_angles(one.T, other.T)[0]
 
 
+@pytest.mark.parametrize('scale', [1e-9, 1, 1e9])
+def test_a_basis_is_orthonormal_and_takes_what_is_new(scale):
+    grams, random = CountedGrams(d=20), np.random.RandomState(0)
+    grams.B = scale * grams.B
+    basis, columns = _Basis(grams, Coordinates()), random.randn(20, 3)
+    assert basis.add(columns * [1, 1e-12, 1e12]) == 3  # of any length
+    assert basis.add(columns[:, :2] + columns[:, 1:]) == 0
+    assert basis.add(columns[:, :1] + 1e-6 * random.randn(20, 1)) == 1
+    np.testing.assert_allclose(basis.S.T @ basis.S, np.eye(4), atol=1e-14)
+    values, X, A_X, B_X = basis.ritz(2, 0.5 * scale)
+    assert values[0] > values[1] > 0
+    np.testing.assert_allclose(np.linalg.norm(X, axis=0), 1, rtol=EXACT)
+    np.testing.assert_allclose(A_X, grams.A @ X, rtol=1e-9, atol=EXACT)
+    np.testing.assert_allclose(B_X, grams.B @ X + 0.5 * scale * X, rtol=1e-9, atol=EXACT * scale)
+    np.testing.assert_allclose(values, np.sum(X * A_X, axis=0) / np.sum(X * B_X, axis=0), rtol=EXACT)
+
+
+@pytest.mark.parametrize('scale', [1e-9, 1, 1e9])
+def test_rounding_of_products_is_not_taken_for_a_matrix(scale):
+    """M = e1 e1^T, of which the second and third products are float32 rounding: neither symmetric nor semi-definite."""
+    rounded = scale * np.array([[1, 0, 0], [0, 1e-12, 3e-7], [0, -3e-7, -1e-12]])
+    root = _root(np.eye(3), rounded)
+    np.testing.assert_allclose(root @ root.T, scale * np.diag([1, 0, 0]), atol=EXACT * scale)
+
+
+def test_a_basis_of_all_dimensions_is_exact_whatever_is_asked():
+    search = solve_davidson(CountedGrams(d=20), 2, tolerance=1e-300).search
+    assert (search.columns, search.converged) == (20, True)
+
+
+def test_fewer_directions_than_wanted_are_no_success():
+    """A of rank 2 and B of rank 1: their products know of three, and there is nothing to add."""
+    grams, random = CountedGrams(d=20), np.random.RandomState(0)
+    grams.F, grams.G = random.randn(20, 2), random.randn(20, 1) * np.eye(1, 20)
+    grams.A, grams.B = grams.F @ grams.F.T, grams.G @ grams.G.T
+    found = solve_davidson(grams, 5)
+    assert len(found.eigenvalues) == 3 and not found.search.converged
+
+
 @pytest.mark.parametrize('k', [1, 4, 8])
 @pytest.mark.parametrize('seed', [0, 1])
 def test_agrees_with_the_dense_solver(k, seed):
@@ -56,7 +97,7 @@ def test_agrees_with_the_dense_solver(k, seed):
     exact = solve_rayleigh(grams.A, grams.B, k, trace=found.search.trace)
     np.testing.assert_allclose(found.eigenvalues, exact.eigenvalues, rtol=EIGENVALUES)
     assert angle(found.directions, exact.directions) < ANGLE
-    assert found.residuals.max() <= 1e-3 and found.search.converged
+    assert found.residuals.max() <= 1e-3 and found.search.converged and found.solver == 'davidson'
     assert found.search.columns == grams.columns <= 120
     # The residuals it reports are those of the full problem.
     n = found.directions
@@ -94,9 +135,11 @@ def test_an_exact_trace_is_used():
 def test_few_dimensions_are_solved_whole():
     random = np.random.RandomState(0)
     A, B = (M @ M.T for M in random.randn(2, 5, 5))
+    A[0] = A[:, 0] = 0  # a dimension that does not change the region
     for k in (1, 5):
         np.testing.assert_allclose(
-            solve_rayleigh(A, B, k, solver='davidson').eigenvalues, solve_rayleigh(A, B, k).eigenvalues, rtol=1e-8
+            solve_rayleigh(A, B, k, solver='davidson').eigenvalues, solve_rayleigh(A, B, k).eigenvalues,
+            rtol=1e-8, atol=EXACT,
         )
 
 
@@ -107,6 +150,8 @@ def test_a_warm_start_saves_products_and_a_budget_is_kept():
     assert warm.search.columns < cold.search.columns
     short = solve_davidson(grams, 4, max_columns=30)
     assert short.search.columns == 30 and not short.search.converged and short.residuals.max() > 1e-3
+    assert len(solve_davidson(grams, 4, max_columns=2).eigenvalues) == 4  # as many as are wanted, at least
+    assert solve_davidson(grams, 2, tolerance=1e-300).search.columns == 40 + 25 * 2
     assert (
         short.eigenvalues <= cold.eigenvalues * (1 + 0.05)
     ).all()  # Ritz values come from below; the ridges differ a little
@@ -135,22 +180,26 @@ def test_the_preconditioner_saves_products(monkeypatch):
     assert preconditioned < 0.87 * columns()
 
 
-def test_the_preconditioner_is_the_inverse_of_what_is_known_of_b():
+@pytest.mark.parametrize('scale', [1e-9, 1, 1e9])
+def test_the_preconditioner_is_the_inverse_of_what_is_known_of_b(scale):
     """Of a B of rank 10, products with 20 columns tell everything."""
     random = np.random.RandomState(0)
     grams = CountedGrams(d=60)
-    grams.G = random.randn(60, 10)
+    grams.G = np.sqrt(scale) * random.randn(60, 10)
     grams.B = grams.G @ grams.G.T
     basis, R = _Basis(grams, Coordinates()), random.randn(60, 3)
     basis.add(random.randn(60, 20))
-    np.testing.assert_allclose(basis.precondition(R, 0.7), np.linalg.solve(grams.B + 0.7 * np.eye(60), R), rtol=1e-8)
+    ridge = 0.7 * scale
+    expected = np.linalg.solve(grams.B + ridge * np.eye(60), R)
+    np.testing.assert_allclose(basis.precondition(R, ridge), expected, rtol=1e-8)
 
 
 def test_progress_tells_columns_and_residuals():
     steps = []
-    solve_davidson(CountedGrams(), 4, progress=lambda columns, residual: steps.append((columns, residual)))
+    found = solve_davidson(CountedGrams(), 4, progress=lambda columns, residual: steps.append((columns, residual)))
     columns, residuals = zip(*steps, strict=True)
-    assert list(columns) == sorted(columns) and residuals[-1] <= 1e-3 < residuals[0]
+    assert list(columns) == sorted(columns) and residuals[-1] <= 1e-3 < min(residuals[:-1])
+    assert columns[-1] == found.search.columns and residuals[-1] == found.residuals.max()
 
 
 def test_products_of_a_network():
@@ -173,6 +222,8 @@ def test_products_of_a_network():
     inside, outside = operator.sketch(4000, 4000, np.random.RandomState(0))
     for S, M in ((inside, A), (outside, B)):  # covariances converge like 1 / sqrt(4000) = 0.016, of the largest entry
         assert np.abs(S @ S.T / 4000 - M).max() < 0.1 * np.abs(M).max()
+    for one, other in zip(*(operator.sketch(2, 3, np.random.RandomState(1)) for _ in range(2)), strict=True):
+        np.testing.assert_array_equal(one, other)  # a run can be repeated
     found = solve_davidson(operator, 4)
     exact = solve_rayleigh(A, B_weighted, 4, trace=np.trace(B))
     np.testing.assert_allclose(found.eigenvalues, exact.eigenvalues, rtol=EIGENVALUES)
@@ -189,6 +240,7 @@ def test_coordinates(covariance, excluded):
     found = solve_rayleigh(grams.A, grams.B, 4, coordinates=coordinates)
     if excluded:
         assert np.abs(found.directions @ E.T).max() < 1e-10 * np.linalg.norm(E)
+    np.testing.assert_allclose(np.linalg.norm(found.directions, axis=1), 1, rtol=EXACT)
     # By an orthonormal basis of what is left, and the shrunk covariance written out.
     Q = scipy.linalg.null_space(E) if excluded else np.eye(60)
     precision = np.eye(60)
@@ -200,8 +252,14 @@ def test_coordinates(covariance, excluded):
         ::-1
     ]
     np.testing.assert_allclose(found.eigenvalues, values[:4], rtol=1e-8)
-    assert len(solve_rayleigh(grams.A, grams.B, coordinates=coordinates).directions) == 60 - excluded
+    everything = solve_rayleigh(grams.A, grams.B, coordinates=coordinates).directions
+    assert len(everything) == 60 - excluded
+    if excluded:  # also those that A ignores
+        assert np.abs(everything @ E.T).max() < 1e-10 * np.linalg.norm(E)
     searched = solve_davidson(grams, 4, coordinates=coordinates)
+    assert solve_davidson(grams, 4, coordinates=coordinates, start=searched.directions).search.columns < (
+        searched.search.columns
+    )
     same = solve_rayleigh(grams.A, grams.B, 4, trace=searched.search.trace, coordinates=coordinates)
     np.testing.assert_allclose(searched.eigenvalues, same.eigenvalues, rtol=EIGENVALUES)
     assert searched.search.trace == pytest.approx(found.ridge / 1e-3, rel=0.05)
@@ -212,7 +270,7 @@ def test_pooled_factors_are_pooled_matrices():
     dense = DenseGrams.pooled([DenseGrams(g.A, g.B, float(np.trace(g.B))) for g in many])
     factored = FactoredGrams.pooled([FactoredGrams(g.F, g.G, float(np.trace(g.B))) for g in many])
     np.testing.assert_allclose(dense.A, sum(g.A / np.trace(g.B) for g in many) / 3, rtol=1e-12)
-    np.testing.assert_allclose(dense.B, factored.outside @ factored.outside.T, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(dense.B, factored.outside @ factored.outside.T, rtol=1e-9, atol=EXACT)
     assert dense.background == factored.background == 1 and np.trace(dense.B) == pytest.approx(1)
     np.testing.assert_allclose(
         solve_davidson(factored, 3).eigenvalues, solve_rayleigh(dense.A, dense.B, 3).eigenvalues, rtol=1e-5
@@ -224,6 +282,7 @@ def test_pooled_factors_are_pooled_matrices():
     [
         ({'num_directions': 0}, 'num_directions is 0, expected 1 to 300'),
         ({'tau': 0.0}, "tau is 0.0, and solver 'davidson' needs"),
+        ({'tau': np.inf}, 'tau is inf'),
         ({'tolerance': 0}, 'tolerance is 0, expected'),
     ],
 )
@@ -241,29 +300,19 @@ def test_nothing_to_solve(part, message):
         solve_davidson(grams, 2)
 
 
-def test_non_finite_products():
+@pytest.mark.parametrize('part', ['A', 'B'])
+def test_non_finite_products(part):
     grams = CountedGrams(d=20)
-    grams.A[3, 3] = np.nan
+    getattr(grams, part)[3, 3] = np.nan
     with pytest.raises(SolverError, match='hold NaN or infinity'):
         solve_davidson(grams, 2)
 
 
-@pytest.mark.parametrize(
-    'arguments, message',
-    [
-        (dict(covariance=[np.eye(3)]), 'expected square ones of 4 rows in all'),
-        (dict(covariance=[np.zeros((4, 4))]), 'mean variance'),
-        (dict(orthogonal_to=np.ones((1, 3))), r'orthogonal_to has shape \[1, 3\]'),
-        (dict(orthogonal_to=np.eye(4)), 'span all 4 dimensions and leave nothing'),
-    ],
-)
-def test_coordinates_that_do_not_fit(arguments, message):
-    with pytest.raises(SolverError, match=message):
-        Coordinates.of(4, **arguments)
-
-
-def test_no_coordinates():
-    assert Coordinates.of(4) is None and Coordinates.of(4, None, np.zeros((0, 4))) is None
+def test_products_that_are_not_those_of_a_gram_matrix():
+    grams = CountedGrams(d=20)
+    grams.B -= 0.1 * np.eye(20)  # more than its smallest eigenvalue, 0.04, and the ridge
+    with pytest.raises(SolverError, match=r'B \+ a I is singular to the precision of its products with a = '):
+        solve_davidson(grams, 2)
 
 
 @pytest.mark.network

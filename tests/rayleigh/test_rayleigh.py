@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.linalg
+import threadpoolctl
 import torch
 
 from resefa_plugin.errors import SolverError
-from resefa_plugin.rayleigh.solution import SIGN_TIE, fix_signs
+from resefa_plugin.rayleigh import problem as problem_module
+from resefa_plugin.rayleigh import solve
+from resefa_plugin.rayleigh.problem import RayleighProblem
+from resefa_plugin.rayleigh.solution import SIGN_TIE, finish, fix_signs
 from resefa_plugin.rayleigh.solve import METHODS, solve_rayleigh
 from resefa_plugin.rayleigh.woodbury import apply_inverse_root
 
@@ -121,6 +125,9 @@ def test_accepts_float32_tensors_that_need_grad():
     solution = solve_rayleigh(*tensors, 2)
     np.testing.assert_allclose(solution.eigenvalues, solve_rayleigh(A, B, 2).eigenvalues, rtol=1e-5)  # float32 input
     assert np.all(solution.residuals < AGREE)
+    # numpy has no such type; entries are rounded to 8 bits.
+    coarse = [torch.tensor(M, dtype=torch.bfloat16) for M in (A, B)]
+    np.testing.assert_allclose(solve_rayleigh(*coarse, 2).eigenvalues, solution.eigenvalues, rtol=0.1)
 
 
 def test_does_not_change_its_input():
@@ -128,6 +135,66 @@ def test_does_not_change_its_input():
     copies = A.copy(), B.copy()
     solve_rayleigh(A, B)
     assert np.array_equal(A, copies[0]) and np.array_equal(B, copies[1])
+
+
+@pytest.mark.parametrize('scale', [1e-20, 1, 1e20])
+def test_a_small_ridge_makes_a_singular_background_regular(scale):
+    """Below the permitted rounding of B, 1e-5, and far above that of float64."""
+    A, B = np.diag([1., 2., 3., 4.]), scale * np.diag([1., 1., 1., 0.])
+    solution = solve_rayleigh(A, B, tau=1e-6)
+    np.testing.assert_allclose(solution.eigenvalues * scale, [4 / 3e-6, 3, 2, 1], rtol=1e-5)  # or 3 / (1 + 3e-6)
+    with pytest.raises(SolverError, match='singular with tau = 1e-17'):
+        solve_rayleigh(A, B, tau=1e-17)
+
+
+@pytest.mark.parametrize('scale', [1e-9, 1, 1e9])
+def test_what_counts_as_rounding_is_relative_to_the_matrix(scale):
+    """Of ones(40), whose diagonal is 1 and whose largest eigenvalue is 40: 1e-5 of that is 4e-4."""
+    across = np.eye(40)[0] - np.eye(40)[1]
+    for part, A, B in (('A', 0, np.eye(40)), ('B', np.eye(40), 0)):
+        for below, refused in ((1e-4, False), (1e-3, True)):
+            M = scale * (np.ones((40, 40)) - below / 2 * np.outer(across, across))
+            arguments = [M if isinstance(other, int) else other for other in (A, B)]
+            if refused:
+                with pytest.raises(SolverError, match=f'^{part} is indefinite'):
+                    solve_rayleigh(*arguments, 1)
+            else:
+                assert solve_rayleigh(*arguments, 1).residuals[0] < AGREE
+    with pytest.raises(SolverError, match='^A is not symmetric'):
+        solve_rayleigh(scale * np.triu(np.ones((4, 4))), np.eye(4))
+
+
+def test_ordinary_matrices_need_no_eigenvalues_to_be_checked(monkeypatch):
+    """A Cholesky factor takes a fifth of the time. Of float32, and with a dimension that changes nothing."""
+    monkeypatch.setattr(problem_module, '_extremes', None)
+    A, B = (gram(5, 16, seed=seed).astype(np.float32).astype(np.float64) for seed in (20, 21))
+    A[0] = A[:, 0] = B[0] = B[:, 0] = 0
+    assert np.all(solve_rayleigh(A, B, 3).residuals < AGREE)
+
+
+@pytest.mark.parametrize('scale', [1e-9, 1, 1e9])
+@pytest.mark.parametrize('length', [1e-6, 1, 1e6])
+def test_the_residual_of_a_direction_that_the_region_ignores(scale, length):
+    """A n = (1e-9, 0) and B n = n, so that lambda is 1e-18: |A n| is below the floor, sqrt(eps) |A|."""
+    problem = RayleighProblem(scale * np.diag([1., 0.]), np.eye(2), 0, 0)
+    solution = finish(problem, length * np.array([[1e-9], [1.]]), 'dense', None)
+    assert solution.residuals[0] == pytest.approx(1e-9 / np.sqrt(np.finfo(np.float64).eps), rel=1e-6)
+
+
+def test_small_problems_are_solved_by_one_thread(monkeypatch):
+    counts = []
+
+    def spy(*arguments):
+        counts.append({pool['num_threads'] for pool in threadpoolctl.threadpool_info() if pool['user_api'] == 'blas'})
+        return METHODS['woodbury'](*arguments)
+
+    monkeypatch.setattr(solve, 'SMALL', 4)
+    monkeypatch.setitem(METHODS, 'dense', spy)
+    with threadpoolctl.threadpool_limits(2, user_api='blas'):
+        for d in (4, 5):
+            solve_rayleigh(gram(20, d, seed=22), gram(20, d, seed=23))
+            assert solve_rayleigh(torch.eye(d), np.eye(d)).solver == 'dense'
+    assert counts == [{1}, {1}, {2}, {2}]
 
 
 # --- Woodbury ---------------------------------------------------------------------------------------------------------
@@ -153,6 +220,7 @@ def test_printed_equation_12_is_not_the_inverse():
     root = apply_inverse_root(V, D_squared, a, np.eye(10))
     np.testing.assert_allclose(root, root.T, atol=EXACT * np.sqrt(scale))
     np.testing.assert_allclose(root @ root, inverse, atol=EXACT * scale)
+    assert np.linalg.eigvalsh(root)[0] > 0  # there are others, of which some eigenvalues are negative
 
 
 def test_truncated_rank_solves_the_truncated_problem():
@@ -212,19 +280,20 @@ GOOD = gram(20, 4, seed=16)
 
 
 @pytest.mark.parametrize('A, B, options, message', [
-    (GOOD * np.nan, GOOD, {}, r'A holds 16 NaN or infinite entries of 16'),
-    (GOOD, np.where(np.eye(4) > 0, np.inf, GOOD), {}, r'B holds 4 NaN or infinite'),
+    (GOOD * np.nan, GOOD, {}, r'^A holds 16 NaN or infinite entries of 16'),
+    (GOOD, np.where(np.eye(4) > 0, np.inf, GOOD), {}, r'^B holds 4 NaN or infinite'),
     (np.ones((4, 3)), GOOD, {}, r'A has shape \[4, 3\], expected a square matrix'),
     (np.ones((0, 0)), GOOD, {}, r'A has shape \[0, 0\]'),
     (np.ones(4), GOOD, {}, r'A has shape \[4\]'),
+    (np.array(1.), GOOD, {}, r'A has shape \[\]'),
     (GOOD, np.eye(5), {}, r'A has shape \[4, 4\] and B has shape \[5, 5\]'),
     (GOOD.astype(complex), GOOD, {}, r'A is complex128, expected .* real numbers'),
     (torch.ones(4, 4, dtype=torch.complex64), GOOD, {}, r'A is torch.complex64'),
     (GOOD.tolist(), GOOD, {}, r'A is list, expected a torch tensor or a numpy array'),
     (np.triu(GOOD), GOOD, {}, r'A is not symmetric'),
     (GOOD, np.triu(GOOD), {}, r'B is not symmetric'),
-    (np.diag([1., 1., 1., -.01]), GOOD, {}, r'A is indefinite \(eigenvalues from -0.01 to 1\)'),
-    (GOOD, np.diag([1., 1., 1., -.01]), {}, r'B is indefinite'),
+    (np.diag([1., 2., 3., -.01]), GOOD, {}, r'^A is indefinite \(eigenvalues from -0.01 to 3\)'),
+    (GOOD, np.diag([1., 1., 1., -.01]), {}, r'^B is indefinite'),
     (GOOD, -GOOD, {}, r'B is indefinite'),
     (np.zeros((4, 4)), GOOD, {}, r'A is zero: no direction changes the region'),
     (GOOD, np.zeros((4, 4)), {}, r'B is zero: .* Choose a smaller region'),
@@ -237,10 +306,13 @@ GOOD = gram(20, 4, seed=16)
     (GOOD, GOOD, {'num_directions': 0}, r'num_directions is 0, expected 1 to 4'),
     (GOOD, GOOD, {'num_directions': 5}, r'num_directions is 5, expected 1 to 4'),
     (GOOD, GOOD, {'num_directions': 2.5}, r'num_directions is 2.5, expected a whole number'),
+    (GOOD, GOOD, {'rank': 2.5}, r'rank is 2.5, expected a whole number'),
     (GOOD, GOOD, {'rank': 0}, r'rank is 0, expected 1 to 4'),
     (GOOD, GOOD, {'rank': 5}, r'rank is 5, expected 1 to 4'),
     (GOOD, GOOD, {'rank': 2, 'solver': 'dense'}, r"rank is 2, but solver 'dense' does not truncate"),
+    (GOOD, GOOD, {'rank': 2, 'solver': 'davidson'}, r"rank is 2, but solver 'davidson' does not truncate"),
     (GOOD, GOOD, {'tau': 0, 'solver': 'woodbury'}, r"'woodbury' divides by a"),
+    (GOOD, GOOD, {'tau': 0, 'solver': 'davidson'}, r"'davidson' needs a ridge a = tau tr\(B\): give a tau above 0"),
     (GOOD, GOOD, {'solver': 'svd'}, r"solver 'svd' is not one of auto, dense, woodbury"),
 ])
 def test_errors(A, B, options, message):

@@ -10,8 +10,7 @@ import pytest
 from click.testing import CliRunner
 from tqdm import tqdm
 
-from resefa_plugin.errors import ResefaError
-from resefa_plugin.machine.text import printable
+from resefa_plugin.errors import ResefaError, printable
 from resefa_plugin.scripts.common import options
 
 EVIL = 'name\x1b[2J\x07\u202e\ud800\x85 end'

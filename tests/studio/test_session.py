@@ -303,7 +303,7 @@ def test_errors_of_latents(session, tmp_path):
 def test_errors_of_samples(session):
     with pytest.raises(ResefaError, match='tiny is unconditional: leave the class empty'):
         session.load_seed(Source(seed=0, label='3'))
-    with pytest.raises(ResefaError, match='seed -1 is out of range'):
+    with pytest.raises(ResefaError, match='seed is -1, expected a whole number of at least 0'):
         session.load_seed(Source(seed=-1))
 
     class Conditional(TinyHook):

@@ -16,14 +16,13 @@ import torch
 from tqdm import tqdm
 
 from resefa_plugin.directions.metadata import package_versions
-from resefa_plugin.errors import ResefaError
+from resefa_plugin.errors import ResefaError, printable
 from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.foreign import open_function
 from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.interrupts import ended_in_order
 from resefa_plugin.machine.memory import DEFAULT_BUDGET, set_budget
-from resefa_plugin.machine.text import printable
 from resefa_plugin.scripts.common.types import FOLDER, Degrees, Device, ValueRange, Vector2
 
 Command = TypeVar('Command', bound=Callable[..., Any])  # what an option is added to
@@ -141,7 +140,7 @@ def user_errors(command: Command) -> Command:
             try:
                 return command(*args, **kwargs)
             except ResefaError as error:
-                raise click.ClickException('\n'.join(map(printable, str(error).split('\n')))) from error
+                raise click.ClickException(str(error)) from error
     return cast(Command, wrapped)
 
 
