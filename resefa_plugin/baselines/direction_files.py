@@ -13,6 +13,7 @@ def from_file(path: pathlib.Path, problem: Problem) -> MethodResult:
 
     Raises ResefaError for a file that cannot be read or does not fit the generator.
     """
+    path = path.expanduser()
     own = is_own(path)
     loaded = load_directions(path, problem.hook, None if own else problem.space, problem.layers)
     return MethodResult.of(loaded.rows[:problem.num_directions], loaded.space, {}, note=loaded.note)

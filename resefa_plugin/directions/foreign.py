@@ -14,15 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from resefa_plugin.checkpoints import formats
 from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.errors import DirectionsError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
 from resefa_plugin.hooks.style_based import StyleBasedHook
-from resefa_plugin.machine.arrays import NPY_MAGIC, ZIP_MAGIC, ArrayFile, magic, open_npz, read_npy, reading
+from resefa_plugin.machine.arrays import ArrayFile, open_npz, read_npy, reading
 
 # In the order in which a space is guessed that has so many dimensions: W before Z, as its directions are used in W.
 _GUESSES = ('w', 'w+', 's')
+EXPECTED = 'directions: an array, as numpy or torch.save write them, or a file of resefa factorize'
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def load_directions(path: str | os.PathLike[str], hook: GeneratorHook, space: st
 def is_own(path: pathlib.Path) -> bool:
     """Whether a file is one of ours. Raises DirectionsError if it is not there."""
     with reading(path):
-        if not magic(path).startswith(ZIP_MAGIC):
+        if formats.format_of_file(path) is not formats.NPZ:
             return False
         with open_npz(path) as file:
             return 'metadata' in file.names
@@ -92,12 +94,14 @@ def is_own(path: pathlib.Path) -> bool:
 def _foreign(path: pathlib.Path) -> tuple[NDArray[np.float64], str]:
     """Directions `[k, d]` or `[k, num_ws, w_dim]` of another tool, and what they are."""
     with reading(path):
-        if magic(path) == NPY_MAGIC:
+        kind = formats.format_of_file(path)
+        if kind is formats.NPY:
             return _rows(read_npy(path)), 'directions'
-        if magic(path).startswith(ZIP_MAGIC):
+        if kind is formats.NPZ:
             with open_npz(path) as file:
-                if not any(name.endswith('data.pkl') for name in file.names):
-                    return _components(file), "GANSpace's components"
+                return _components(file), "GANSpace's components"
+        if kind is not formats.TORCH:
+            raise DirectionsError(formats.refusal(kind, EXPECTED))
     root = read_torch_file(path)
     with reading(path):
         if isinstance(root, Mapping) and 'comp' in root:

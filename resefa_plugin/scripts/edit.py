@@ -22,10 +22,10 @@ from resefa_plugin.regions.partition import RegionPartition, parse_region
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
 from resefa_plugin.scripts.common.moves import Move, Moves
-from resefa_plugin.scripts.common.types import FILE, LayerRange, StrengthRange
+from resefa_plugin.scripts.common.types import FILE, HintedCommand, LayerRange, StrengthRange
 
 
-@click.command()
+@click.command(cls=HintedCommand)
 @options.network_options
 @sampling.samples_options
 @click.option('--directions', required=True, multiple=True, type=FILE,

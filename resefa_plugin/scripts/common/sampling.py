@@ -23,7 +23,7 @@ def samples_options(command: options.Command) -> options.Command:
         command,
         click.option('--seeds', type=SeedRange(), help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
         click.option('--projected-w', '--projected_w', type=FILE,
-                     help='Latents of a projector, or of edit, instead of seeds: .npz (key w, or z), .npy or .pt'),
+                     help='Latents of a projector, an encoder, or of edit, instead of seeds: a file of numpy or torch'),
         click.option('--class', 'label', metavar='CLASS',
                      help='Class of a conditional network: a number; for BigGAN also an ImageNet name, or a mix like '
                           '12:0.5,207:0.5'),
