@@ -46,7 +46,7 @@ class Move:
 
     def strengths(self, steps: int) -> NDArray[np.float64]:
         """`[steps]`; a single step is the last one."""
-        return np.linspace(self.low, self.high, steps) if steps > 1 else np.array([self.high])
+        return np.asarray(np.linspace(self.low, self.high, steps) if steps > 1 else [self.high], np.float64)
 
     def offsets(self, steps: int) -> NDArray[np.float32]:
         """`[steps, d]` float32."""
@@ -126,7 +126,8 @@ class Moves:
                 raise click.UsageError(f'{path} does not say what strength 1 is: name what the direction changes with '
                                        '--region, or give --alpha, by which strengths are lengths in latent space')
             step = _measured_step(path, number, loaded, viewpoint, chosen)
-        return Move(chosen.name if region else title, number, loaded.rows[number - 1], step, *ends, chosen, resolution)
+        return Move(title if region is None else region.name, number, loaded.rows[number - 1], step, *ends, chosen,
+                    resolution)
 
 
 def _measured_step(path: pathlib.Path, number: int, loaded: LoadedDirections, viewpoint: Viewpoint,
