@@ -9,6 +9,7 @@ import os
 import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ def load_directions(path: str | os.PathLike[str], hook: GeneratorHook, space: st
     array, what = _foreign(path)
     whole = _space_of(path, array, hook, space, layers)
     chosen = hook.space(whole.name, layers)
-    rows = array.reshape(len(array), -1)
+    rows: NDArray[np.floating[Any]] = array.reshape(len(array), -1)
     if rows.shape[1] != chosen.dim:  # else they are of these layers alone, or the same for any
         rows = _in_layers(path, rows, whole, chosen, hook)
     lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
@@ -159,7 +160,7 @@ def _space_of(path: pathlib.Path, array: NDArray[np.float64], hook: GeneratorHoo
     return fitting[0]
 
 
-def _in_layers(path: pathlib.Path, rows: NDArray[np.floating], found: LatentSpace, chosen: LatentSpace,
+def _in_layers(path: pathlib.Path, rows: NDArray[np.floating[Any]], found: LatentSpace, chosen: LatentSpace,
                hook: GeneratorHook) -> NDArray[np.float32]:
     """Rows of a space in some of its layers. A row of w or z is the same in any; of w+ and s, parts are left out."""
     if found.dim == chosen.dim and found.name not in ('w+', 's'):
