@@ -58,21 +58,34 @@ def read_entries(path: str | os.PathLike[str]) -> list[LatentEntry]:
     """
     path = Path(path).expanduser()
     with reading(path):
-        kind = formats.format_of_file(path)
-        if kind is formats.NPZ:
+        if formats.format_of_file(path) is formats.NPZ:
             with open_npz(path) as file:
                 return [LatentEntry({SAID_KEYS.get(key, key): file.read(key) for key in _chosen(file.names)})]
+    root = read_plain(path, EXPECTED)
+    with reading(path):
+        return _entries(root)
+
+
+def read_plain(path: Path, expected: str) -> object:
+    """The content of a `.npy`, pickle, torch or safetensors file as plain data: arrays, tensors and containers of them.
+
+    Args:
+        expected: what should be in it, for errors.
+
+    Raises:
+        DirectionsError: for a file that is missing, damaged or of another kind.
+        CheckpointError: for a pickle or torch file that is damaged.
+    """
+    with reading(path):
+        kind = formats.format_of_file(path)
         if kind is formats.NPY:
-            return _entries(_read_npy(path))
+            return _read_npy(path)
     if kind in (formats.PICKLE, formats.TORCH, formats.SAFETENSORS):
         source = read_source(path)
         with naming(source.name):
-            contents = open_contents(source, EXPECTED)
-            root = _plain(contents)
-        with reading(path):
-            return _entries(root)
+            return _plain(open_contents(source, expected))
     with reading(path), open(path, 'rb') as stream:
-        raise DirectionsError(formats.refusal(kind, EXPECTED, stream.read(formats.HEAD_BYTES)))
+        raise DirectionsError(formats.refusal(kind, expected, stream.read(formats.HEAD_BYTES)))
 
 
 def _plain(contents: Contents) -> object:

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from resefa_plugin.checkpoints import formats
-from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
+from resefa_plugin.checkpoints.latent_entries import read_plain
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.errors import DirectionsError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
 from resefa_plugin.hooks.style_based import StyleBasedHook
-from resefa_plugin.machine.arrays import ArrayFile, open_npz, read_npy, reading
+from resefa_plugin.machine.arrays import ArrayFile, open_npz, reading
 
 # In the order in which a space is guessed that has so many dimensions: W before Z, as its directions are used in W.
 _GUESSES = ('w', 'w+', 's')
@@ -52,7 +52,7 @@ def load_directions(path: str | os.PathLike[str], hook: GeneratorHook, space: st
     Args:
         path: a directions file of ours; a `.npy` of ReSeFa, InterFaceGAN, SeFa or anybody, `[k, d]`, `[d]` or
             `[k, num_ws, w_dim]`; GANSpace's `.npz`; a tensor, a list of tensors or PCA components of e4e, as torch
-            saves them.
+            saves them; the styles of each layer as StyleCLIP has them, a list of `[k, style_dims[i]]`.
         space: which space they are of; None to go by the file, or by the number of dimensions.
         layers: on which layers they act; None for those of the file, or all.
 
@@ -95,15 +95,10 @@ def is_own(path: pathlib.Path) -> bool:
 def _foreign(path: pathlib.Path) -> tuple[NDArray[np.float64], str]:
     """Directions `[k, d]` or `[k, num_ws, w_dim]` of another tool, and what they are."""
     with reading(path):
-        kind = formats.format_of_file(path)
-        if kind is formats.NPY:
-            return _rows(read_npy(path)), 'directions'
-        if kind is formats.NPZ:
+        if formats.format_of_file(path) is formats.NPZ:
             with open_npz(path) as file:
                 return _components(file), "GANSpace's components"
-        if kind is not formats.TORCH:
-            raise DirectionsError(formats.refusal(kind, EXPECTED))
-    root = read_torch_file(path)
+    root = read_plain(path, EXPECTED)
     with reading(path):
         if isinstance(root, Mapping) and 'comp' in root:
             return _rows(root['comp']), "e4e's components"
@@ -113,9 +108,11 @@ def _foreign(path: pathlib.Path) -> tuple[NDArray[np.float64], str]:
         if not values:
             raise DirectionsError('it is empty, expected directions')
         parts = [_rows(value) for value in values]
-        if len({part.shape[1:] for part in parts}) > 1:
-            raise DirectionsError(f'its tensors differ in shape: {", ".join(str(list(p.shape)) for p in parts[:5])}')
-        return np.concatenate(parts), 'directions'
+        if len({part.shape[1:] for part in parts}) == 1:
+            return np.concatenate(parts), 'directions'
+        if all(part.ndim == 2 and len(part) == len(parts[0]) for part in parts):
+            return np.concatenate(parts, axis=1), 'styles of each layer'
+        raise DirectionsError(f'its arrays differ in shape: {", ".join(str(list(part.shape)) for part in parts[:5])}')
 
 
 def _components(file: ArrayFile) -> NDArray[np.float64]:

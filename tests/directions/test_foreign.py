@@ -40,6 +40,8 @@ def saved(path, value):
 
 ROWS = RANDOM.randn(3, 4)
 WPLUS = RANDOM.randn(2, 8, 4)
+LAYERS = np.empty(7, object)  # of each layer, as a list of arrays becomes one; the last two layers in one
+LAYERS[:] = [RANDOM.randn(1, 4) for _ in range(6)] + [RANDOM.randn(1, 8)]
 FILES = {
     'a row of ReSeFa': ('d.npy', ROWS[:1].astype(np.float32), ROWS[:1], 'w'),
     'a boundary of InterFaceGAN': ('d.npy', ROWS[:1], ROWS[:1], 'w'),
@@ -54,6 +56,7 @@ FILES = {
     'a tensor of e4e in all layers': ('d.pt', torch.from_numpy(WPLUS[:1]), WPLUS[:1].reshape(1, 32), 'w+'),
     'components of e4e': ('d.pt', {'comp': torch.from_numpy(ROWS[:, None]), 'std': torch.ones(3)}, ROWS, 'w'),
     'a list of tensors': ('d.pt', [torch.from_numpy(row) for row in ROWS], ROWS, 'w'),
+    'styles of StyleCLIP': ('d.npy', LAYERS, np.concatenate(LAYERS, axis=1), 's'),
     'named tensors': ('d.pt', {'smile': torch.from_numpy(ROWS[:1]), 'age': torch.from_numpy(ROWS[1:2])}, ROWS[:2], 'w'),
     'tensors of half precision under another ending': ('d.bin', torch.from_numpy(ROWS[:1]).half(),
                                                        ROWS[:1].astype(np.float16), 'w'),
@@ -63,7 +66,7 @@ FILES = {
 @pytest.mark.parametrize('name', FILES)
 def test_files(name, tmp_path):
     file, value, rows, space = FILES[name]
-    loaded = load_directions(saved(tmp_path / file, value), HOOK)
+    loaded = load_directions(saved(tmp_path / file, value), HOOK, 's' if space == 's' else None)
     assert loaded.space.name == space and loaded.space.layers is None and loaded.own is None
     np.testing.assert_allclose(loaded.rows, unit(rows), atol=FLOAT32)
     assert loaded.rows.dtype == np.float32 and f"taken for space '{space}'" in loaded.note
@@ -120,10 +123,10 @@ def test_layers_of_our_own_files(tmp_path):
     ('d.npy', np.ones(4, complex), r'complex128 \[4\]'),
     ('d.npy', np.diag([1.0, 1, 1, 0]), 'a direction that is zero, NaN or infinite'),
     ('d.npy', np.diag([1.0, 1, np.nan, 1]), 'a direction that is zero, NaN or infinite'),
-    ('d.npy', np.array([object()] * 4), 'Python objects, whose loading would execute code'),
+    ('d.npy', np.array([len] * 4), 'its objects are no data'),
     ('d.npz', {'w': np.ones((1, 4))}, r"no 'metadata' and no 'lat_comp' among its arrays \(w\)"),
     ('d.pt', {}, 'it is empty'),
-    ('d.pt', {'a': torch.ones(4), 'b': torch.ones(8)}, r'its tensors differ in shape: \[1, 4\], \[1, 8\]'),
+    ('d.pt', {'a': torch.ones(2, 4), 'b': torch.ones(1, 8)}, r'its arrays differ in shape: \[2, 4\], \[1, 8\]'),
     ('d.pt', {'name': 'smile'}, 'it holds str, expected directions'),
 ])
 def test_what_is_no_direction(name, value, message, tmp_path):
