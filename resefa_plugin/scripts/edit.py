@@ -21,7 +21,7 @@ from resefa_plugin.machine.files import replacing
 from resefa_plugin.regions.partition import RegionPartition, parse_region
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
-from resefa_plugin.scripts.common.moves import Move, Moves
+from resefa_plugin.scripts.common.moves import Move, Moves, class_flag
 from resefa_plugin.scripts.common.types import FILE, HintedCommand, LayerRange, StrengthRange
 
 
@@ -90,6 +90,9 @@ def edit(network: str | None, function: str | None, value_range: tuple[float, fl
     """
     keep_large_blocks()
     given = Moves(directions, index, strength)
+    params = click.get_current_context().params
+    network, which = _as_recorded(given, network, function, which)
+    params.update(which, network=network)
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
                                   translate, rotate)
     latent_space = given.load(hook, space, layers)
@@ -99,7 +102,7 @@ def edit(network: str | None, function: str | None, value_range: tuple[float, fl
     moves = given.made(Viewpoint(hook, latent_space, samples[0]), partition, alpha, anew=layers is not None)
     if keep_background and any(move.region is None for move in moves):
         raise click.UsageError('--keep-background: name what the directions change with --region; the rest is kept')
-    options.write_options(outdir, hook, click.get_current_context().params)
+    options.write_options(outdir, hook, params)
 
     rows: list[list[Image.Image]] = []
     names = [f'{i:02d}' for i in range(steps)]
@@ -124,6 +127,29 @@ def edit(network: str | None, function: str | None, value_range: tuple[float, fl
     grid = pictures.contact_sheet(rows, [sample.name for sample in samples], captions, title)
     pictures.save_png(grid, outdir / 'grid.png')
     click.echo(outdir / 'grid.png')
+
+
+def _as_recorded(given: Moves, network: str | None, function: str | None,
+                 which: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """The network, and which samples: what no flag says is as it was when the directions were found, which is said."""
+    found = given.recorded()
+    if found is None:
+        return network, which
+    path, metadata = found
+    asked, taken = click.get_current_context().get_parameter_source, []
+    if network is None and function is None:
+        network = metadata.network
+        taken.append(f'--network={network}')
+    recorded = {'truncation_psi': metadata.truncation_psi, 'truncation_cutoff': metadata.truncation_cutoff,
+                'label': class_flag(metadata)}
+    flags = {'truncation_psi': '--trunc', 'truncation_cutoff': '--trunc-cutoff', 'label': '--class'}
+    for name, value in recorded.items():
+        if asked(name) is click.core.ParameterSource.DEFAULT and value not in (None, which[name]):
+            which = {**which, name: value}
+            taken.append(f'{flags[name]}={value:g}' if isinstance(value, float) else f'{flags[name]}={value}')
+    if taken:
+        click.echo(f'as {path} says: {" ".join(taken)}', err=True)
+    return network, which
 
 
 def _kept(viewpoint: Viewpoint, moves: Sequence[Move], straight: list[torch.Tensor], corrections: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import numpy as np
@@ -13,7 +14,9 @@ from resefa_plugin import DirectionSet, RegionPartition, Viewpoint
 from resefa_plugin.directions.foreign import load_directions
 from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.errors import DirectionsError
+from resefa_plugin.scripts.common.moves import class_flag
 from resefa_plugin.scripts.main import main
+from tests.helpers.direction_sets import make_metadata
 from tests.helpers.runs import factorizer
 from tests.helpers.toys import TanhToy, TinyHook
 
@@ -200,3 +203,30 @@ def test_our_own_files_with_fewer_layers_are_measured_anew(tiny, tiny_directions
     assert 'strength 1' not in edit(f'--directions={tiny_directions}', '--steps=2', f'--outdir={tmp_path}/whole')
     after = np.load(tmp_path / 'whole' / 'seed0000-01.npz')['w'][0]
     np.testing.assert_allclose(after, own.latent[0] + own.offset(0, 3.0), atol=1e-4)
+
+
+def test_what_no_flag_says_is_as_it_was_found(tiny, tmp_path, tiny_directions):
+    own = DirectionSet.load(tiny_directions)
+    metadata = dataclasses.replace(own.metadata, network='tiny', truncation_psi=0.5, truncation_cutoff=3)
+    path = tmp_path / 'own.npz'
+    dataclasses.replace(own, metadata=metadata).save(path)
+
+    def latent(*flags):
+        result = CliRunner().invoke(main, ['edit', f'--directions={path}', '--strength=0,0', '--steps=1', *flags,
+                                           f'--outdir={tmp_path}/out'])
+        assert result.exit_code == 0, result.output
+        return np.load(tmp_path / 'out' / 'seed0001-00.npz')['w'], result.output
+
+    hook = TinyHook()
+    w, said = latent('--seeds=1')
+    np.testing.assert_allclose(w, hook.sample(1, 0.5, 3).latents['ws'].numpy(), atol=FLOAT32)
+    assert f'as {path} says: --network=tiny --trunc=0.5 --trunc-cutoff=3' in said
+    w, said = latent('--seeds=1', '--trunc=1', '--network=tiny')
+    np.testing.assert_allclose(w, hook.sample(1, 1.0, 3).latents['ws'].numpy(), atol=FLOAT32)
+    assert 'says: --trunc-cutoff=3' in said
+
+
+@pytest.mark.parametrize('weights, flag', [
+    (None, None), ({}, None), ({'7': 1.0}, '7'), ({'12': 0.5, '207': 0.5}, '12:0.5,207:0.5'), ('odd', None)])
+def test_the_class_as_a_flag(weights, flag):
+    assert class_flag(make_metadata(extra={} if weights is None else {'class': weights})) == flag

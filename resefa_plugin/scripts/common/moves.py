@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from resefa_plugin.directions.foreign import LoadedDirections, load_directions
+from resefa_plugin.directions.direction_set import DirectionSet
+from resefa_plugin.directions.foreign import LoadedDirections, is_own, load_directions
+from resefa_plugin.directions.metadata import DirectionMetadata
 from resefa_plugin.editing.strength import calibrate, slopes
 from resefa_plugin.errors import DirectionsError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
@@ -77,6 +79,13 @@ class Moves:
                                        f'of {", ".join(given)} once or {count} times')
         self._rows = list(zip(*(list(values) * (count // len(values)) for values in given.values()), strict=True))
 
+    def recorded(self) -> tuple[pathlib.Path, DirectionMetadata] | None:
+        """The first file of ours and where its directions come from; None if there is no file of ours."""
+        for path, _, _ in self._rows:
+            if is_own(path):
+                return path, DirectionSet.load(path).metadata
+        return None
+
     def load(self, hook: GeneratorHook, space: str | None, layers: tuple[int, ...] | None) -> LatentSpace:
         """Reads the files for a generator; returns the latent space of all of them.
 
@@ -128,6 +137,16 @@ class Moves:
             step = _measured_step(path, number, loaded, viewpoint, chosen)
         return Move(title if region is None else region.name, number, loaded.rows[number - 1], step, *ends, chosen,
                     resolution)
+
+
+def class_flag(metadata: DirectionMetadata) -> str | None:
+    """The class that directions were found with, as `--class` takes it; None where there is none."""
+    weights = metadata.extra.get('class')
+    if not isinstance(weights, dict) or not weights:
+        return None
+    if len(weights) == 1:
+        return str(next(iter(weights)))
+    return ','.join(f'{number}:{weight}' for number, weight in weights.items())
 
 
 def _measured_step(path: pathlib.Path, number: int, loaded: LoadedDirections, viewpoint: Viewpoint,
