@@ -201,8 +201,9 @@ class GeneratorHook(abc.ABC):
 
     def unknown_space(self, name: str) -> ResefaError:
         """The error for a space that this generator does not have."""
-        near = [space for space in self.space_names if space == name.lower()]
-        near = near or difflib.get_close_matches(name.lower(), self.space_names, n=1)
+        asked = str(name).lower()
+        near = [space for space in self.space_names if space == asked]
+        near = near or difflib.get_close_matches(asked, self.space_names, n=1)
         meant = f'; did you mean {near[0]}?' if near else ''
         return ResefaError(f"space '{name}' is not one of {', '.join(self.space_names)}, the spaces of "
                            f'{self.name}{meant}')

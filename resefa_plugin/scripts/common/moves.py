@@ -52,12 +52,13 @@ class Move:
 
     def offsets(self, steps: int) -> NDArray[np.float32]:
         """`[steps, d]` float32."""
-        return np.asarray(np.outer(self.strengths(steps), self.unit), np.float32)
+        lengths = self.strengths(steps) * (1.0 if self.step is None else self.step)
+        return np.asarray(np.outer(lengths, self.direction.astype(np.float64)), np.float32)
 
     @property
     def unit(self) -> NDArray[np.float32]:
         """The offset `[d]` of strength 1."""
-        return self.direction if self.step is None else np.asarray(self.step * self.direction, np.float32)
+        return self.direction if self.step is None else np.asarray(np.float64(self.step) * self.direction, np.float32)
 
 
 class Moves:
