@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import warnings
 from itertools import count, islice
 from typing import Any
 
@@ -15,6 +16,9 @@ from resefa_plugin.hooks.latent_files import FileLatent, make_sample, read_laten
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.scripts.common import options
 from resefa_plugin.scripts.common.types import FILE, SeedRange
+
+
+USUAL_TRUNCATION = 2.0  # beyond it there are no pictures to be seen
 
 
 def samples_options(command: options.Command) -> options.Command:
@@ -37,6 +41,9 @@ def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: path
                  truncation_psi: float, truncation_cutoff: int | None) -> list[Sample]:
     """The samples that the user asked for. Raises click.UsageError or ResefaError."""
     c = make_label(hook, label)
+    if abs(truncation_psi) > USUAL_TRUNCATION:
+        warnings.warn(f'--trunc={truncation_psi:g} is far from what networks are trained for, which is 1; 0.7 is usual '
+                      'for good pictures', stacklevel=2)
     if projected_w is None:
         if hook.c_dim > 1 and c is None:
             raise click.UsageError(f'{hook.name} has classes 0 to {hook.c_dim - 1}: choose one with --class')
