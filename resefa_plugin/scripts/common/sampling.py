@@ -17,7 +17,6 @@ from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.scripts.common import options
 from resefa_plugin.scripts.common.types import FILE, SeedRange
 
-
 USUAL_TRUNCATION = 2.0  # beyond it there are no pictures to be seen
 
 
