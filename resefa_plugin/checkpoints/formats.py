@@ -126,6 +126,12 @@ def format_of_file(path: str | os.PathLike[str]) -> Format:
         return format_of(file.read(HEAD_BYTES))
 
 
+def instead_of_picture(path: str | os.PathLike[str]) -> str:
+    """What a file that is no picture is instead, and what to do; empty if it seems to be one."""
+    kind = format_of_file(path)
+    return '' if kind in (PICTURE, UNKNOWN) else f'it is {kind.title}; {kind.remedy}'
+
+
 def refusal(kind: Format, expected: str, head: bytes = b'') -> str:
     """What is said of a file of another kind than expected: what it is, what was expected, what to do.
 

@@ -28,6 +28,7 @@ class Sample:
     Attributes:
         name: stem of the file names made from it, e.g. `seed0000`, `proj00`.
         latents: native latents by kind, each with a leading axis of 1: `z [1, z_dim]`, `ws [1, num_ws, w_dim]`, ...
+            Styles `s [1, sum(style_dims)]` that no ws has stand alone.
         c: class label `[1, c_dim]`; None where the network is unconditional.
         truncation_psi: 1 is no truncation.
         truncation_cutoff: number of layers that are truncated; None where all of them are.

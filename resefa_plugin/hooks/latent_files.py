@@ -17,8 +17,9 @@ from torch import Tensor
 
 from resefa_plugin.checkpoints.latent_entries import LatentEntry, read_entries
 from resefa_plugin.errors import DirectionsError
-from resefa_plugin.hooks.base import Sample
+from resefa_plugin.hooks.base import LatentSpace, Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
+from resefa_plugin.machine.files import replacing
 
 # Float32 rounding of a mapping network on another device, relative to its largest output.
 SAME_W = 1e-3
@@ -71,6 +72,14 @@ def read_latents(path: str | os.PathLike[str], hook: StyleBasedHook) -> list[Fil
     except DirectionsError as error:
         named = str(error) if os.fspath(path) in str(error) else f'{path}: {error}'
         raise DirectionsError(named) from error
+
+
+def write_latents(path: str | os.PathLike[str], space: LatentSpace, sample: Sample) -> None:
+    """Writes a sample, where it can as the host's projected_w.npz: `w [1, num_ws, w_dim]`."""
+    with torch.no_grad():
+        arrays = {key: value.cpu().numpy() for key, value in space.saved(space.latent(sample), sample).items()}
+    with replacing(path) as part, open(part, 'wb') as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # its stubs take names for flags
 
 
 def _latents(entry: LatentEntry, hook: StyleBasedHook) -> list[FileLatent]:

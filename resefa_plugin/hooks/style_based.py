@@ -131,6 +131,9 @@ class _StyleBasedSpace(LatentSpace):
 
     @override
     def latent(self, sample: Sample) -> Tensor:
+        if 'ws' not in sample.latents:
+            raise ResefaError(f"{sample.name} is known by its styles only, so it cannot be edited in space "
+                              f"'{self.name}'; use 's'")
         return sample.latents['ws']
 
     @override
@@ -273,6 +276,8 @@ class StyleSpace(_StyleBasedSpace):
 
     @override
     def latent(self, sample: Sample) -> Tensor:
+        if 's' in sample.latents:
+            return sample.latents['s']
         with torch.no_grad():
             return torch.cat(self.hook.styles(sample.latents['ws']), dim=1)
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from resefa_plugin.checkpoints import formats
-from resefa_plugin.errors import RegionError, printable
+from resefa_plugin.errors import RegionError
 from resefa_plugin.machine.arrays import read_npy, reading
+from resefa_plugin.machine.images import ImageUse
 
-# Of what masks are saved as. Pillow reads some others with other programs.
-FORMATS = 'PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM'
-MAX_PIXELS = 4096 * 4096
+MASK = ImageUse('mask', 4096 * 4096, 'resize it to fit the picture', 'a PNG mask', RegionError,
+                formats.instead_of_picture)
 # The value of white in each kind of mask array. Pillow reads some 16-bit grey files into 32-bit integers.
 _WHITE = {'uint8': 255, 'uint16': 65535, 'int32': 65535, 'float32': 1.0, 'float64': 1.0}
 
@@ -42,11 +38,11 @@ def read_mask(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.bool_
         return _threshold(source, 'mask array')
     if _is_npy(source):
         return _threshold(_load_npy(source), f"mask '{source}'")
-    image = _load_image(source)
+    image = MASK.load(source)
     opaque_grey = image.mode in ('1', 'L') and 'transparency' not in image.info
     if opaque_grey or image.mode in ('I', 'F') or image.mode.startswith('I;16'):
         return _threshold(np.asarray(image), f"mask '{source}'")
-    with _decoding(source):
+    with MASK.decoding(source):
         image = image.convert('RGBA')
         alpha, grey = image.getchannel('A'), image.convert('L')
         extremes: Any = image.getextrema()  # of each channel
@@ -76,7 +72,7 @@ def read_labels(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[Any]:
         labels, what = _load_npy(source), f"label map '{source}'"
     else:
         what = f"label map '{source}'"
-        image = _load_image(source)
+        image = MASK.load(source)
         if image.format == 'JPEG':
             raise RegionError(f'{what} is a JPEG file, which alters label numbers: save it as PNG or .npy')
         labels = np.asarray(image)
@@ -160,7 +156,7 @@ def _threshold(values: NDArray[Any], what: str) -> NDArray[np.bool_]:
 
 
 def _is_npy(path: str | os.PathLike[str]) -> bool:
-    _check_file(path)
+    MASK.check_file(path)
     with reading(Path(path), RegionError):
         return formats.format_of_file(path) is formats.NPY
 
@@ -168,41 +164,3 @@ def _is_npy(path: str | os.PathLike[str]) -> bool:
 def _load_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     with reading(Path(path), RegionError):
         return read_npy(Path(path))
-
-
-def _load_image(path: str | os.PathLike[str]) -> Image.Image:
-    """The first frame of an image file, decoded; whatever decoding raises becomes a RegionError."""
-    with _decoding(path), Image.open(path, formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise RegionError(f"'{path}' is {image.width} x {image.height} pixels, more than any mask needs "
-                              f'({MAX_PIXELS} in all): resize it to fit the picture')
-        image.load()  # the pixels stay when the file is closed
-    return image
-
-
-@contextlib.contextmanager
-def _decoding(path: str | os.PathLike[str]) -> Iterator[None]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('error', Image.DecompressionBombWarning)
-            yield
-    except RegionError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise RegionError(f"'{path}' has too many pixels for a mask ({error}): resize it to fit the picture") from error
-    except Exception as error:  # decoders raise anything about damaged files
-        why = _kind_instead(path) or printable(str(error), 200)
-        raise RegionError(f"'{path}' is not an image that can be read ({why}): expected a PNG mask") from error
-
-
-def _kind_instead(path: str | os.PathLike[str]) -> str:
-    """What a file that is no picture is instead, and what to do; empty if it seems to be one."""
-    kind = formats.format_of_file(path)
-    return '' if kind in (formats.PICTURE, formats.UNKNOWN) else f'it is {kind.title}; {kind.remedy}'
-
-
-def _check_file(path: str | os.PathLike[str]) -> None:
-    if os.path.isdir(path):
-        raise RegionError(f"'{path}' is a folder, expected an image file")
-    if not os.path.isfile(path):
-        raise RegionError(f"file '{path}' is not there: check the path, or name a region instead of a file")

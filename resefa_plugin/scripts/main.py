@@ -10,7 +10,7 @@ from typing_extensions import override
 import resefa_plugin
 from resefa_plugin.machine.interrupts import ended_at_once
 
-COMMANDS = ('factorize', 'edit', 'studio', 'evaluate', 'export', 'info', 'install', 'doctor')
+COMMANDS = ('factorize', 'edit', 'photo', 'align', 'studio', 'evaluate', 'export', 'info', 'install', 'doctor')
 
 
 def load_command(name: str) -> click.Command:

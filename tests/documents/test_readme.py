@@ -18,6 +18,7 @@ from benchmarks.readme_table import table
 from resefa_plugin.hooks import opening
 from resefa_plugin.scripts.main import COMMANDS, load_command, main
 from tests.helpers.network_files import forge
+from tests.helpers.photographs import find_two, stand_in_lpips, write_portrait
 from tests.helpers.toys import TinyHook
 from tests.third_party.test_nvlabs_checkout import write_checkout
 
@@ -52,7 +53,7 @@ def factorized(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty folder with what a user would have brought: latents, directions, a mask, a network file, a checkout."""
+    """An empty folder with what a user would have: latents, directions, a mask, a network, a checkout, a photograph."""
     np.savez(tmp_path / 'projected_w.npz', w=np.zeros((1, 8, 4), np.float32))
     np.save(tmp_path / 'smile.npy', np.ones((1, 4), np.float32))
     mask = np.zeros((64, 64), np.uint8)
@@ -64,6 +65,9 @@ def folder(tmp_path, monkeypatch):
         '    weight = torch.randn(8, 3 * 16 * 16, generator=torch.Generator().manual_seed(0))\n'
         '    return FunctionHook(lambda z: torch.tanh(z @ weight).unflatten(1, (3, 16, 16)), z_dim=8, device=device)\n')
     write_checkout(tmp_path / 'stylegan2-ada-pytorch', 'stylegan2-ada-pytorch')
+    write_portrait(tmp_path / 'portrait.jpg')
+    monkeypatch.setattr('resefa_plugin.scripts.common.photographs.face_finder', find_two)
+    monkeypatch.setattr('resefa_plugin.scripts.common.photographs.load_lpips_network', stand_in_lpips)
     served = SimpleNamespace(launch=lambda **options: None)  # a server would not return
     monkeypatch.setattr('resefa_plugin.scripts.studio.build_page', lambda studio: served)
     monkeypatch.setattr('resefa_plugin.scripts.studio.launch_options', dict)

@@ -252,7 +252,8 @@ def test_z_is_mapped_with_the_class_and_truncation_of_the_command(network):
     assert 'proj00: z latents [1, 8], mapped to w with truncation 0.7' in edit(*common, '--class=2')
     saved = np.load('e/proj00-00.npz')
     assert np.array_equal(saved['w'], sample.latents['ws']) and np.array_equal(saved['z'], sample.latents['z'])
-    assert 'choose one with --class' in edit(*common, code=1)
+    assert 'as f/seed0001-mouth.npz says: --class=2' in edit(*common)
+    assert np.array_equal(np.load('e/proj00-00.npz')['w'], saved['w'])
 
 
 def test_edited_latents_are_read_again(network):
@@ -262,8 +263,8 @@ def test_edited_latents_are_read_again(network):
     assert 'proj00: w+ latents [1, 6, 8], and the z that they are mapped from' in out
     assert (tmp := np.load('e/seed0001-00.npz'))['w'].shape == (1, 6, 8)
     assert np.allclose(np.load('p/proj00-00.npz')['w'], tmp['w'], atol=1e-5)  # float32, mapped once more
-    for arguments in (('--class=1',), ()):
-        out = edit(*again, *arguments, code=1)
-        assert 'the z beside them is left aside' in out and "cannot be edited in space 'z'" in out
+    assert 'says: --trunc=0.7 --class=2' in edit(*again)
+    out = edit(*again, '--class=1', code=1)
+    assert 'the z beside them is left aside' in out and "cannot be edited in space 'z'" in out
     out = edit(*again, '--class=2', '--trunc=0.5', code=2)
     assert 'the z beside them is left aside' in out and '--trunc is for --seeds and for z' in out

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from resefa_plugin.errors import RegionError
+from resefa_plugin.machine.images import webp_size
 from resefa_plugin.regions.partition import RegionPartition
 from tests.helpers.regions import LEFT, dense_majority, save
 
@@ -219,3 +220,16 @@ def test_bad_npy_files(tmp_path):
         np.savez(file, LABELS)
     with pytest.raises(RegionError, match='it is an archive of numpy arrays'):
         RegionPartition.from_labels(path, [1], (3, 4))
+
+
+@pytest.mark.parametrize('options', [{'lossless': True}, {'lossless': False}, {'exif': b'Exif\0\0x'}],
+                         ids=['VP8L', 'VP8', 'VP8X'])
+def test_the_size_of_a_webp_is_known_before_it_is_opened(tmp_path, options):
+    """Pillow makes room for all pixels when it opens one, and a forged file may claim 268 million."""
+    path = tmp_path / 'mask.webp'
+    Image.new('RGB', (37, 1021)).save(path, **options)
+    assert webp_size(path.read_bytes()[:32]) == (37, 1021)
+    assert webp_size(b'RIFF') is None and webp_size(b'\x89PNG' * 8) is None
+    Image.new('L', (6000, 4000)).save(path, **options)
+    with pytest.raises(RegionError, match='is 6000 x 4000 pixels, more than any mask needs'):
+        RegionPartition.from_mask(path, (4000, 6000))

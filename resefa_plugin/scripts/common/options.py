@@ -23,7 +23,7 @@ from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.interrupts import ended_in_order
 from resefa_plugin.machine.memory import DEFAULT_BUDGET, set_budget
-from resefa_plugin.scripts.common.types import FOLDER, Degrees, Device, ValueRange, Vector2
+from resefa_plugin.scripts.common.types import FOLDER, Degrees, Device, Placement, ValueRange, Vector2
 
 Command = TypeVar('Command', bound=Callable[..., Any])  # what an option is added to
 
@@ -125,6 +125,12 @@ memory_option = click.option(
     '--memory', metavar='GB', type=click.FloatRange(min=0.01), default=DEFAULT_BUDGET / 1e9, show_default=True,
     expose_value=False, callback=lambda ctx, param, gigabytes: set_budget(int(gigabytes * 1e9)),
     help='Main memory to work within: Jacobians, and how much is computed at a time')
+align_option = click.option(
+    '--align', 'how', type=Placement(), default='auto', show_default=True,
+    help='Find the face (the finder is fetched on first use); take the picture as it is; or left eye, right eye, left '
+         'and right corner of the mouth in pixels, left and right being sides of the picture')
+face_option = click.option('--face', metavar='INT', type=click.IntRange(min=1), default=1, show_default=True,
+                           help='Which of several faces, as counted from the largest')
 outdir_option = click.option('--outdir', metavar='DIR', required=True, type=FOLDER, help='Where to save the results')
 
 

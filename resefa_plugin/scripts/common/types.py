@@ -9,10 +9,14 @@ import re
 from typing import Any
 
 import click
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.projection.alignment import parse_points
+from resefa_plugin.projection.framing import AUTO, WHOLE
 from resefa_plugin.ranges import parse_ranges
 
 
@@ -177,6 +181,23 @@ class Device(TextType):
             raise ResefaError(f"'{text}' cannot be used: {str(error).splitlines()[0]}. "
                               'Try cpu, cuda, cuda:1 or mps') from error
         return device
+
+
+class Placement(TextType):
+    """`auto` and `none` as they are; `x,y,x,y,...` -> the points of a face, `[4 or 5, 2]`."""
+
+    name = 'auto|none|x,y,...'
+
+    @override
+    def parse(self, text: str) -> str | NDArray[np.float64]:
+        if text in (AUTO, WHOLE):
+            return text
+        try:
+            numbers = [float(part) for part in text.split(',')]
+        except ValueError:
+            raise ResefaError(f"'{text}' is not auto, none or x,y,...: expected numbers such as 202,100,248,103,206,"
+                              '143,243,143, the points of a face') from None
+        return parse_points(numbers)
 
 
 class NameList(TextType):

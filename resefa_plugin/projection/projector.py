@@ -1,0 +1,252 @@
+"""A picture -> the sample of a generator that looks like it.
+
+Pixels and features of LPIPS are compared, as official projectors do, with three differences that make it quick: the
+descent turns its axes (see `descent`), its second moment forgets soon, since gradients fall by a factor of ten on the
+way, and the rate is high and falls to zero. What keeps the latent where the generator was trained is a length in
+standard deviations.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import os
+import pathlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from resefa_plugin.errors import PhotographError, ResefaError, check_number
+from resefa_plugin.hooks.base import GeneratorHook, Sample, box_average
+from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.metrics.metric_networks import rgb
+from resefa_plugin.metrics.networks.lpips import LPIPS, SMALLEST_SIDE
+from resefa_plugin.projection.alignment import Alignment
+from resefa_plugin.projection.descent import Descent
+from resefa_plugin.projection.photograph import as_photograph
+from resefa_plugin.projection.spread import Spread, mean_sample
+
+STATE_EVERY = 10  # passes between two states on disk
+UNUSUAL = 1.5  # standard deviations
+START_SEEDS = 8   # of which the best is the start in z, whose mean is no picture
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long, how fast, how far.
+
+    Attributes:
+        passes: forward and backward passes of the generator, at most.
+        naturalness: the weight of the mean squared deviation of the latent, in standard deviations of the generator's
+            own, beside the squared error of pixels and LPIPS. More of it: less likeness, and edits that look more
+            natural. This is the one number for that trade.
+        enough: the projection ends early where the squared error and LPIPS add up to no more.
+        rate: of Adam, in the coordinates of `Spread`.
+        power: of the standard deviations by which these are scaled.
+        betas: of Adam.
+        ramp: passes in which the rate rises from 0.
+        fall: share of the passes after which it falls to 0, as half a cosine.
+    """
+
+    passes: int = 125
+    naturalness: float = 5e-4
+    enough: float = 0.015
+    rate: float = 0.2
+    power: float = 0.5
+    betas: tuple[float, float] = (0.9, 0.98)
+    ramp: int = 10
+    fall: float = 0.6
+
+    def __post_init__(self) -> None:
+        check_number('passes', self.passes, least=1, whole=True)
+        for name in ('naturalness', 'enough', 'rate', 'power', 'fall'):
+            check_number(name, getattr(self, name), least=0)
+
+    def rate_at(self, done: int) -> float:
+        """The rate of a pass, `done` others before it."""
+        share = done / self.passes
+        falling = 1.0 if share <= self.fall else 0.5 * (1 + math.cos(math.pi * (share - self.fall) / (1 - self.fall)))
+        return self.rate * min(1.0, (done + 1) / self.ramp) * falling
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How alike the picture of a latent and the target are, at the resolution of the projection.
+
+    Attributes:
+        passes: so far.
+        mse: mean squared error on the [-1, 1] scale.
+        lpips: LPIPS with AlexNet; 0 where the picture is too small for it or there is no network.
+        deviation: root mean square of the latent's distance from the mean, in standard deviations of the generator's
+            own latents: about 1 for these.
+    """
+
+    passes: int
+    mse: float
+    lpips: float
+    deviation: float
+
+    def __str__(self) -> str:
+        if self.lpips < 0.05 and self.mse < 0.03:
+            alike = 'a close likeness'
+        elif self.lpips < 0.12:
+            alike = 'a fair likeness'
+        else:
+            alike = 'a poor likeness: edits show somebody else'
+        far = '; the latent is unusual for this generator, so that strong edits may look less natural'
+        figures = (f'MSE {self.mse:.4f}, LPIPS {self.lpips:.3f}, {self.deviation:.2f} standard deviations from the '
+                   f'mean, {self.passes} pass{"es" * (self.passes > 1)}')
+        return f'{alike} ({figures}){far if self.deviation > UNUSUAL else ""}'
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A projected picture.
+
+    Attributes:
+        sample: at which the generator shows it.
+        likeness: of the two.
+    """
+
+    sample: Sample
+    likeness: Likeness
+
+
+class Projector:
+    """Finds samples for pictures; what is known of the generator's spread is computed once.
+
+    Args:
+        hook: the generator.
+        space: name of the latent space: w+ (the default where there is one), w, s (StyleSpace) or z.
+        lpips: the network of LPIPS; None for pixels alone.
+        settings: see there.
+        c: class label `[1, c_dim]`.
+        resolution: longer side at which pictures are compared; None means `default_resolution`.
+
+    Attributes:
+        space_name: of the space that was taken.
+    """
+
+    def __init__(self, hook: GeneratorHook, space: str | None = None, lpips: LPIPS | None = None,
+                 settings: Settings | None = None, c: Tensor | None = None, resolution: int | None = None):
+        latent_space = hook.space(space or ('w+' if 'w+' in hook.space_names else hook.default_space))
+        mean = mean_sample(hook, latent_space, c, 'mean')
+        self.settings, self.space_name = settings or Settings(), latent_space.name
+        self._viewpoint = Viewpoint(hook, latent_space, mean, resolution)
+        if self._viewpoint.image_shape[0] not in (1, 3):
+            raise ResefaError(f'{hook.name} makes pictures of {hook.image_shape[0]} channels, expected 1 or 3')
+        self._lpips = lpips if min(self._viewpoint.image_shape[1:]) >= SMALLEST_SIDE else None
+        self._spread = Spread(self._viewpoint, self.settings.power)
+
+    def project(self, picture: Image.Image | Tensor, name: str = 'proj00', start: Sample | None = None,
+                progress: Callable[[Likeness], None] = lambda likeness: None,
+                state: str | os.PathLike[str] | None = None) -> Projection:
+        """Finds the sample that looks like a picture.
+
+        The same picture, settings and machine give the same sample.
+
+        Args:
+            picture: of Pillow, or `[1, C, H, W]` in [-1, 1]; of the shape of the generator's.
+            name: of the sample.
+            start: where to begin, such as a sample of the host's projected_w.npz; None for the mean of the generator.
+            progress: called after each pass with the likeness before its step.
+            state: a file to go on from if it is there, of the same picture and settings; written along the way.
+
+        Raises PhotographError for a picture of another shape.
+        """
+        target = self._target(picture)
+        way = Descent(self._start(start, target), self._spread.shape, self.settings.betas)
+        path = None if state is None else pathlib.Path(state)
+        key = self._key(target, way.x)
+        if path is not None and path.exists():
+            way.load(path, key)
+        features = None if self._lpips is None else self._lpips.features(rgb(target))
+        with self._viewpoint.hook.differentiable():
+            while way.passes < self.settings.passes:
+                x = way.x.clone().requires_grad_(True)
+                loss, likeness = self._compare(x, target, features, way.passes + 1)
+                gradient, = torch.autograd.grad(loss, x)
+                way.seen(float(loss.detach()))
+                progress(likeness)
+                if likeness.mse + likeness.lpips <= self.settings.enough:
+                    way.passes += 1
+                    break
+                way.step(gradient, self.settings.rate_at(way.passes))
+                if path is not None and way.passes % STATE_EVERY == 0:
+                    way.save(path, key)
+            with torch.no_grad():
+                _, likeness = self._compare(way.best, target, features, way.passes)
+        return Projection(self._sample(way.best, name), likeness)
+
+    def _target(self, picture: Image.Image | Tensor) -> Tensor:
+        channels, height, width = self._viewpoint.image_shape
+        full = self._viewpoint.hook.image_shape
+        height_and_width = (picture.height, picture.width) if isinstance(picture, Image.Image) else picture.shape[2:]
+        size = int(height_and_width[0]), int(height_and_width[1])
+        if abs(size[0] * width - size[1] * height) > max(size):
+            raise PhotographError(f'the picture is {size[1]} x {size[0]} (width x height) and those of the network are '
+                                  f'{full[2]} x {full[1]}: align it, or crop it to that shape')
+        if isinstance(picture, Image.Image):
+            pixels = Alignment.whole(size).picture(as_photograph(picture).rgb, (height, width))
+            target = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+        else:
+            target = box_average(picture.float(), max(height, width))
+        target = target.mean(dim=1, keepdim=True) if channels == 1 else target.expand(-1, channels, -1, -1)
+        return target.to(self._viewpoint.device).contiguous()
+
+    def _start(self, start: Sample | None, target: Tensor) -> Tensor:
+        """Coordinates `[d]` of where to begin."""
+        space, hook = self._viewpoint.space, self._viewpoint.hook
+        if start is not None:
+            return self._of(start)
+        if space.name != 'z':
+            return self._viewpoint.zero()[0]
+        with torch.no_grad():
+            found = [self._of(hook.sample(seed, c=self._viewpoint.sample.c)) for seed in range(START_SEEDS)]
+            errors = [float((self._image(x) - target).square().mean()) for x in found]
+        return found[int(np.argmin(errors))]
+
+    def _of(self, sample: Sample) -> Tensor:
+        """Coordinates of a sample; in w, of the mean of its layers."""
+        space = self._viewpoint.space
+        offset = space.latent(sample) - self._viewpoint.latent
+        if space.name == 'w':
+            offset = offset.mean(dim=1)
+        return self._spread.coordinates(offset.flatten())
+
+    def _image(self, x: Tensor) -> Tensor:
+        return self._viewpoint.images(self._spread.offset(x)[None])
+
+    def _compare(self, x: Tensor, target: Tensor, features: list[Tensor] | None,
+                 passes: int) -> tuple[Tensor, Likeness]:
+        image = self._image(x)
+        mse = (image - target).square().mean()
+        distance = torch.zeros((), device=image.device)
+        if features is not None and self._lpips is not None:
+            shown = image.float().expand(-1, 3, -1, -1)
+            distance = torch.stack([torch.einsum('nchw,c->nhw', (f - g).square(), head).mean() for f, g, head in
+                                    zip(self._lpips.features(shown), features, self._lpips.heads, strict=True)]).sum()
+        deviation = self._spread.deviations(x).square().mean()
+        loss = mse + distance + self.settings.naturalness * deviation
+        return loss, Likeness(passes, float(mse.detach()), float(distance.detach()), float(deviation.detach()) ** 0.5)
+
+    def _sample(self, x: Tensor, name: str) -> Sample:
+        space, mean = self._viewpoint.space, self._viewpoint.sample
+        with torch.no_grad():
+            latent = space.move(self._viewpoint.latent, self._spread.offset(x)[None])
+            if space.name == 's':
+                return dataclasses.replace(mean, name=name, latents={'s': latent})
+            saved = space.saved(latent, mean)
+            latents = {'ws' if kind == 'w' else kind: value for kind, value in saved.items()}
+        return dataclasses.replace(mean, name=name, latents=latents)
+
+    def _key(self, target: Tensor, start: Tensor) -> str:
+        digest = hashlib.sha256(repr((self._viewpoint.fingerprint(), self.settings)).encode())
+        for part in (target, start):
+            digest.update(part.cpu().numpy().tobytes())
+        return digest.hexdigest()

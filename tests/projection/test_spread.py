@@ -1,0 +1,73 @@
+"""Coordinates scaled by the generator's spread, against samples drawn from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from resefa_plugin.errors import ResefaError
+from resefa_plugin.hooks.biggan import BigGANHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.projection.spread import Spread, mean_sample
+from tests.helpers.biggan_toys import network
+from tests.helpers.toys import TinyHook, TwoPartToy
+
+SAMPLING = 0.05  # of a variance estimated from 4,096 samples, which are not the same ones
+
+
+class Stretched(TinyHook):
+    """Its w are z, stretched by ten in a slanted direction and moved: axes of very different lengths."""
+
+    stretch = torch.tensor([[3.0, 3, 0, 0], [-0.3, 0.3, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0.1]])
+    shift = torch.tensor([1.0, -2, 0, 0.5])
+
+    def mapping(self, z, c, truncation_psi, truncation_cutoff):
+        return super().mapping(z @ self.stretch + self.shift, c, truncation_psi, truncation_cutoff)
+
+
+def spread_of(hook, name, power):
+    space = hook.space(name)
+    viewpoint = Viewpoint(hook, space, mean_sample(hook, space, None, 'mean'))
+    return Spread(viewpoint, power), viewpoint
+
+
+@pytest.mark.parametrize('name', ['z', 'w', 'w+', 's'])
+@pytest.mark.parametrize('power', [0, 0.5, 1])
+def test_coordinates_and_offsets_are_each_others_reverse(name, power):
+    spread, viewpoint = spread_of(Stretched(), name, power)
+    offset = torch.from_numpy(np.random.RandomState(0).randn(viewpoint.dim).astype(np.float32))
+    torch.testing.assert_close(spread.offset(spread.coordinates(offset)), offset, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('power', [0, 0.5, 1])
+def test_the_generators_own_latents_are_one_deviation_from_their_mean(power):
+    hook = Stretched()
+    spread, viewpoint = spread_of(hook, 'w', power)
+    torch.testing.assert_close(viewpoint.latent[0, 0], hook.shift, rtol=0, atol=0.3)
+    ws = torch.cat([hook.sample(seed).latents['ws'][:, 0] for seed in range(500, 2500)])
+    deviations = torch.stack([spread.deviations(spread.coordinates(w - viewpoint.latent[0, 0])) for w in ws])
+    torch.testing.assert_close(deviations.square().mean(dim=0), torch.ones(4), rtol=0, atol=2 * SAMPLING)
+    scales = torch.stack([spread.coordinates(w - viewpoint.latent[0, 0]) for w in ws]).std(dim=0)
+    lengths = torch.tensor(np.linalg.svd(Stretched.stretch)[1][::-1].copy())
+    torch.testing.assert_close(scales, lengths ** (1 - power), rtol=SAMPLING, atol=0)
+
+
+def test_in_w_plus_each_layer_is_judged_by_the_spread_of_w():
+    spread, viewpoint = spread_of(Stretched(), 'w+', 1)
+    one, _ = spread_of(Stretched(), 'w', 1)
+    offset = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    each = torch.cat([one.deviations(one.coordinates(row)) for row in offset])
+    torch.testing.assert_close(spread.deviations(spread.coordinates(offset.flatten())), each)
+
+
+def test_a_space_whose_spread_is_not_known():
+    hook = BigGANHook(network('hier'))
+    with pytest.raises(ResefaError, match="into space 'class', as the spread of its latents is not known"):
+        mean_sample(hook, hook.space('class'), hook.class_vector('1'), 'mean')
+
+
+def test_the_mean_of_z_is_zero():
+    hook = TwoPartToy().hook()
+    sample = mean_sample(hook, hook.space('z'), None, 'mean')
+    assert sample.name == 'mean' and not sample.latents['z'].any() and sample.seed is None

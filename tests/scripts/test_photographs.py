@@ -1,0 +1,133 @@
+"""`resefa align` and `resefa photo`, with a small generator and a finder that knows where faces are."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from resefa_plugin import DirectionSet
+from resefa_plugin.editing.paste import Patch, weights
+from resefa_plugin.projection.alignment import Alignment
+from resefa_plugin.scripts.main import main
+from tests.helpers.photographs import astronaut, find_two, stand_in_lpips, write_portrait
+
+
+def invoke(*arguments, code=0):
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.fixture
+def portrait(tmp_path, monkeypatch):
+    monkeypatch.setattr('resefa_plugin.scripts.common.photographs.face_finder', find_two)
+    monkeypatch.setattr('resefa_plugin.scripts.common.photographs.load_lpips_network', stand_in_lpips)
+    path = tmp_path / 'portrait.jpg'
+    write_portrait(path)
+    noise = np.random.RandomState(0).randint(0, 256, (15, 20, 3)).astype(np.uint8).repeat(20, 0).repeat(20, 1)
+    Image.fromarray(noise).save(tmp_path / 'noisy.png', dpi=(300, 300))
+    return path
+
+
+def test_align_writes_the_picture_and_the_map(portrait, tmp_path):
+    output = invoke('align', f'--target={tmp_path}/noisy.png', '--size=64', f'--outdir={tmp_path}/out')
+    assert 'noisy.png: 2 faces were found, and face 1 was taken' in output
+    record = json.loads((tmp_path / 'out' / 'noisy-alignment.json').read_text())
+    larger = Alignment.from_points(find_two(None)[0].points)
+    np.testing.assert_allclose(record['matrix'], larger.matrix((64, 64)))
+    np.testing.assert_allclose(record['points'], find_two(None)[0].points, atol=0.01)
+    pixels = np.asarray(Image.open(tmp_path / 'noisy.png'))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / 'out' / 'noisy-aligned.png')),
+                                  larger.picture(pixels, (64, 64)))
+    assert Image.open(tmp_path / 'out' / 'noisy-faces.jpg').size == (400, 300)
+
+
+def test_align_another_face_by_number_and_by_hand(portrait, tmp_path):
+    points = find_two(None)[1].points[[0, 1, 3, 4]]
+    by_hand = ','.join(f'{x:g}' for x in points.ravel())
+    for name, option in (('number', '--face=2'), ('hand', f'--align={by_hand}')):
+        invoke('align', f'--target={portrait}', option, '--size=32', f'--outdir={tmp_path}/{name}')
+    number, hand = ((tmp_path / name / 'portrait-alignment.json').read_text() for name in ('number', 'hand'))
+    assert json.loads(number)['matrix'] == json.loads(hand)['matrix']
+
+
+@pytest.mark.parametrize('option, message', [
+    ('--face=3', 'there is no face 3'), ('--align=none', 'crop it to that shape'), ('--align=1,2,3', '3 numbers are'),
+    ('--align=nose', 'is not auto, none or x,y'), ('--face=0', 'Invalid value for')])
+def test_align_says_what_to_do(portrait, tmp_path, option, message):
+    result = CliRunner().invoke(main, ['align', f'--target={portrait}', option, f'--outdir={tmp_path}/out'])
+    assert result.exit_code and message in ' '.join(result.output.split())
+
+
+@pytest.fixture
+def edited(portrait, tiny, tmp_path):
+    """The folder of a run on a noisy photograph, and what the command said."""
+    output = invoke('photo', '--network=tiny', f'--target={tmp_path}/noisy.png', '--region=0.3,0.5,0.4,0.3',
+                    '--passes=25', '--num-directions=2', f'--outdir={tmp_path}/out')
+    return tmp_path / 'out', output
+
+
+def found(folder):
+    """The directions file."""
+    path, = (path for path in folder.glob('noisy-*.npz') if path.stem != 'noisy-projection')
+    return path
+
+
+def test_photo_changes_the_region_and_nothing_else(edited, tmp_path):
+    folder, output = edited
+    photograph = np.asarray(Image.open(tmp_path / 'noisy.png'))
+    directions = DirectionSet.load(found(folder))
+    alignment = Alignment.from_points(find_two(None)[0].points)
+    size = np.zeros((32, 32, 3), np.uint8)
+    weight = weights((300, 400), Patch(size, size, directions.mask, alignment.matrix((32, 32))))
+    paths = sorted(folder.glob('noisy-*-low.png')) + sorted(folder.glob('noisy-*-high.png'))
+    assert len(paths) == 4 and all(str(path) in output for path in paths)
+    for path in paths:
+        image = Image.open(path)
+        pixels = np.asarray(image)
+        assert image.size == (400, 300) and image.info['dpi'][0] == pytest.approx(300, abs=0.1)
+        np.testing.assert_array_equal(pixels[weight == 0], photograph[weight == 0])
+        assert (pixels != photograph)[weight > 0.5].mean() > 0.5
+        assert 'resefa' in image.text['Description']
+    assert 'standard deviations from the mean, 25 passes' in output
+    assert {'noisy-aligned.png', 'noisy-projected.png', 'projected_w.npz', 'options.json'} <= {
+        path.name for path in folder.iterdir()}
+    assert list(folder.glob('noisy-*-strip.jpg'))
+
+
+def test_photo_goes_on_with_edit(edited, tmp_path):
+    folder, _ = edited
+    directions = found(folder)
+    invoke('edit', '--network=tiny', f'--projected-w={folder}/projected_w.npz', f'--directions={directions}',
+           '--steps=2', f'--outdir={tmp_path}/edits')
+    assert (tmp_path / 'edits' / 'grid.png').is_file()
+
+
+def test_photo_takes_regions_drawn_on_the_photograph(portrait, tiny, tmp_path):
+    left, top, right, bottom = find_two(None)[0].box.astype(int)
+    box = f'{left + 30},{top + 50},40,30'
+    output = invoke('photo', '--network=tiny', f'--target={portrait}', f'--region={box}', '--drawn-on=photograph',
+                    '--passes=5', '--num-directions=1', '--space=w', f'--outdir={tmp_path}/out')
+    assert 'strip.jpg' in output
+    path, = (tmp_path / 'out').glob('*-1-high.png')
+    change = (np.asarray(Image.open(path)) != np.asarray(Image.open(portrait))).any(axis=-1)
+    rows, columns = np.nonzero(change)
+    assert abs(columns.mean() - (left + 50)) < 6 and abs(rows.mean() - (top + 65)) < 6
+
+
+@pytest.mark.network
+def test_a_real_portrait_from_end_to_end(tmp_path):
+    """A few passes: that everything fits, not that it is alike."""
+    output = invoke('photo', '--network=mobilestylegan-ffhq', f'--target={astronaut()}', '--region=mouth',
+                    '--passes=3', '--num-directions=1', '--space=w', f'--outdir={tmp_path}/out')
+    assert '3 passes' in output
+    photograph, result = (np.asarray(Image.open(path).convert('RGB')) for path in (
+        astronaut(), tmp_path / 'out' / 'astronaut-mouth-1-high.png'))
+    change = (photograph != result).any(axis=-1)
+    assert 0.002 < change.mean() < 0.05
+    rows, columns = np.nonzero(change)
+    assert np.hypot(columns.mean() - 224.6, rows.mean() - 142.7) < 10  # the mouth, as set by hand
