@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from resefa_plugin.errors import BatchDependenceError, NondeterministicError, NonFiniteError, TangentError, ZeroJacobianError
+from resefa_plugin.errors import (
+    BatchDependenceError,
+    NondeterministicError,
+    NonFiniteError,
+    TangentError,
+    ZeroJacobianError,
+)
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -120,7 +126,7 @@ def test_a_picture_that_depends_on_the_one_before():
 
 @pytest.mark.parametrize('f', [lambda z: toy(z)[:1], lambda z: toy(z)[..., :8 // len(z)]])
 def test_pictures_of_another_number_or_size_in_a_batch(f):
-    with pytest.raises(BatchDependenceError, match=r'for two latents it returns \[[124], 3, 8, [48]\], expected \[2, 3'):
+    with pytest.raises(BatchDependenceError, match=r'for two latents it returns \[[12], 3, .*expected \[2, 3, 8, 8'):
         check(f)
 
 
