@@ -38,8 +38,12 @@ _LINKS = (
     (re.compile(r'(https://www\.dropbox\.com/[^?]+\?(?:[^#]*&)?)dl=0(.*)'), r'\1dl=1\2'),
 )
 # Google asks back about files that it has not scanned: a form whose fields, sent along, make the link to the file.
-_FORM = re.compile(r'<form[^>]*\baction="([^"]+)"[^>]*>(.*?)</form>', re.DOTALL)
-_FIELD = re.compile(r'<input[^>]*\bname="([^"]+)"[^>]*\bvalue="([^"]*)"')
+# No tag is searched beyond the next one: a page may have a hundred thousand that never end.
+_FORM = re.compile(r'<form\b[^<>]*>')
+_INPUT = re.compile(r'<input\b[^<>]*>')
+_ATTRIBUTE = re.compile(r'\b(action|name|value)="([^"]*)"')
+# Of `bytes 1000-1999/2000`: where a part begins, and how long the whole is.
+_PART = re.compile(r'bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)')
 
 
 def direct_link(url: str) -> str:
@@ -85,6 +89,10 @@ def fetch(url: str, folder: Path, max_bytes: int) -> Path:
     return target
 
 
+class _WrongPartError(http.client.HTTPException):
+    """A part of a file that cannot be put behind what is there."""
+
+
 class _Transfer:
     """One download.
 
@@ -103,15 +111,18 @@ class _Transfer:
         """Fetches everything into `part`, an empty file. Raises OSError, HTTPException and CheckpointError."""
         self._take_up(part)
         for attempt in range(ATTEMPTS):
+            last = attempt + 1 == ATTEMPTS
             try:
                 if self._receive(part) or self._receive(part):  # the second time if it asked back
                     return
-            except urllib.error.HTTPError as error:
-                if error.code != 416 or not self.validator:  # it has no such range: what was kept is of another file
+            except (urllib.error.HTTPError, _WrongPartError) as error:
+                # What was kept is of another file: it begins anew.
+                other = isinstance(error, _WrongPartError) or error.code == 416
+                if not other or not self.validator or last:
                     raise
                 self.validator = ''
             except (OSError, http.client.HTTPException):
-                if not self.validator or attempt + 1 == ATTEMPTS:
+                if not self.validator or last:
                     self._keep(part)
                     raise
                 time.sleep(attempt)
@@ -126,19 +137,32 @@ class _Transfer:
         if start:
             headers |= {'Range': f'bytes={start}-', 'If-Range': self.validator}
         with _opener().open(urllib.request.Request(self.link, headers=headers), timeout=TIMEOUT_SECONDS) as response:
-            resumed = start > 0 and response.status == 206
-            start = start if resumed else 0
-            if not resumed:
+            if response.status == 206:
+                total = self._whole(response, start)
+            else:
+                start = 0
                 os.truncate(part, 0)
                 self.validator = _validator(response)
-            announced = response.headers.get('Content-Length', '')
-            total = start + int(announced) if announced.isdecimal() else None
+                announced = response.headers.get('Content-Length', '')
+                total = int(announced) if announced.isdecimal() else None
             if total is not None and total > self.max_bytes:
                 raise self._too_large()
             with open(part, 'r+b') as stream:
                 stream.seek(start)
                 self._copy(response, stream, start, total)
         return self._check(part)
+
+    def _whole(self, response: http.client.HTTPResponse, start: int) -> int | None:
+        """The length of a file of which the part from `start` on comes; None if it is not said.
+
+        Raises _WrongPartError if another part comes, or one of another file.
+        """
+        part = _PART.match(response.headers.get('Content-Range', ''))
+        named = 'ETag' if self.validator.startswith('"') else 'Last-Modified'
+        if not start or not part or int(part[1]) != start or \
+                response.headers.get(named, self.validator) != self.validator:
+            raise _WrongPartError('the server sends another part than it was asked for')
+        return None if part[2] == '*' else int(part[2])
 
     def _copy(self, response: http.client.HTTPResponse, stream: IO[bytes], size: int, total: int | None) -> None:
         with tqdm(total=total, initial=size, unit='B', unit_scale=True, desc='download', leave=False,
@@ -216,11 +240,14 @@ def _validator(response: http.client.HTTPResponse) -> str:
 
 def _asked_back(link: str, page: bytes) -> str | None:
     """The link that a form on a page leads to, if it is the form of a download."""
-    form = _FORM.search(page.decode('utf-8', 'replace'))
-    if form is None or 'download' not in form[1]:
+    text = page.decode('utf-8', 'replace')
+    form = _FORM.search(text)
+    target = dict(_ATTRIBUTE.findall(form[0])).get('action', '') if form else ''
+    if form is None or 'download' not in target:
         return None
-    fields = {name: value for name, value in _FIELD.findall(form[2])}
-    action = urllib.parse.urljoin(link, form[1].replace('&amp;', '&'))
+    inputs = [dict(_ATTRIBUTE.findall(tag)) for tag in _INPUT.findall(text[form.end():].partition('</form>')[0])]
+    fields = {each['name']: each['value'] for each in inputs if {'name', 'value'} <= each.keys()}
+    action = urllib.parse.urljoin(link, target.replace('&amp;', '&'))
     if urllib.parse.urlsplit(action).netloc != urllib.parse.urlsplit(link).netloc or not fields:
         return None
     return f'{action.partition("?")[0]}?{urllib.parse.urlencode(fields)}'

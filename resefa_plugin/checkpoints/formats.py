@@ -56,8 +56,9 @@ OLD_PICKLE = Format('old pickle', 'a pickle of protocol 0 or 1, or of Python 2',
 UNKNOWN = Format('unknown', 'of no kind that is known here',
                  'it may be damaged, or of a program of its own: save it anew with torch.save or numpy.savez')
 
-# What is no file that was meant, but an answer in its place: a download of such a kind is not kept.
-NEVER_KEPT = (EMPTY, WEB_PAGE, LFS_POINTER, PICTURE, TEXT, PDF)
+# A download of such a kind is not kept: an answer in the place of a file, or what no command reads.
+NEVER_KEPT = (EMPTY, WEB_PAGE, LFS_POINTER, PICTURE, TEXT, PDF, TAR, GZIP, BZIP2, XZ, ZIP, ZIP7, RAR, HDF5, GGUF,
+              OLD_PICKLE)
 
 _LEGACY_TORCH = b'\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.'
 _TORCH_MEMBERS = ('/data.pkl', '/.format_version', '/byteorder', '/version', '/constants.pkl')

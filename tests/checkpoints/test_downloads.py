@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.server
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -89,7 +90,7 @@ def test_failed_transfers_leave_nothing_behind(server, tmp_path, monkeypatch):
     pages['/announced'] = (200, {'Content-Length': '41'}, b'')
     pages['/large'] = (200, {}, b'\x80\4' + bytes(50))
     pages['/endless'] = (200, {}, dumps([1, 2])[:-3])
-    pages['/cut-zip'] = (200, {}, b'PK\3\4' + bytes(30))
+    pages['/cut-zip'] = (200, {}, b'PK\3\4' + bytes(22) + b'\x09\0\0\0/data.pkl')
     pages['/to-file'] = (302, {'Location': 'file:///etc/hostname'}, b'')
     pages['/to-ftp'] = (302, {'Location': 'ftp://127.0.0.1/x'}, b'')
     pages['/loop'] = (302, {'Location': '/loop'}, b'')
@@ -152,6 +153,8 @@ def test_the_default_cache_is_the_users(monkeypatch, tmp_path):
     (b'{"error": "not found"}', "a text that begins with '{\"error\": \"not found\"}'"),
     (b'\x89PNG\r\n\x1a\n0000', 'a picture'),
     (b'', 'empty: it has 0 bytes'),
+    (b'\x1f\x8b\x08' + bytes(30), 'compressed with gzip.*gunzip'),
+    (b'PK\3\4' + bytes(22) + b'\5\0\0\0a.pkl', "a zip archive of other files.*'unzip FILE'"),
 ])
 def test_an_answer_that_is_no_file_is_not_kept(server, tmp_path, body, message):
     base, pages, requests = server
@@ -176,6 +179,8 @@ def breaking(data: bytes, breaks: list[int], headers: dict | None = None, ranges
             start = int(asked['Range'].removeprefix('bytes=').rstrip('-'))
             status = 206
         rest = data[start:]
+        if status == 206:
+            extra['Content-Range'] = f'bytes {start}-{len(data) - 1}/{len(data)}'
         length = breaks.pop(0) if breaks else len(rest)
         return status, {**extra, 'Content-Length': str(len(rest))}, rest[:length]
     return page
@@ -213,6 +218,57 @@ def test_another_file_under_the_same_link_starts_anew(server, tmp_path, monkeypa
     data = dumps([1] * 900)
     pages['/net.pkl'] = breaking(data, [], {'ETag': '"two"'})
     assert network_source.read_source(f'{base}/net.pkl', tmp_path).data == data
+
+
+def parts(data: bytes, answer):
+    """A page that breaks off after 1000 bytes; asked for the rest, it answers `(status, headers, body)`."""
+    def page(asked):
+        if asked.get('Range'):
+            return answer
+        headers = {'Accept-Ranges': 'bytes', 'ETag': '"one"', 'Content-Length': str(len(data))}
+        return 200, headers, data[:1000]
+    return page
+
+
+def test_a_part_that_was_not_asked_for_is_not_kept(server, tmp_path, monkeypatch):
+    """Nothing that does not belong behind what is there becomes a file, even where its length fits."""
+    base, pages, _ = server
+    monkeypatch.setattr(downloads.time, 'sleep', lambda seconds: None)
+    data = dumps(snapshot())
+    rest, whole = data[1000:], len(data)
+    for headers, body in [
+        ({'Content-Range': f'bytes 0-{len(rest) - 1}/{whole}'}, data[:len(rest) - 1] + b'.'),
+        ({'Content-Range': f'bytes 1000-{whole - 1}/{whole}', 'ETag': '"two"'}, rest),
+        ({'Content-Range': f'bytes 1000-2000/{whole}'}, rest[:999] + b'.'),
+        ({}, rest),
+    ]:
+        pages['/net.pkl'] = parts(data, (206, {'Content-Length': str(len(body)), **headers}, body))
+        with pytest.raises(CheckpointError, match='cannot be fetched'):
+            network_source.read_source(f'{base}/net.pkl', tmp_path)
+        for path in tmp_path.iterdir():  # what a later call would go on with
+            assert path.suffix == '.resume' and data.startswith(path.read_bytes().partition(b'\n')[2][:1000])
+            path.unlink()
+    pages['/unasked'] = (206, {'Content-Range': 'bytes 0-2/9', 'Content-Length': '3'}, dumps(1)[:2] + b'.')
+    with pytest.raises(CheckpointError, match='another part'):
+        network_source.read_source(f'{base}/unasked', tmp_path)
+
+
+def test_a_server_that_breaks_off_and_then_has_no_such_part(server, tmp_path, monkeypatch):
+    """The last answer is a refusal: that is no file."""
+    base, pages, _ = server
+    monkeypatch.setattr(downloads.time, 'sleep', lambda seconds: None)
+    pages['/net.pkl'] = parts(b'PK\3\4' + dumps(snapshot()), (416, {}, b''))
+    with pytest.raises(CheckpointError, match='cannot be fetched.*416'):
+        network_source.read_source(f'{base}/net.pkl', tmp_path)
+
+
+@pytest.mark.parametrize('tag', ['<form ', '<form action="download">', '<input name="', '<form action="download'])
+def test_a_page_of_tags_that_never_end_takes_no_time(tag):
+    page = f'<html><form action="/download">{tag * (900_000 // len(tag))}'.encode()
+    start = time.perf_counter()
+    assert downloads._asked_back('http://127.0.0.1/x', page) is None
+    assert downloads._asked_back('http://127.0.0.1/x', page.replace(b'<form action="/download">', b'')) is None
+    assert time.perf_counter() - start < 2
 
 
 def test_what_nobody_came_back_for_is_removed(server, tmp_path, monkeypatch):
