@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from resefa_plugin.checkpoints import formats
 from resefa_plugin.errors import RegionError, printable
@@ -177,6 +177,8 @@ def _load_image(path: str | os.PathLike[str]) -> Image.Image:
             raise RegionError(f"'{path}' is {image.width} x {image.height} pixels, more than any mask needs "
                               f'({MAX_PIXELS} in all): resize it to fit the picture')
         image.load()  # the pixels stay when the file is closed
+        # Cameras and telephones store which side is up, and whatever shows the picture turns it.
+        ImageOps.exif_transpose(image, in_place=True)
     return image
 
 

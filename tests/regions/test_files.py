@@ -219,3 +219,15 @@ def test_bad_npy_files(tmp_path):
         np.savez(file, LABELS)
     with pytest.raises(RegionError, match='it is an archive of numpy arrays'):
         RegionPartition.from_labels(path, [1], (3, 4))
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_masks_and_label_maps_are_turned_as_they_are_shown(orientation, tmp_path):
+    """Every viewer turns a picture by what its camera says, so what a person painted is there."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = np.rot90(LEFT, {1: 0, 3: 2, 6: 3, 8: 1}[orientation])
+    path = tmp_path / 'turned.png'
+    Image.fromarray(GREY).save(path, exif=exif)
+    assert (RegionPartition.from_mask(path, turned.shape).mask == turned).all()
+    assert (RegionPartition.from_labels(path, [255], turned.shape).mask == turned).all()
