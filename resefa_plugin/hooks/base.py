@@ -199,10 +199,11 @@ class GeneratorHook(abc.ABC):
         """Whatever must be in place while the picture is differentiated, restored on exit."""
         yield
 
-    def unknown_space(self, name: str) -> ResefaError:
+    def unknown_space(self, name: object) -> ResefaError:
         """The error for a space that this generator does not have."""
-        near = [space for space in self.space_names if space == name.lower()]
-        near = near or difflib.get_close_matches(name.lower(), self.space_names, n=1)
+        wanted = str(name).lower()
+        near = [space for space in self.space_names if space == wanted]
+        near = near or difflib.get_close_matches(wanted, self.space_names, n=1)
         meant = f'; did you mean {near[0]}?' if near else ''
         return ResefaError(f"space '{name}' is not one of {', '.join(self.space_names)}, the spaces of "
                            f'{self.name}{meant}')
