@@ -33,8 +33,8 @@ STEPS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)  # of the latent's own root mean square; 
 def probe(viewpoint: Viewpoint) -> None:
     """Raises a named error, with cause and remedy, if the derivative of the picture cannot be trusted.
 
-    Checks: two calls are bit-equal, and leave the network as it was; a picture is the same alone, in a batch of two, and once
-    another one was rendered; everything is finite; one tangent is not zero, obeys the adjoint identity
+    Checks: two calls are bit-equal, and leave the network as it was; a picture is the same alone, in a batch of two,
+    and once another one was rendered; everything is finite; one tangent is not zero, obeys the adjoint identity
     <u, J v> = <J^T u, v> against reverse mode by autograd, and agrees with a central difference. What the calls have
     changed in the network is put back.
 
