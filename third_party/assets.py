@@ -47,7 +47,7 @@ class Asset:
         """
         folder = cache_dir() / self.name
         paths = {member: folder / pathlib.PurePosixPath(member).name for member in self.files}
-        if not all(path.is_file() and _sha256(path.read_bytes()) == self.files[member]
+        if not all(os.path.isfile(path) and _sha256(path.read_bytes()) == self.files[member]
                    for member, path in paths.items()):
             self._download(folder, paths)
         return paths

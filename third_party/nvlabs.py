@@ -173,7 +173,7 @@ def checkout_at(path: pathlib.Path) -> Checkout | None:
     """
     path = path.resolve()
     for repository in repositories():
-        if all((path / file).is_file() for file in _files(repository)):
+        if all(os.path.isfile(path / file) for file in _files(repository)):
             with _lock:
                 known = _known.get(path)
                 if known is None or known.repository != repository:
@@ -190,7 +190,7 @@ def require_checkout(path: pathlib.Path, option: str) -> Checkout:
         names = ' or '.join(repository.name for repository in known)
         kinds = ' or '.join(f'{", ".join(_files(repository))} ({repository.name})' for repository in known)
         fork = ('. It is a fork whose loader can read its own files: add --trust-pickle if you trust the file'
-                if option == '--repo' and all((path / file).is_file() for file in _COMMON_FILES) else '')
+                if option == '--repo' and all(os.path.isfile(path / file) for file in _COMMON_FILES) else '')
         raise CheckpointError(f'{option}: {path} is no checkout of {names}; expected {kinds}{fork}')
     return checkout
 
@@ -208,7 +208,7 @@ def find_checkouts(repo: str | os.PathLike[str] | None = None) -> list[Checkout]
         return [require_checkout(pathlib.Path(repo).expanduser(), '--repo')]
     here = pathlib.Path.cwd()
     third_party = here / 'third_party'
-    folders = [here, *(sorted(third_party.iterdir()) if third_party.is_dir() else [])]
+    folders = [here, *(sorted(third_party.iterdir()) if os.path.isdir(third_party) else [])]
     return [checkout for checkout in map(checkout_at, folders) if checkout is not None]
 
 
@@ -226,7 +226,7 @@ def find_loader(repo: str | os.PathLike[str] | None = None) -> Checkout:
         return checkout
     if repo is None and (checkouts := find_checkouts()):
         return checkouts[0]
-    if all((folder / file).is_file() for file in _COMMON_FILES):
+    if all(os.path.isfile(folder / file) for file in _COMMON_FILES):
         with _lock:
             return _known.setdefault(folder, Checkout(folder, FORK))
     if repo is None:

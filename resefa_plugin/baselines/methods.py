@@ -6,6 +6,7 @@ A method is a function of a Problem that returns a MethodResult, or raises Metho
 from __future__ import annotations
 
 import functools
+import os
 import pathlib
 import re
 from collections.abc import Callable
@@ -56,7 +57,7 @@ def parse_method(spec: str) -> tuple[Method, tuple[int, ...] | None]:
     if name in METHODS:
         return METHODS[name], layers
     path = pathlib.Path(name).expanduser()
-    if path.is_file() or path.suffix in ('.npy', '.npz'):  # which of the two it is, its content tells
+    if os.path.isfile(path) or path.suffix in ('.npy', '.npz'):  # which of the two it is, its content tells
         return functools.partial(from_file, path), layers
     raise ResefaError(f"method '{spec}' is not one of {', '.join(METHODS)}, each also with layers as in sefa:4-7, or a "
                       'directions file (.npz, .npy)')

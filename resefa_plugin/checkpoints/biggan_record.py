@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def read_record(weights: Path) -> tuple[Record | None, list[str]]:
     if not weights.name.startswith('G'):
         return None, []
     path = weights.with_name('state_dict' + weights.name.removeprefix('G').removeprefix('_ema'))
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None, []
     try:
         config = _read(path)

@@ -22,7 +22,7 @@ from resefa_plugin.checkpoints.pickles.contents import Contents, open_contents
 from resefa_plugin.checkpoints.pickles.inert_pickle import Budget, load_inert, naming
 from resefa_plugin.checkpoints.pickles.inert_values import Call, ForeignObjectError, checked_key, shorten
 from resefa_plugin.checkpoints.pickles.plain_data import CONTAINER_HANDLERS, NUMPY_HANDLERS, Decoder
-from resefa_plugin.errors import CheckpointError, DirectionsError
+from resefa_plugin.errors import CheckpointError, DirectionsError, printable
 from resefa_plugin.machine.arrays import open_npz, read_header, read_npy, reading
 
 EXPECTED = 'latents: an array or a dictionary of arrays, as numpy (.npz, .npy), torch.save or safetensors write them'
@@ -175,7 +175,7 @@ def _chosen(names: Collection[str]) -> list[str]:
     said = [key for key in ('w', 'z') if key in names] or [key for key in SAID_KEYS if key in names][:1]
     unsaid = [key for key in UNSAID_KEYS if key in names]
     if not said and len(unsaid) != 1:
-        found = ', '.join(name[:MAX_NAME] for name in list(names)[:20]) or 'none'
+        found = ', '.join(printable(name, MAX_NAME) for name in list(names)[:20]) or 'none'
         raise DirectionsError(f"no array 'w' or 'z' among {found}: expected one of "
                               f"{', '.join((*SAID_KEYS, *UNSAID_KEYS))}, as in projected_w.npz, or latents by picture")
     return said or unsaid

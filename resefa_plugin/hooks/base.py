@@ -200,7 +200,7 @@ class GeneratorHook(abc.ABC):
         """Whatever must be in place while the picture is differentiated, restored on exit."""
         yield
 
-    def unknown_space(self, name: str) -> ResefaError:
+    def unknown_space(self, name: object) -> ResefaError:
         """The error for a space that this generator does not have."""
         asked = str(name).lower()
         near = [space for space in self.space_names if space == asked]

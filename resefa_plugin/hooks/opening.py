@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import os
-import pathlib
 from collections.abc import Callable
 
 import torch
@@ -69,7 +68,7 @@ def open_network(network: str | os.PathLike[str], device: torch.device | str = '
     opener = NAMED_NETWORKS.get(name) or plugin_opener(name)
     if opener is None:
         spec = spec if '://' in spec else os.path.expanduser(spec)
-        if '://' not in spec and not pathlib.Path(spec).exists():
+        if '://' not in spec and not os.path.exists(spec):
             names = sorted({*NAMED_NETWORKS, *plugin_names()})
             near = difflib.get_close_matches(name.lower(), names, n=1)
             meant = f'; did you mean {near[0]}{spec[len(name):]}?' if near else ''

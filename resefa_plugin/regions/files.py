@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from resefa_plugin.checkpoints import formats
 from resefa_plugin.errors import RegionError
@@ -38,7 +39,7 @@ def read_mask(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.bool_
         return _threshold(source, 'mask array')
     if _is_npy(source):
         return _threshold(_load_npy(source), f"mask '{source}'")
-    image = MASK.load(source)
+    image = _load_image(source)
     opaque_grey = image.mode in ('1', 'L') and 'transparency' not in image.info
     if opaque_grey or image.mode in ('I', 'F') or image.mode.startswith('I;16'):
         return _threshold(np.asarray(image), f"mask '{source}'")
@@ -72,7 +73,7 @@ def read_labels(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[Any]:
         labels, what = _load_npy(source), f"label map '{source}'"
     else:
         what = f"label map '{source}'"
-        image = MASK.load(source)
+        image = _load_image(source)
         if image.format == 'JPEG':
             raise RegionError(f'{what} is a JPEG file, which alters label numbers: save it as PNG or .npy')
         labels = np.asarray(image)
@@ -164,3 +165,11 @@ def _is_npy(path: str | os.PathLike[str]) -> bool:
 def _load_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     with reading(Path(path), RegionError):
         return read_npy(Path(path))
+
+
+def _load_image(path: str | os.PathLike[str]) -> Image.Image:
+    """The first frame of an image file, turned as its camera says that it is shown: a person painted on what he saw."""
+    image = MASK.load(path)
+    with MASK.decoding(path):
+        ImageOps.exif_transpose(image, in_place=True)
+    return image

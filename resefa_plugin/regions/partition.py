@@ -218,6 +218,9 @@ def parse_region(spec: str, image_size: tuple[int, int]) -> RegionPartition:
 
     Raises: RegionError, which quotes `spec`.
     """
+    if not isinstance(spec, str):
+        raise RegionError(f"the region is {repr(spec)[:100]}, expected a text such as 'mouth' or '10,20,64,64'")
+    image_size = _check_size(image_size)
     try:
         text, name = spec.strip(), None
         named = re.match(r'([^:/\\=]*)=', text)
@@ -335,9 +338,12 @@ def _check_sides(mask: NDArray[np.bool_], name: str, if_empty: str, if_full: str
 
 
 def _check_size(image_size: tuple[int, int]) -> tuple[int, int]:
-    H, W = image_size
+    try:
+        H, W = map(operator.index, image_size)
+    except (TypeError, ValueError):
+        H = W = 0
     if H < 1 or W < 1:
-        raise RegionError(f'image_size must be positive (H, W), got {image_size}')
+        raise RegionError(f'image_size is {image_size!r}, expected (H, W) of at least 1: image_shape[1:] of a hook')
     return H, W
 
 

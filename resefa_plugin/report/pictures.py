@@ -237,14 +237,17 @@ def _round_up(value: float) -> float:
 
 
 def _beside_colour_bar(picture: Image.Image, top: float, size: int) -> Image.Image:
-    """The picture with a colour bar from 0 to `top` grey levels on its right; letters and gaps grow with `size`."""
+    """The picture with a colour bar from 0 to `top` grey levels on its right; letters and gaps grow with `size`.
+
+    Below a flat picture there is paper, so that the bar has room.
+    """
     font, margin, thickness = _font(size // 22), size // 24, size // 32
     label = 'grey levels'
     ticks = thickness + margin // 2 + max(font.getlength(significant(share * top)) for share in _TICKS)
     width = picture.width + 2 * margin + math.ceil(max(ticks, font.getlength(label)))
-    canvas = Image.new('RGB', (width, picture.height), PAPER)
+    canvas = Image.new('RGB', (width, max(picture.height, size // 2)), PAPER)
     canvas.paste(picture)
-    draw, left, head, foot = ImageDraw.Draw(canvas), picture.width + margin, size // 8, picture.height - margin
+    draw, left, head, foot = ImageDraw.Draw(canvas), picture.width + margin, size // 8, canvas.height - margin
     draw.text((left, head - margin), label, MUTED, font, 'ls')
     ramp = colours(np.linspace(1, 0, foot - head))[:, None].round().astype(np.uint8)
     canvas.paste(Image.fromarray(ramp.repeat(thickness, 1)), (left, head))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import click
@@ -35,7 +36,7 @@ def info(name: str | None, function: str | None, repo: pathlib.Path | None, trus
     """
     if function is None and name is not None:
         path = pathlib.Path(name).expanduser()
-        if path.suffix == '.npz' or path.is_file() and format_of_file(path) is NPZ:
+        if path.suffix == '.npz' or os.path.isfile(path) and format_of_file(path) is NPZ:
             click.echo(DirectionSet.load(path).describe())
             return
     hook = options.open_generator(name, function, repo=repo, trust_pickle=trust_pickle)

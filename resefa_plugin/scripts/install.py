@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import click
@@ -104,7 +105,7 @@ def _rename(source: pathlib.Path, target: pathlib.Path) -> None:
 
 def _exists(path: pathlib.Path) -> bool:
     """Also true of a link to nowhere, which is in the way as well."""
-    return path.exists() or path.is_symlink()
+    return os.path.lexists(path)
 
 
 def _names(paths: list[pathlib.Path]) -> str:

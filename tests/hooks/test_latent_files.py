@@ -268,3 +268,10 @@ def test_edited_latents_are_read_again(network):
     assert 'the z beside them is left aside' in out and "cannot be edited in space 'z'" in out
     out = edit(*again, '--class=2', '--trunc=0.5', code=2)
     assert 'the z beside them is left aside' in out and '--trunc is for --seeds and for z' in out
+
+
+def test_names_of_arrays_cannot_write_lines_of_their_own(tmp_path):
+    np.savez(tmp_path / 'x.npz', **{'a\nError: all is well\x1b[2J': np.zeros(4)})
+    with pytest.raises(DirectionsError, match="no array 'w' or 'z'") as caught:
+        read_latents(tmp_path / 'x.npz', EQUAL)
+    assert r'a\nError: all is well\x1b[2J' in str(caught.value) and '\n' not in str(caught.value)

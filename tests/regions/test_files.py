@@ -233,3 +233,15 @@ def test_the_size_of_a_webp_is_known_before_it_is_opened(tmp_path, options):
     Image.new('L', (6000, 4000)).save(path, **options)
     with pytest.raises(RegionError, match='is 6000 x 4000 pixels, more than any mask needs'):
         RegionPartition.from_mask(path, (4000, 6000))
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_masks_and_label_maps_are_turned_as_they_are_shown(orientation, tmp_path):
+    """Every viewer turns a picture by what its camera says, so what a person painted is there."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = np.rot90(LEFT, {1: 0, 3: 2, 6: 3, 8: 1}[orientation])
+    path = tmp_path / 'turned.png'
+    Image.fromarray(GREY).save(path, exif=exif)
+    assert (RegionPartition.from_mask(path, turned.shape).mask == turned).all()
+    assert (RegionPartition.from_labels(path, [255], turned.shape).mask == turned).all()

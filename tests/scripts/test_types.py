@@ -142,3 +142,10 @@ def test_without_a_device_it_is_the_gpu_if_there_is_one(monkeypatch, present, de
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: present)
     monkeypatch.setattr(torch, 'empty', lambda *size, device: device)  # of a GPU that this machine may not have
     assert CliRunner().invoke(command, []).output == f'on {device}\n'
+
+
+@pytest.mark.parametrize('option', ['--memory', '--tau'])
+@pytest.mark.parametrize('value', ['nan', 'inf'])
+def test_numbers_that_are_none(option, value):
+    result = CliRunner().invoke(main, ['factorize', f'{option}={value}', '--region=mouth', '--outdir=out'])
+    assert result.exit_code == 2 and f"'{option}': {value} is not a finite number" in result.stderr

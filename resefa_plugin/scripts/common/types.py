@@ -65,6 +65,17 @@ class TextType(click.ParamType):
         raise NotImplementedError
 
 
+class FiniteRange(click.FloatRange):
+    """A number within bounds that is one: NaN is not below any bound, nor above."""
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f'{value} is not a finite number', param, ctx)
+        return number
+
+
 class SeedRange(TextType):
     """`0,1,4-6` -> `[0, 1, 4, 5, 6]`, in the order in which they are given."""
 
