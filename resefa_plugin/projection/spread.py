@@ -1,7 +1,6 @@
-"""Coordinates in which latents of a generator are alike: its own mean at zero, its own spread known.
+"""How latents of a generator spread: the length by which a latent is far from where the generator was trained.
 
-A step of an optimizer means little in W itself: the standard deviations along its principal axes differ by a factor of
-fifty. Here each axis is scaled by a power of its own.
+A plain length says little in W: the standard deviations along its principal axes differ by a factor of fifty.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resefa_plugin.errors import ResefaError
@@ -22,52 +22,33 @@ LEAST_DEVIATION = 1e-3
 
 
 class Spread:
-    """An offset `[d]` of a latent space from the mean of the generator's own latents, as coordinates.
+    """How far offsets `[d]` from the mean of the generator's own latents are, in the generator's standard deviations.
 
     Args:
         viewpoint: whose sample is that mean.
-        power: of the standard deviation of each principal axis by which it is scaled: 1 whitens, 0 only turns.
+
+    Attributes:
+        shape: an offset as a matrix `(layers, dimensions)`; as one row where layers have different dimensions.
     """
 
-    def __init__(self, viewpoint: Viewpoint, power: float):
-        self._axes: list[Tensor] = []
-        self._scales: list[Tensor] = []
-        self._deviations: list[Tensor] = []
-        known: dict[int, tuple[Tensor, Tensor]] = {}
+    def __init__(self, viewpoint: Viewpoint):
         blocks = viewpoint.covariance()
-        for block in blocks:
-            if id(block) not in known:  # of w+, all are one
-                values, axes = np.linalg.eigh(block)
-                deviation = np.sqrt(np.maximum(values, LEAST_DEVIATION ** 2 * max(values[-1], 1e-12)))
-                known[id(block)] = (torch.from_numpy(axes).to(viewpoint.device, torch.float32),
-                                    torch.from_numpy(deviation).to(viewpoint.device, torch.float32))
-            axes_of_block, deviation_of_block = known[id(block)]
-            self._axes.append(axes_of_block)
-            self._deviations.append(deviation_of_block)
-            self._scales.append(deviation_of_block ** power)
+        of_block = {id(block): _whitening(block).to(viewpoint.device) for block in blocks}  # of w+, all are one
+        self._whitenings = [of_block[id(block)] for block in blocks]
         self._sizes = [len(block) for block in blocks]
-        self._blocks = blocks  # kept, so that no other one gets their id
+        self.shape = (len(blocks), self._sizes[0]) if len(set(self._sizes)) == 1 else (1, sum(self._sizes))
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The coordinates as a matrix `(layers, dimensions)`; as one row where layers have different dimensions."""
-        sizes = set(self._sizes)
-        return (len(self._sizes), self._sizes[0]) if len(sizes) == 1 else (1, sum(self._sizes))
+    def deviations(self, offset: Tensor) -> Tensor:
+        """Along each principal axis, `[d]`: of mean 0 and variance 1 for the generator's own latents."""
+        return torch.cat([whitening @ part for whitening, part in
+                          zip(self._whitenings, offset.split(self._sizes), strict=True)])
 
-    def offset(self, coordinates: Tensor) -> Tensor:
-        """Coordinates `[d]` -> an offset `[d]` from the mean."""
-        return torch.cat([axes @ (scale * part) for axes, scale, part in
-                          zip(self._axes, self._scales, coordinates.split(self._sizes), strict=True)])
 
-    def coordinates(self, offset: Tensor) -> Tensor:
-        """The reverse."""
-        return torch.cat([axes.T @ part / scale for axes, scale, part in
-                          zip(self._axes, self._scales, offset.split(self._sizes), strict=True)])
-
-    def deviations(self, coordinates: Tensor) -> Tensor:
-        """How far the latent is from the mean along each axis, in the generator's standard deviations, `[d]`."""
-        return torch.cat([scale * part / deviation for scale, part, deviation in
-                          zip(self._scales, coordinates.split(self._sizes), self._deviations, strict=True)])
+def _whitening(covariance: NDArray[np.float64]) -> Tensor:
+    """`[d, d]`: principal axes as rows, each divided by its standard deviation."""
+    variances, axes = np.linalg.eigh(covariance)
+    variances = np.maximum(variances, LEAST_DEVIATION ** 2 * max(variances[-1], np.finfo(np.float32).tiny))
+    return torch.from_numpy(axes.T / np.sqrt(variances)[:, None]).float()
 
 
 def mean_sample(hook: GeneratorHook, space: LatentSpace, c: Tensor | None, name: str) -> Sample:

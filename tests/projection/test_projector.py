@@ -17,7 +17,7 @@ from resefa_plugin.projection.projector import Likeness, Projector, Settings
 from tests.helpers.photographs import stand_in_lpips
 from tests.helpers.toys import TinyHook, TwoPartToy
 
-QUICK = Settings(passes=120, naturalness=0, enough=0)
+QUICK = Settings(passes=120, naturalness=0, enough=0, rate=0.2)
 FOUND = 1e-3  # mean squared error; the mean of the generator has 0.1 and more
 
 
