@@ -39,7 +39,7 @@ def find_checkout(folder: str | os.PathLike | None = None) -> Path | None:
     Raises CheckpointError if `folder` is not a checkout.
     """
     path = Path(folder or '.').resolve()
-    if all((path / name).is_file() for name in FILES):
+    if all(os.path.isfile(path / name) for name in FILES):
         return path
     if folder is None:
         return None

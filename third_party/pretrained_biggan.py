@@ -7,6 +7,7 @@ and the model is in eval mode, with spectral norm divided out of the weights.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ MAX_CONFIG_BYTES = 1 << 20
 
 def is_pretrained(folder: Path) -> bool:
     """Whether a folder has the files of this package."""
-    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+    return os.path.isfile(folder / CONFIG) and os.path.isfile(folder / WEIGHTS)
 
 
 class _Layers(nn.Module):

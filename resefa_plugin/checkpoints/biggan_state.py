@@ -100,10 +100,10 @@ def tensors_by_name(content: object) -> State:
 
 def find_weights(source: Path) -> Path:
     """The file of weights in an experiment folder, or the file itself. Raises CheckpointError if there is none."""
-    if not source.is_dir():
+    if not os.path.isdir(source):
         return source
     for name in ('G_ema.pth', 'G.pth'):
-        if (source / name).is_file():
+        if os.path.isfile(source / name):
             return source / name
     others = sorted(file.name for file in source.glob('G_*.pth') if not file.name.startswith('G_optim'))
     if others:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resefa_plugin.errors import NonFiniteError
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.regions.partition import RegionPartition
 
@@ -132,6 +133,10 @@ def calibrate(viewpoints: Sequence[Viewpoint], partition: RegionPartition, direc
     def both_ways(offset: Tensor) -> tuple[float, float]:
         changes = torch.cat([render_edits(viewpoint, torch.stack([offset, -offset]), breathe) - original
                              for viewpoint, original in zip(viewpoints, originals, strict=True)])
+        if not changes.isfinite().all():
+            raise NonFiniteError(f'{viewpoints[0].hook.name}: a picture of {viewpoints[0].sample.name} contains NaN or '
+                                 f'infinity once the latent is moved by {offset.norm():.3g}, to find what strength 1 '
+                                 'is. Load the weights in float32, or look for a division or a root in the network')
         within, beyond = mean_square(changes, partition)
         return within.mean().item(), beyond.mean().item()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import warnings
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ class CellStore:
     def load(self, sample: Sample, row: Row, method: str) -> dict[str, Any] | None:
         """The cell, or None if it is not there, was made with other settings, or, with a warning, is damaged."""
         path = self.path(sample, row, method)
-        if not path.exists():
+        if not os.path.exists(path):
             return None
         try:
             cell = read_cell(path)
@@ -78,7 +79,7 @@ class CellStore:
             if latent is not None:
                 digest.update(latent.cpu().numpy().tobytes())
         file = method_file(method)
-        if file is not None and file.is_file():
+        if file is not None and os.path.isfile(file):
             digest.update(file.read_bytes())
         return digest.hexdigest()[:16]
 
@@ -112,7 +113,7 @@ def _digest(path: pathlib.Path, cell: dict[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(json.loads(json.dumps(cell)), sort_keys=True).encode())
     if 'tiles' in cell:
         tiles = path.parent / pathlib.PurePath(cell['tiles']).name
-        if not tiles.is_file():
+        if not os.path.isfile(tiles):
             raise DamagedFileError(f'its pictures, {printable(tiles.name)}, are not there')
         digest.update(tiles.read_bytes())
     return digest.hexdigest()

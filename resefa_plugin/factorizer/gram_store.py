@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pathlib
 import warnings
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ class GramStore:
         Args:
             dim: of the latent space.
         """
-        if path is None or not path.exists():
+        if path is None or not os.path.exists(path):
             return None
         try:
             return _load(path, dim)

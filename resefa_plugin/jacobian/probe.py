@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 
 import torch
@@ -32,9 +33,10 @@ STEPS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)  # of the latent's own root mean square; 
 def probe(viewpoint: Viewpoint) -> None:
     """Raises a named error, with cause and remedy, if the derivative of the picture cannot be trusted.
 
-    Checks: two calls are bit-equal, and leave the network as it was; a picture is the same alone and in a batch of two;
-    everything is finite; one tangent is not zero, obeys the adjoint identity <u, J v> = <J^T u, v> against reverse mode
-    by autograd, and agrees with a central difference. What the calls have changed in the network is put back.
+    Checks: two calls are bit-equal, and leave the network as it was; a picture is the same alone, in a batch of two,
+    and once another one was rendered; everything is finite; one tangent is not zero, obeys the adjoint identity
+    <u, J v> = <J^T u, v> against reverse mode by autograd, and agrees with a central difference. What the calls have
+    changed in the network is put back.
 
     Warns if the pictures do not look as if they were in [-1, 1], unless the hook states its range.
 
@@ -97,22 +99,37 @@ def _training(hook: GeneratorHook) -> str:
 
 
 def _check_batch(viewpoint: Viewpoint, tangent: Tensor, alone: Tensor) -> None:
-    """Compares a picture that was rendered alone, `[1, C, h, w]`, with the same beside another one."""
+    """Compares a picture that was rendered alone, `[1, C, h, w]`, with the same behind another one, and after it."""
+    name, sample = viewpoint.hook.name, viewpoint.sample.name
     state = ModuleState(viewpoint.hook)
     scale = viewpoint.latent.square().mean().sqrt()
+    together = None
     try:
         with torch.no_grad():
-            together = viewpoint.images(torch.cat([viewpoint.zero(), scale * tangent]))
-    except RuntimeError:  # it takes one latent at a time, or memory takes one picture: nothing else is asked of it
-        return
+            # Behind the other one: noise that is drawn for a whole batch at once differs from place to place.
+            with contextlib.suppress(Exception):  # it takes one latent at a time, or memory takes one picture
+                together = viewpoint.images(torch.cat([scale * tangent, viewpoint.zero()]))
+            if together is None:  # nothing else is asked of it
+                viewpoint.images(scale * tangent)
+            again = viewpoint.images(viewpoint.zero())
     finally:
         state.put_back()
-    error = ((together[:1] - alone).norm() / (alone - alone.mean()).norm().clamp(min=1e-12)).item()
+    if not torch.equal(again, alone):
+        raise NondeterministicError(
+            f'{name}: the picture of {sample} is another one, by up to {(again - alone).abs().max():.2g}, once another '
+            f'latent was rendered: something is kept from call to call. Call .eval() on the network, and take out what '
+            f'it remembers{_training(viewpoint.hook)}')
+    if together is None:
+        return
+    if together.shape != (2, *alone.shape[1:]):
+        raise BatchDependenceError(f'{name}: for two latents it returns {list(together.shape)}, expected '
+                                   f'{[2, *alone.shape[1:]]}: a picture for each latent, of the size that it has alone')
+    error = ((together[1:] - alone).norm() / (alone - alone.mean()).norm().clamp(min=1e-12)).item()
     if not error < BATCH_TOLERANCE:
         raise BatchDependenceError(
-            f'{viewpoint.hook.name}: the picture of {viewpoint.sample.name} is another one, by {error:.2g} of its '
-            'contrast, if a second latent is beside it: a layer uses statistics of the batch. Call .eval() on the '
-            f'network{_training(viewpoint.hook)}')
+            f'{name}: the picture of {sample} is another one, by {error:.2g} of its contrast, if a second latent is '
+            'beside it: a layer uses statistics of the batch, or noise that differs from place to place. Call .eval() '
+            f"on the network, and use noise_mode='const'{_training(viewpoint.hook)}")
 
 
 def _look_at_range(name: str, image: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import pathlib
 import warnings
 from collections.abc import Callable
@@ -254,7 +255,7 @@ class RegionJacobian:
 
     def is_kept(self, path: str | pathlib.Path | None) -> bool:
         """Whether `compute` would find the matrix in this folder."""
-        return path is not None and self._file(path).exists()
+        return path is not None and os.path.exists(self._file(path))
 
     def _file(self, path: str | pathlib.Path) -> pathlib.Path:
         return pathlib.Path(path) / f'jacobian-{self.viewpoint.fingerprint()}.npy'
@@ -276,7 +277,7 @@ class RegionJacobian:
 
         Two columns are computed anew and compared.
         """
-        if not file.exists():
+        if not os.path.exists(file):
             return None
         try:
             matrix = read_columns(file, (self.viewpoint.dim, *self.image_shape))

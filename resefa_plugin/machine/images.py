@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from PIL import Image
@@ -26,6 +26,7 @@ class ImageUse:
         remedy: what to do about one that is too large.
         expected: instead of a file that is not an image.
         error_class: of all that is raised.
+        instead: says what a file that is no image is instead, and what to do; empty if it seems to be one.
     """
 
     what: str
@@ -33,16 +34,25 @@ class ImageUse:
     remedy: str
     expected: str
     error_class: type[ResefaError]
+    instead: Callable[[str | os.PathLike[str]], str] = lambda path: ''
 
     def load(self, path: str | os.PathLike[str]) -> Image.Image:
         """The first frame of a file of FORMATS, whatever its ending, decoded."""
         self.check_file(path)
-        with self.decoding(path), Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > self.most_pixels:
-                raise self.error_class(f"'{path}' is {image.width} x {image.height} pixels, more than any {self.what} "
-                                       f'needs ({self.most_pixels} in all): {self.remedy}')
-            image.load()  # the pixels stay when the file is closed
+        with self.decoding(path):
+            with open(path, 'rb') as file:
+                size = webp_size(file.read(32))
+            if size is not None:  # Pillow makes room for the pixels of these when it opens them
+                self._check_size(path, *size)
+            with Image.open(path, formats=FORMATS) as image:
+                self._check_size(path, image.width, image.height)
+                image.load()  # the pixels stay when the file is closed
         return image
+
+    def _check_size(self, path: str | os.PathLike[str], width: int, height: int) -> None:
+        if width * height > self.most_pixels:
+            raise self.error_class(f"'{path}' is {width} x {height} pixels, more than any {self.what} needs "
+                                   f'({self.most_pixels} in all): {self.remedy}')
 
     @contextlib.contextmanager
     def decoding(self, path: str | os.PathLike[str]) -> Iterator[None]:
@@ -60,8 +70,9 @@ class ImageUse:
             raise self.error_class(f"'{path}' has too many pixels for a {self.what} ({error}): "
                                    f'{self.remedy}') from error
         except Exception as error:  # decoders raise anything about damaged files
-            raise self.error_class(f"'{path}' is not an image that can be read ({printable(str(error), 200)}): "
-                                   f'expected {self.expected}') from error
+            why = self.instead(path) or printable(str(error), 200)
+            raise self.error_class(f"'{path}' is not an image that can be read ({why}): expected {self.expected}"
+                                   ) from error
 
     def check_file(self, path: str | os.PathLike[str]) -> None:
         """Raises unless there is a file."""
@@ -69,3 +80,15 @@ class ImageUse:
             raise self.error_class(f"'{path}' is a folder, expected an image file")
         if not os.path.isfile(path):
             raise self.error_class(f"file '{path}' is not there: check the path")
+
+
+def webp_size(head: bytes) -> tuple[int, int] | None:
+    """Width and height that the first 32 bytes of a WebP file claim; None for other files."""
+    if head[:4] != b'RIFF' or head[8:12] != b'WEBP' or len(head) < 30:
+        return None
+    if head[12:16] == b'VP8X':
+        return int.from_bytes(head[24:27], 'little') + 1, int.from_bytes(head[27:30], 'little') + 1
+    if head[12:16] == b'VP8L':
+        bits = int.from_bytes(head[21:25], 'little')
+        return (bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1
+    return int.from_bytes(head[26:28], 'little') & 0x3fff, int.from_bytes(head[28:30], 'little') & 0x3fff

@@ -74,7 +74,7 @@ class Networks:
         """The file to open: of several, the first. Raises CheckpointError if there is none, with a remedy."""
         if name in self.paths:
             path = pathlib.Path(self.paths[name]).expanduser()
-            if not path.is_file():
+            if not os.path.isfile(path):
                 raise CheckpointError(f"{path}: is not there; it was given as the network '{name}'")
             return path
         asset = ASSETS[name]

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
+from resefa_plugin.checkpoints.formats import instead_of_picture
 from resefa_plugin.errors import PhotographError
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.images import ImageUse
 
 PHOTOGRAPH = ImageUse('photograph', 8192 * 8192, 'make it smaller', 'a photograph as PNG, JPEG, WebP or TIFF',
-                      PhotographError)
+                      PhotographError, instead_of_picture)
 # Files of phones that not every Pillow reads, by the brand behind `ftyp`.
 PHONE_FORMATS = {b'heic': 'HEIC', b'heix': 'HEIC', b'hevc': 'HEIC', b'mif1': 'HEIC', b'msf1': 'HEIC', b'avif': 'AVIF'}
 WHITE = 255

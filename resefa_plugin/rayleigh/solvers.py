@@ -152,6 +152,7 @@ class Davidson(Solver):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_number('tolerance', self.tolerance)
         if not self.tolerance > 0:
             raise SolverError(f'tolerance is {self.tolerance!r}, expected a number above 0')
 

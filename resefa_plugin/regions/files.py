@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
+from resefa_plugin.checkpoints import formats
 from resefa_plugin.errors import RegionError
-from resefa_plugin.machine.arrays import NPY_MAGIC, magic, read_npy, reading
+from resefa_plugin.machine.arrays import read_npy, reading
 from resefa_plugin.machine.images import ImageUse
 
-MASK = ImageUse('mask', 4096 * 4096, 'resize it to fit the picture', 'a PNG mask', RegionError)
+MASK = ImageUse('mask', 4096 * 4096, 'resize it to fit the picture', 'a PNG mask', RegionError,
+                formats.instead_of_picture)
 # The value of white in each kind of mask array. Pillow reads some 16-bit grey files into 32-bit integers.
 _WHITE = {'uint8': 255, 'uint16': 65535, 'int32': 65535, 'float32': 1.0, 'float64': 1.0}
 
@@ -25,8 +28,8 @@ def read_mask(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.bool_
     have one colour and differ only in opacity, the opacity is the mask.
 
     Args:
-        source: an image file (1-bit, grey, 16-bit, palette, RGB, with or without alpha), or an array `[h, w]` of
-            booleans, uint8 (white is 255), uint16 (65535) or floats from 0 to 1.
+        source: an image file (1-bit, grey, 16-bit, palette, RGB, with or without alpha), or an array `[h, w]`, also in
+            a numpy file (.npy), of booleans, uint8 (white is 255), uint16 (65535) or floats from 0 to 1.
 
     Returns: bool `[h, w]`.
 
@@ -34,7 +37,9 @@ def read_mask(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.bool_
     """
     if isinstance(source, np.ndarray):
         return _threshold(source, 'mask array')
-    image = MASK.load(source)
+    if _is_npy(source):
+        return _threshold(_load_npy(source), f"mask '{source}'")
+    image = _load_image(source)
     opaque_grey = image.mode in ('1', 'L') and 'transparency' not in image.info
     if opaque_grey or image.mode in ('I', 'F') or image.mode.startswith('I;16'):
         return _threshold(np.asarray(image), f"mask '{source}'")
@@ -55,8 +60,8 @@ def read_labels(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[Any]:
     """An integer label map of any size.
 
     Args:
-        source: a palette or grey image file (a palette's indices are the labels), a `.npy` file, or an integer array
-            `[h, w]`.
+        source: a palette or grey image file (a palette's indices are the labels), a numpy file (.npy), or an integer
+            array `[h, w]`.
 
     Returns: integers `[h, w]`.
 
@@ -64,11 +69,11 @@ def read_labels(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[Any]:
     """
     if isinstance(source, np.ndarray):
         labels, what = source, 'label array'
-    elif Path(source).suffix.lower() == '.npy':
+    elif _is_npy(source):
         labels, what = _load_npy(source), f"label map '{source}'"
     else:
         what = f"label map '{source}'"
-        image = MASK.load(source)
+        image = _load_image(source)
         if image.format == 'JPEG':
             raise RegionError(f'{what} is a JPEG file, which alters label numbers: save it as PNG or .npy')
         labels = np.asarray(image)
@@ -151,9 +156,20 @@ def _threshold(values: NDArray[Any], what: str) -> NDArray[np.bool_]:
     return mask
 
 
-def _load_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
+def _is_npy(path: str | os.PathLike[str]) -> bool:
     MASK.check_file(path)
     with reading(Path(path), RegionError):
-        if magic(Path(path)) != NPY_MAGIC:
-            raise RegionError('it is no .npy file, expected an integer array as numpy.save writes it')
+        return formats.format_of_file(path) is formats.NPY
+
+
+def _load_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
+    with reading(Path(path), RegionError):
         return read_npy(Path(path))
+
+
+def _load_image(path: str | os.PathLike[str]) -> Image.Image:
+    """The first frame of an image file, turned as its camera says that it is shown: a person painted on what he saw."""
+    image = MASK.load(path)
+    with MASK.decoding(path):
+        ImageOps.exif_transpose(image, in_place=True)
+    return image

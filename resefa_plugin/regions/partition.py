@@ -218,6 +218,9 @@ def parse_region(spec: str, image_size: tuple[int, int]) -> RegionPartition:
 
     Raises: RegionError, which quotes `spec`.
     """
+    if not isinstance(spec, str):
+        raise RegionError(f"the region is {repr(spec)[:100]}, expected a text such as 'mouth' or '10,20,64,64'")
+    image_size = _check_size(image_size)
     try:
         text, name = spec.strip(), None
         named = re.match(r'([^:/\\=]*)=', text)
@@ -271,6 +274,10 @@ def _parse_operand(text: str, image_size: tuple[int, int]) -> RegionPartition:
         raise RegionError(f"no form of region '{form}:'{_near(form, _FORMS)}; forms: {', '.join(_FORMS)}")
     if os.path.isfile(path) or re.search(r'[/\\]|\.[A-Za-z]\w{1,4}$', text):
         return RegionPartition.from_mask(path, image_size)
+    if ',' in text and all(name.strip() in PRESETS for name in text.split(',')):
+        names = [name.strip() for name in text.split(',')]
+        raise RegionError(f'several regions are written {" ".join(f"--region={name}" for name in names)}, and one '
+                          f'region of them all --region={"+".join(names)}')
     if ',' in text:
         return _parse_box(text.split(','), image_size)
     if not text:
@@ -331,9 +338,12 @@ def _check_sides(mask: NDArray[np.bool_], name: str, if_empty: str, if_full: str
 
 
 def _check_size(image_size: tuple[int, int]) -> tuple[int, int]:
-    H, W = image_size
+    try:
+        H, W = map(operator.index, image_size)
+    except (TypeError, ValueError):
+        H = W = 0
     if H < 1 or W < 1:
-        raise RegionError(f'image_size must be positive (H, W), got {image_size}')
+        raise RegionError(f'image_size is {image_size!r}, expected (H, W) of at least 1: image_shape[1:] of a hook')
     return H, W
 
 

@@ -28,10 +28,10 @@ from resefa_plugin.rayleigh.solvers import DENSE_LIMIT, NUM_DIRECTIONS, QUICK_NU
 from resefa_plugin.regions.partition import REGION_HELP
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
-from resefa_plugin.scripts.common.types import FOLDER, LayerRange, SeedRange, Shard
+from resefa_plugin.scripts.common.types import FOLDER, FiniteRange, HintedCommand, LayerRange, SeedRange, Shard
 
 
-@click.command(epilog=f'\b\n{REGION_HELP}')
+@click.command(cls=HintedCommand, epilog=f'\b\n{REGION_HELP}')
 @options.network_options
 @sampling.samples_options
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
@@ -51,7 +51,7 @@ from resefa_plugin.scripts.common.types import FOLDER, LayerRange, SeedRange, Sh
 @click.option('--shard', type=Shard(),
               help='Only prepare the I-th of N parts of a pool, in the same --outdir; a run without --shard then joins '
                    'them')
-@click.option('--tau', metavar='FLOAT', type=click.FloatRange(min=0), default=TAU, show_default=True,
+@click.option('--tau', metavar='FLOAT', type=FiniteRange(min=0), default=TAU, show_default=True,
               help='Ridge relative to the trace of the background')
 @click.option('--norm', type=click.Choice(NORMS), default='identity', show_default=True,
               help="Length that the ridge measures: the paper's, or relative to the spread of the latents, to stay "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import click
@@ -9,6 +10,7 @@ import click
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.common.types import UserPath
 from resefa_plugin.third_party.nvlabs import require_checkout
 
 COMMANDS = ('factorize', 'edit', 'photo', 'align', 'export', 'info', 'evaluate', 'studio')
@@ -24,7 +26,7 @@ def script_text(command: str) -> str:
 
 
 @click.command()
-@click.argument('path', metavar='CHECKOUT', type=click.Path(path_type=pathlib.Path))
+@click.argument('path', metavar='CHECKOUT', type=UserPath(path_type=pathlib.Path))
 @click.option('--uninstall', is_flag=True, help='Remove the scripts again, and put back what --force set aside')
 @click.option('--force', is_flag=True,
               help=f'Set a file of the same name aside, as NAME{BACKUP_SUFFIX}, instead of stopping')
@@ -103,7 +105,7 @@ def _rename(source: pathlib.Path, target: pathlib.Path) -> None:
 
 def _exists(path: pathlib.Path) -> bool:
     """Also true of a link to nowhere, which is in the way as well."""
-    return path.exists() or path.is_symlink()
+    return os.path.lexists(path)
 
 
 def _names(paths: list[pathlib.Path]) -> str:

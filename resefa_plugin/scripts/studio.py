@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 
 import click
@@ -68,7 +69,7 @@ def studio(network: str | None, function: str | None, value_range: tuple[float, 
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
                                   translate, rotate)
     # The copied commands are to work in the folder of the downloads.
-    named = str(pathlib.Path(network).resolve()) if network and pathlib.Path(network).exists() else network
+    named = str(pathlib.Path(network).resolve()) if network and os.path.exists(network) else network
     flags = [f'--network={named}' if network is not None else f'--hook={function}']
     flags += [f'--repo={repo.resolve()}'] if repo else []
     flags += ['--trust-pickle'] if trust_pickle else []

@@ -53,8 +53,9 @@ def factorized(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty folder with what a user would have brought: latents, a mask, a network, a checkout, a photograph."""
+    """An empty folder with what a user would have: latents, directions, a mask, a network, a checkout, a photograph."""
     np.savez(tmp_path / 'projected_w.npz', w=np.zeros((1, 8, 4), np.float32))
+    np.save(tmp_path / 'smile.npy', np.ones((1, 4), np.float32))
     mask = np.zeros((64, 64), np.uint8)
     mask[40:60, 10:50] = 255
     Image.fromarray(mask).save(tmp_path / 'lips.png')

@@ -20,6 +20,7 @@ from resefa_plugin.editing.strength import (
     slopes,
     uncalibrated,
 )
+from resefa_plugin.errors import NonFiniteError
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -151,3 +152,9 @@ def test_it_is_said_in_the_file_the_console_and_the_report(tmp_path, monkeypatch
     sentence = describe_unreached(unreached)
     assert sentence in result.output and sentence in (tmp_path / 'out' / 'report.html').read_text()
     assert 'unreached' in CliRunner().invoke(main, ['info', 'out/seed0000-box.npz']).output
+
+
+def test_a_picture_that_is_none_at_some_step_is_an_error():
+    viewpoint = toy(lambda z: torch.where(z.abs() > 1, torch.nan, SLOPE * z))
+    with pytest.raises(NonFiniteError, match='a picture of .* contains NaN .* once the latent is moved by 5'):
+        calibrate([viewpoint], LEFT, np.ones((1, 1)), (np.array([SLOPE ** 2]), np.array([SLOPE ** 2 / 4])))

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from resefa_plugin.errors import NondeterministicError, NonFiniteError, TangentError, ZeroJacobianError
+from resefa_plugin.errors import (
+    BatchDependenceError,
+    NondeterministicError,
+    NonFiniteError,
+    TangentError,
+    ZeroJacobianError,
+)
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -99,3 +105,36 @@ def test_a_linearization_that_is_wrong_both_ways_is_not_its_own_witness():
     RegionJacobian(Viewpoint(hook, space, sample)).vjp(torch.ones(1, 3, 8, 8))
     with pytest.raises(TangentError, match='forward mode and reverse mode disagree'):
         probe(Viewpoint(hook, space, sample))
+
+
+def test_noise_that_differs_from_place_to_place():
+    """As `torch.randn(len(z), ...)` behind a fixed seed is: the first of a batch has the noise that it has alone."""
+    with pytest.raises(BatchDependenceError, match='place to place'):
+        check(lambda z: toy(z) * torch.linspace(1, 0.5 + 0.5 * len(z), len(z))[:, None, None, None])
+
+
+def test_a_picture_that_depends_on_the_one_before():
+    last = [torch.zeros(6)]
+
+    def remembering(z):
+        before, last[0] = last[0], z[0].detach()
+        return toy(z) + 1e-3 * before.mean()
+
+    with pytest.raises(NondeterministicError, match='once another latent was rendered'):
+        check(remembering)
+
+
+@pytest.mark.parametrize('f', [lambda z: toy(z)[:1], lambda z: toy(z)[..., :8 // len(z)]])
+def test_pictures_of_another_number_or_size_in_a_batch(f):
+    with pytest.raises(BatchDependenceError, match=r'for two latents it returns \[[12], 3, .*expected \[2, 3, 8, 8'):
+        check(f)
+
+
+@pytest.mark.parametrize('kind', [AssertionError, ValueError, TypeError, RuntimeError])
+def test_one_latent_at_a_time(kind):
+    def single(z):
+        if len(z) > 1:
+            raise kind('one')
+        return toy(z)
+
+    check(single)

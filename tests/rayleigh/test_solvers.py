@@ -38,6 +38,8 @@ def test_numbers_are_checked_when_a_solver_is_made(solver, arguments, match):
 def test_tolerance_is_checked():
     with pytest.raises(SolverError, match='tolerance is 0, expected a number above 0'):
         Davidson(tolerance=0)
+    with pytest.raises(ResefaError, match='tolerance is None, expected a finite number'):
+        Davidson(tolerance=None)
 
 
 def test_how_many_directions():

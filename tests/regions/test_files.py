@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from resefa_plugin.errors import RegionError
+from resefa_plugin.machine.images import webp_size
 from resefa_plugin.regions.partition import RegionPartition
 from tests.helpers.regions import LEFT, dense_majority, save
 
@@ -211,11 +212,36 @@ def test_bad_npy_files(tmp_path):
     path = tmp_path / 'bad.npy'
     np.save(path, LABELS)
     huge = path.read_bytes().replace(b"(3, 4)", b"(9999999999, 4)")[:-9]  # a header that claims 40 GB
-    for content, match in ((b'', 'is no .npy file'), (b'text', 'is no .npy file'), (huge, 'header promises an array')):
+    for content, match in ((b'', 'is empty'), (b'text', 'is a text'), (huge, 'header promises an array')):
         path.write_bytes(content)
-        with pytest.raises(RegionError, match=f'bad.npy.* {match}'):
+        with pytest.raises(RegionError, match=f'bad.npy.*{match}'):
             RegionPartition.from_labels(path, [1], (3, 4))
     with path.open('wb') as file:
         np.savez(file, LABELS)
-    with pytest.raises(RegionError, match='it is no .npy file, expected an integer array'):
+    with pytest.raises(RegionError, match='it is an archive of numpy arrays'):
         RegionPartition.from_labels(path, [1], (3, 4))
+
+
+@pytest.mark.parametrize('options', [{'lossless': True}, {'lossless': False}, {'exif': b'Exif\0\0x'}],
+                         ids=['VP8L', 'VP8', 'VP8X'])
+def test_the_size_of_a_webp_is_known_before_it_is_opened(tmp_path, options):
+    """Pillow makes room for all pixels when it opens one, and a forged file may claim 268 million."""
+    path = tmp_path / 'mask.webp'
+    Image.new('RGB', (37, 1021)).save(path, **options)
+    assert webp_size(path.read_bytes()[:32]) == (37, 1021)
+    assert webp_size(b'RIFF') is None and webp_size(b'\x89PNG' * 8) is None
+    Image.new('L', (6000, 4000)).save(path, **options)
+    with pytest.raises(RegionError, match='is 6000 x 4000 pixels, more than any mask needs'):
+        RegionPartition.from_mask(path, (4000, 6000))
+
+
+@pytest.mark.parametrize('orientation', [1, 3, 6, 8])
+def test_masks_and_label_maps_are_turned_as_they_are_shown(orientation, tmp_path):
+    """Every viewer turns a picture by what its camera says, so what a person painted is there."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = np.rot90(LEFT, {1: 0, 3: 2, 6: 3, 8: 1}[orientation])
+    path = tmp_path / 'turned.png'
+    Image.fromarray(GREY).save(path, exif=exif)
+    assert (RegionPartition.from_mask(path, turned.shape).mask == turned).all()
+    assert (RegionPartition.from_labels(path, [255], turned.shape).mask == turned).all()

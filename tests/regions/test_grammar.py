@@ -150,3 +150,16 @@ def test_help_states_the_axis_order_and_every_form():
         assert text in shown
     assert max(len(line) for line in shown.splitlines()) <= 100
     assert rectangle(parse_region('box:x=0.3,y=0.6,w=0.4,h=0.2', (10, 10))) == (3, 6, 4, 2)  # the help's example
+
+
+@pytest.mark.parametrize('spec, size, message', [
+    (None, SIZE, "the region is None, expected a text such as 'mouth'"),
+    ((1, 2, 3, 4), SIZE, 'the region is .*, expected a text'),
+    ('mouth', (3, 48, 64), r'image_size is \(3, 48, 64\), expected \(H, W\).*image_shape\[1:\]'),
+    ('mouth', 64, 'image_size is 64, expected'),
+    ('mouth', (64, None), 'expected .H, W.'),
+    ('mouth', (0, 64), 'of at least 1'),
+])
+def test_arguments_of_other_kinds(spec, size, message):
+    with pytest.raises(RegionError, match=message):
+        parse_region(spec, size)

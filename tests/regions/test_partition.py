@@ -74,7 +74,7 @@ def test_partition_refuses_empty_full_and_unfit_masks():
         RegionPartition(np.eye(3, dtype=np.uint8), 'a')
     with pytest.raises(RegionError, match=r'must be bool \[H, W\], got bool \[4\]'):
         RegionPartition(np.eye(4, dtype=bool)[0], 'a')
-    with pytest.raises(RegionError, match='must be positive'):
+    with pytest.raises(RegionError, match=r'image_size is \(0, 8\), expected \(H, W\) of at least 1'):
         RegionPartition.from_box(0, 0, 1, 1, (0, 8))
 
 

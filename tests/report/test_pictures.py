@@ -56,9 +56,9 @@ def test_to_uint8_channels_last():
     np.testing.assert_array_equal(pictures.to_uint8(images), expected)
 
 
-@pytest.mark.parametrize('shape', [(1, 2, 4, 4), (1, 4, 4, 4), (3, 4, 4)])
+@pytest.mark.parametrize('shape', [(1, 2, 4, 4), (1, 5, 4, 4), (3, 4, 4)])
 def test_to_uint8_refuses_shape(shape):
-    with pytest.raises(ResefaError, match='C = 1 or 3'):
+    with pytest.raises(ResefaError, match='C = 1, 3 or 4'):
         pictures.to_uint8(torch.zeros(shape))
 
 
@@ -273,3 +273,11 @@ def test_an_interrupted_write_keeps_the_old_file(save, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         save(noise(), path)
     assert path.read_bytes() == b'old' and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize('size', [(4, 64), (1, 200)])
+def test_the_colour_bar_of_a_flat_picture_has_room(size):
+    mask = np.zeros(size, bool)
+    mask[:, :9] = True
+    heat = pictures.heat_map(np.ones((3, *size)), mask, plain((0, 0, 0), size[::-1]), size=96)
+    assert heat.height == 48  # half of the longer side

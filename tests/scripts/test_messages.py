@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from resefa_plugin.errors import ResefaError, printable
 from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.main import main
 
 EVIL = 'name\x1b[2J\x07\u202e\ud800\x85 end'
 
@@ -56,3 +57,37 @@ def test_messages_are_not_between_pieces_of_a_bar(fail):
 def test_text_that_prints_stays_as_it_is():
     assert printable('Zoë, 漢字, ½ — ok') == 'Zoë, 漢字, ½ — ok'
     assert printable('a\tb\nc') == r'a\tb\nc' and printable('x' * 50, 10) == 'x' * 10 + '...'
+
+
+@click.command()
+@options.user_errors
+def show() -> None:
+    """Prints a path with a byte that is no text, as file systems have them."""
+    click.echo('out/\udcff.npz')
+
+
+def test_a_path_that_is_no_text_can_be_shown():
+    result = CliRunner().invoke(show)
+    assert result.exit_code == 0 and result.stdout == r'out/\udcff.npz' + '\n'
+
+
+LONG = 'x' * 300  # no file system has names of this length: to look for such a file is an error, as in a closed folder
+
+
+@pytest.mark.parametrize('arguments', [
+    ['factorize', f'--network={LONG}', '--region=mouth', '--outdir=out'],
+    ['factorize', f'--network=biggan:{LONG}', '--region=mouth', '--outdir=out'],
+    ['factorize', '--network=tiny', '--region=mouth', f'--outdir={LONG}'],
+    ['factorize', '--network=tiny', '--region=mouth', '--outdir=out', f'--jacobian-dir={LONG}'],
+    ['factorize', '--network=tiny', f'--region=mask:{LONG}', '--outdir=out'],
+    ['factorize', '--network=tiny', '--region=mouth', '--outdir=out', f'--projected-w={LONG}'],
+    ['edit', '--network=tiny', f'--directions={LONG}', '--outdir=out'],
+    ['evaluate', '--network=tiny', '--region=mouth', f'--methods={LONG}', '--outdir=out'],
+    ['info', LONG],
+    ['install', LONG],
+])
+def test_what_cannot_be_looked_at_is_an_error_of_the_user(arguments, tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code in (1, 2) and 'Error: ' in result.stderr
+    assert isinstance(result.exception, SystemExit)  # no traceback

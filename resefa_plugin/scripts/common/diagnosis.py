@@ -146,11 +146,11 @@ def _allocator() -> Check:
 
 def _cache() -> Iterator[Check]:
     folder = cache_dir()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    usable = existing.is_dir() and os.access(existing, os.W_OK)
+    existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    usable = os.path.isdir(existing) and os.access(existing, os.W_OK)
     yield Check('cache', f'{folder}{"" if usable else ", which cannot be written"}',
                   '' if usable else 'set the environment variable RESEFA_CACHE to a folder that can')
-    present = all((folder / ASSET.name / pathlib.PurePosixPath(member).name).is_file() for member in ASSET.files)
+    present = all(os.path.isfile(folder / ASSET.name / pathlib.PurePosixPath(member).name) for member in ASSET.files)
     yield Check('demo network', f'{ASSET.name} is {"in the cache" if present else "fetched with pip on first use"}')
 
 
@@ -173,7 +173,7 @@ def _checkout(checkout: Checkout, build: bool) -> Iterator[Check]:
             return
     yield Check('patches', ', '.join(sorted(patches)) or 'none: its networks are not made of the official modules')
     for name in PLUGINS:
-        if (checkout.path / 'torch_utils' / 'ops' / f'{name}.py').is_file():
+        if os.path.isfile(checkout.path / 'torch_utils' / 'ops' / f'{name}.py'):
             yield _plugin(checkout, name, build)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import pathlib
 import shlex
@@ -23,13 +24,13 @@ from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.interrupts import ended_in_order
 from resefa_plugin.machine.memory import DEFAULT_BUDGET, set_budget
-from resefa_plugin.scripts.common.types import FOLDER, Degrees, Device, Placement, ValueRange, Vector2
+from resefa_plugin.scripts.common.types import FOLDER, Degrees, Device, FiniteRange, Placement, ValueRange, Vector2
 
 Command = TypeVar('Command', bound=Callable[..., Any])  # what an option is added to
 
-NETWORK_HELP = ('Network: path or URL of a network file (.pkl of stylegan2, stylegan2-ada-pytorch, stylegan3 or '
-                'stylegan-xl, .pt of stylegan2-pytorch), the name of an asset that is fetched on first use '
-                '(mobilestylegan-ffhq), '
+NETWORK_HELP = ('Network: path or URL of a network file (of stylegan2, stylegan2-ada-pytorch, stylegan3, stylegan-xl, '
+                'rosinality, genforce, or of encoders and tuned generators made of these), the name of an asset that '
+                'is fetched on first use (mobilestylegan-ffhq), '
                 'biggan:FOLDER (an experiment of BigGAN-PyTorch or a pytorch-pretrained-biggan folder), or NAME or '
                 'NAME:REST of an installed plugin')
 
@@ -122,7 +123,7 @@ keep_background_option = click.option(
 device_option = click.option('--device', type=Device(), default=Device.default,
                              help='cpu, cuda, cuda:1, ...  [default: the GPU if there is one]')
 memory_option = click.option(
-    '--memory', metavar='GB', type=click.FloatRange(min=0.01), default=DEFAULT_BUDGET / 1e9, show_default=True,
+    '--memory', metavar='GB', type=FiniteRange(min=0.01), default=DEFAULT_BUDGET / 1e9, show_default=True,
     expose_value=False, callback=lambda ctx, param, gigabytes: set_budget(int(gigabytes * 1e9)),
     help='Main memory to work within: Jacobians, and how much is computed at a time')
 align_option = click.option(
@@ -142,6 +143,8 @@ def user_errors(command: Command) -> Command:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         with warnings.catch_warnings(), ended_in_order():
+            if isinstance(sys.stdout, io.TextIOWrapper):  # a path may have bytes that are no text
+                sys.stdout.reconfigure(errors='backslashreplace')  # as of `sys.stderr`
             warnings.showwarning = _print_warning
             try:
                 return command(*args, **kwargs)
