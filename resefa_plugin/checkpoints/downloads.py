@@ -47,11 +47,17 @@ _PART = re.compile(r'bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)')
 
 
 def direct_link(url: str) -> str:
-    """The link to a file itself, where a link to a page about it is of a known form; else the link as it is."""
+    """The link to a file itself, where a link to a page about it is of a known form; else the link as it is.
+
+    Spaces and letters of other alphabets are escaped, as browsers do. Raises ValueError for half of a character.
+    """
     for pattern, replacement in _LINKS:
         if match := pattern.fullmatch(url):
-            return match.expand(replacement)
-    return url
+            url = match.expand(replacement)
+            break
+    parts = urllib.parse.urlsplit(url)
+    path, query = (urllib.parse.quote(part, safe="%/:=&?~+!$,;'@()*[]|") for part in (parts.path, parts.query))
+    return urllib.parse.urlunsplit(parts._replace(path=path, query=query))
 
 
 def fetch(url: str, folder: Path, max_bytes: int) -> Path:

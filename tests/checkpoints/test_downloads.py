@@ -316,6 +316,7 @@ DRIVE = 'https://drive.usercontent.google.com/download?id=1aB-c_2&export=downloa
     ('https://huggingface.co/who/what/blob/main/a/net.pkl', 'https://huggingface.co/who/what/resolve/main/a/net.pkl'),
     ('https://github.com/who/what/blob/main/net.pkl', 'https://github.com/who/what/raw/main/net.pkl'),
     ('https://www.dropbox.com/s/abc/net.pkl?dl=0', 'https://www.dropbox.com/s/abc/net.pkl?dl=1'),
+    ('https://example.org/my net é.pkl?a=b c&d=1%202+3#x', 'https://example.org/my%20net%20%C3%A9.pkl?a=b%20c&d=1%202+3#x'),
     ('https://example.org/blob/net.pkl?download=true', 'https://example.org/blob/net.pkl?download=true'),
 ])
 def test_links_to_pages_about_a_file(link, direct):
