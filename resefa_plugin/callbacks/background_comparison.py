@@ -27,16 +27,49 @@ from resefa_plugin.report.pictures import significant
 TILE = 192  # longer side of the pictures of a sheet
 
 
-def keep(keeper: BackgroundKeeper, offset: np.ndarray, strengths: Sequence[float], title: str) -> KeptPath:
-    """`keeper.path` with a progress bar."""
-    with tqdm(total=len({float(s) for s in strengths if s}), desc=title, unit='strength', dynamic_ncols=True) as bar:
-        return keeper.path(offset, strengths, bar.update)
+def keep(keeper: BackgroundKeeper, offsets: Tensor, title: str) -> KeptPath:
+    """`keeper.keep` with a progress bar."""
+    count = int(offsets.any(dim=1).sum())
+    with tqdm(total=count, desc=title, unit='edit', dynamic_ncols=True) as bar:
+        return keeper.keep(offsets, bar.update)
 
 
-def outside_summary(path: KeptPath) -> str:
-    """What was gained, as a sentence."""
-    kept, straight = (significant(grey_levels(changes.max())) for changes in (path.outside, path.straight_outside))
-    return f'outside the region the change is at most {kept} grey levels of 255, {straight} without --keep-background'
+def outside_summary(path: KeptPath, strengths: Sequence[str]) -> str:
+    """What was gained, as a sentence, and what could not be kept.
+
+    Args:
+        strengths: what each of the edits is called.
+    """
+    kept, straight = (_levels(changes.max()) for changes in (path.outside, path.straight_outside))
+    summary = f'outside the region the change is at most {kept} grey levels of 255, {straight} without --keep-background'
+    return '; '.join([summary, *shortfalls(path, strengths)])
+
+
+def shortfalls(path: KeptPath, strengths: Sequence[str] | None = None) -> list[str]:
+    """What could not be kept and at which strengths, a clause for each kind; nothing where everything was.
+
+    Args:
+        strengths: what each of the edits is called; None for the one that everybody knows of.
+    """
+    def where(which: np.ndarray) -> str:
+        if strengths is None:
+            return ''
+        return 'at strength ' + ' and '.join(dict.fromkeys(strengths[i] for i in np.flatnonzero(which))) + ' '
+
+    clauses = []
+    if path.leaking.any():
+        kept, straight = (_levels(changes[path.leaking].max()) for changes in (path.outside, path.straight_outside))
+        clauses.append(f'{where(path.leaking)}the background could not be kept: it changes by {kept} grey levels, by '
+                       f'{straight} without correction')
+    if path.lost.any():
+        different, straight = (_levels(changes[path.lost].max()) for changes in (path.difference, path.straight_inside))
+        clauses.append(f'{where(path.lost)}the region looks otherwise than without correction: by {different} grey '
+                       f'levels, where the edit changes it by {straight}')
+    return clauses
+
+
+def _levels(mse: float) -> str:
+    return significant(grey_levels(mse))
 
 
 class BackgroundComparison(Callback):
@@ -69,17 +102,18 @@ class BackgroundComparison(Callback):
 
     def _row(self, keeper: BackgroundKeeper, result: RegionResult, index: int) -> BackgroundRow:
         title = f'{result.name} {index + 1}: background'
-        kept = keep(keeper, result.directions.offset(index, 1.0), STRENGTHS, title).offsets
         straight = torch.stack([torch.from_numpy(result.directions.offset(index, s)) for s in STRENGTHS])
-        edits = [render_edits(result.viewpoint.full(), offsets) for offsets in (straight, kept)]
-        sheet = pictures.contact_sheet([_tiles(row) for row in edits], ['straight', 'kept'],
-                                       pictures.strength_captions(STRENGTHS), f'{result.partition.name} {index + 1}')
+        path, captions = keep(keeper, straight, title), pictures.strength_captions(STRENGTHS)
+        edits = [render_edits(result.viewpoint.full(), offsets) for offsets in (straight, path.offsets)]
+        sheet = pictures.contact_sheet([_tiles(row) for row in edits], ['straight', 'kept'], captions,
+                                       f'{result.partition.name} {index + 1}')
         pictures.save_png(sheet, self.outdir / result.name / f'direction{index + 1}-kept.png')
         original = edits[0][STRENGTHS.index(0)]
         moved = [i for i, strength in enumerate(STRENGTHS) if strength]
         plain, corrected = (mean_square(row[moved] - original, result.partition) for row in edits)
         return BackgroundRow(index + 1, [STRENGTHS[i] for i in moved], plain[0].tolist(), plain[1].tolist(),
-                             corrected[0].tolist(), corrected[1].tolist(), sheet)
+                             corrected[0].tolist(), corrected[1].tolist(), sheet,
+                             shortfalls(path, captions))
 
 
 def _tiles(images: Tensor) -> list[Image.Image]:

@@ -90,45 +90,37 @@ def edit(network: str | None, function: str | None, value_range: tuple[float, fl
     names = [f'{i:02d}' for i in range(steps)]
     resolution = min(move.directions.metadata.resolution for move in moves)
     total = np.sum([move.offsets(steps, alpha) for move in moves], axis=0)
-    straight = [torch.from_numpy(offset) for offset in total]
+    straight = torch.from_numpy(total)
+    of_moves = [pictures.strength_captions(move.strengths(steps).tolist()) for move in moves]
+    captions = [', '.join(of_step) for of_step in zip(*of_moves, strict=True)]
     with tqdm(total=len(samples) * steps, desc='edits', unit='picture', dynamic_ncols=True) as bar:
         for sample in samples:
             rows.append([])
             viewpoint, offsets = Viewpoint(hook, space, sample, resolution), straight
             if keep_background:
-                offsets = _kept(viewpoint, moves, straight, alpha, keep_background, bar.write)
+                offsets = _kept(viewpoint, moves, straight, captions, keep_background, bar.write)
             for name, offset in zip(names, offsets, strict=True):
                 image = Image.fromarray(pictures.to_uint8(render_edits(viewpoint.full(), offset[None]))[0])
                 pictures.save_png(image, outdir / f'{sample.name}-{name}.png')
                 _save_latents(outdir / f'{sample.name}-{name}.npz', viewpoint, offset)
                 rows[-1].append(pictures.thumbnail(image, 512))
                 bar.update()
-    of_moves = [pictures.strength_captions(move.strengths(steps).tolist()) for move in moves]
-    captions = [', '.join(of_step) for of_step in zip(*of_moves, strict=True)]
     title = ' + '.join(f'{move.directions.metadata.region} {move.index}' for move in moves)
     grid = pictures.contact_sheet(rows, [sample.name for sample in samples], captions, title)
     pictures.save_png(grid, outdir / 'grid.png')
     click.echo(outdir / 'grid.png')
 
 
-def _kept(viewpoint: Viewpoint, moves: Sequence[Move], straight: list[torch.Tensor], alpha: bool, corrections: int,
-          write: Callable[[str], None]) -> list[torch.Tensor]:
-    """The offsets with the background of all moves kept, and a word on what it gained."""
+def _kept(viewpoint: Viewpoint, moves: Sequence[Move], straight: torch.Tensor, captions: Sequence[str],
+          corrections: int, write: Callable[[str], None]) -> torch.Tensor:
+    """The offsets with the background of all moves kept, `[N, d]`, and a word on what it gained."""
     sets = [move.directions for move in moves]
     regions = dict.fromkeys(directions.metadata.region for directions in sets)
     region = RegionPartition(np.any([directions.mask for directions in sets], axis=0), '_and_'.join(regions)[:64])
     keeper = BackgroundKeeper(viewpoint, region, corrections=corrections)
-    title = f'{viewpoint.sample.name}: background'
-    if len(moves) > 1:  # not on a line through the sample: each picture by itself
-        paths = [keep(keeper, offset.numpy(), [1.0], title) for offset in straight]
-    else:
-        move, = moves
-        factor = 1 / move.directions.step[move.index - 1] if alpha else 1.0
-        direction = move.directions.offset(move.index - 1, 1.0)
-        paths = [keep(keeper, direction, (move.strengths(len(straight)) * factor).tolist(), title)]
-    for path in paths:
-        write(f'{viewpoint.sample.name}: {outside_summary(path)}')
-    return [offset for path in paths for offset in path.offsets]
+    path = keep(keeper, straight, f'{viewpoint.sample.name}: background')
+    write(f'{viewpoint.sample.name}: {outside_summary(path, captions)}')
+    return path.offsets
 
 
 def _save_latents(path: pathlib.Path, viewpoint: Viewpoint, offset: torch.Tensor) -> None:

@@ -6,11 +6,15 @@ import hashlib
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar, cast
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tile_grams import choose_side
+
+T = TypeVar('T')
 
 
 def jacobian_key(viewpoint: Viewpoint) -> str:
@@ -48,6 +52,7 @@ class JacobianCache:
         self.limit = limit
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, RegionJacobian] = OrderedDict()
+        self._beside: dict[str, tuple[Hashable, Any]] = {}
 
     @property
     def bytes(self) -> int:
@@ -83,10 +88,26 @@ class JacobianCache:
                 '--memory or a smaller --resolution')
         with self._lock:
             while self._kept and self._taken() + needed > self.limit:
-                self._kept.popitem(last=False)
+                key, _ = self._kept.popitem(last=False)
+                self._beside.pop(key, None)
 
     def put(self, key: str, jacobian: RegionJacobian) -> None:
         """Keeps a computed Jacobian of `open`. Raises ResefaError if it exceeds the bound."""
         self.make_room(jacobian)
         with self._lock:
             self._kept[key] = jacobian
+
+    def beside(self, key: str, what: Hashable, make: Callable[[], T]) -> T:
+        """Something small that is made of a kept Jacobian and goes with it; one for each, made anew for another `what`.
+
+        Of a Jacobian that is not kept, it is made each time.
+        """
+        with self._lock:
+            found = self._beside.get(key)
+        if found is not None and found[0] == what:
+            return cast(T, found[1])
+        made = make()
+        with self._lock:
+            if key in self._kept:
+                self._beside[key] = what, made
+        return made

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from resefa_plugin.callbacks.background_comparison import shortfalls
 from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.errors import RegionError, ResefaError
@@ -87,7 +88,7 @@ class Session:
                 self._history = [*self._history, before][-HISTORY:]
             self._dragged_from = None if remember else before
             if changes.keys() & {'strengths', 'sample', 'space', 'keep'}:
-                changes['bend'] = None
+                changes |= {'bend': None, 'shortfalls': ()}
             self.state = replace(self.state, **changes)
             self.version += 1
             return self.state
@@ -321,13 +322,20 @@ class Session:
             return
         if jacobian is None:
             raise ResefaError('the background is kept once the sample is prepared: until then, edits are straight')
-        straight = edit_offset(state, jacobian.viewpoint.dim).numpy()
-        keeper = BackgroundKeeper(jacobian.viewpoint, moved_region(state), model=TangentModel.of_jacobian(jacobian))
-        bend = keeper.path(straight, [1.0], breathe=breathe).offsets[0].numpy() - straight
+        straight = edit_offset(state, jacobian.viewpoint.dim)
+        path = self._keeper(jacobian, moved_region(state)).keep(straight[None], breathe=breathe)
+        bend = (path.offsets[0] - straight).numpy()
         with self._lock:
             if self.state.strengths == state.strengths and self.state.sample is state.sample and self.state.keep:
-                self.state = replace(self.state, bend=bend)
+                self.state = replace(self.state, bend=bend, shortfalls=tuple(shortfalls(path)))
                 self.version += 1
+
+    def _keeper(self, jacobian: RegionJacobian, region: RegionPartition) -> BackgroundKeeper:
+        """That of the last edit as long as the sample and the region stay: it knows what it found."""
+        def make() -> BackgroundKeeper:
+            return BackgroundKeeper(jacobian.viewpoint, region, model=TangentModel.of_jacobian(jacobian))
+
+        return self.cache.beside(jacobian_key(jacobian.viewpoint), region.mask.tobytes(), make)
 
     def offset(self, scale: float = 1.0) -> Tensor:
         """The edit as an offset `[d]` float32: the sum over all sliders, times `scale`."""
