@@ -41,7 +41,8 @@ def outside_summary(path: KeptPath, strengths: Sequence[str]) -> str:
         strengths: what each of the edits is called.
     """
     kept, straight = (_levels(changes.max()) for changes in (path.outside, path.straight_outside))
-    summary = f'outside the region the change is at most {kept} grey levels of 255, {straight} without --keep-background'
+    summary = (f'outside the region the change is at most {kept} grey levels of 255, {straight} without '
+               '--keep-background')
     return '; '.join([summary, *shortfalls(path, strengths)])
 
 
@@ -93,10 +94,11 @@ class BackgroundComparison(Callback):
     @override
     def on_region_end(self, result: RegionResult) -> None:
         jacobian, model = self._jacobian, None
-        if (jacobian is not None and jacobian.computed
-                and jacobian.viewpoint is result.viewpoint  # of a pool, it may be another sample's
-                and not isinstance(jacobian, ShardedJacobian)):  # of several processes, each has a part of it
-            model = TangentModel.of_jacobian(jacobian)
+        if jacobian is not None and jacobian.viewpoint is result.viewpoint:  # of a pool, it may be another sample's
+            if jacobian.basis is not None:
+                model = jacobian.basis.model()
+            elif jacobian.computed and not isinstance(jacobian, ShardedJacobian):  # of which each process has a part
+                model = TangentModel.of_jacobian(jacobian)
         keeper = BackgroundKeeper(result.viewpoint, result.partition, model=model, corrections=self.corrections)
         result.background = [self._row(keeper, result, index) for index in range(len(result.directions))]
 

@@ -12,14 +12,19 @@ from resefa_plugin.errors import ResefaError
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.regions.partition import RegionPartition
 
-MU = 10.0
+# What a correction may cost of the edit: the root mean square difference to the straight edit inside the region, over
+# the change by it. Measured: see benchmarks/README.md.
+LOSS = 0.15
+# Weights of the region's anchor that are tried for it. A pixel of the rest weighs 1.
+SMALLEST_MU, LARGEST_MU = 1.0, 1e3
 RIDGE, SMALLEST_RIDGE = 1e-5, 1e-9  # below the smallest, rounding of A and B decides
+BISECTIONS = 20  # of a factor of 1000: mu to a thousandth
 
 
-def check_settings(mu: float, ridge: float) -> None:
+def check_settings(mu: float | None, ridge: float) -> None:
     """Raises ResefaError for a weight or a ridge out of range."""
-    if not (np.isfinite(mu) and mu > 0):
-        raise ResefaError(f'mu is {mu}, expected a finite number above 0 ({MU:g} is the default)')
+    if mu is not None and not (np.isfinite(mu) and mu > 0):
+        raise ResefaError(f'mu is {mu}, expected a finite number above 0, or None to choose it for each edit')
     if not (np.isfinite(ridge) and ridge >= SMALLEST_RIDGE):
         raise ResefaError(f'ridge is {ridge}, expected a finite number of at least {SMALLEST_RIDGE:g} '
                           f'({RIDGE:g} is the default)')
@@ -41,21 +46,39 @@ def size(rest: Tensor, mask: Tensor, mu: float) -> float:
 
 
 class GaussNewton:
-    """Steps - (B + mu A + eps I)^-1 J^T W r for residuals r, W = mu in the region and 1 elsewhere.
+    """Steps - (B + mu A + eps I)^-1 J^T W r for residuals r and any mu; W is mu in the region and 1 elsewhere.
+
+    One generalised eigenproblem, A V = (B + eps I) V diag(values), serves all mu.
 
     Args:
         model: the derivative that A = J_f^T J_f, B = J_b^T J_b and J^T are of.
-        mu, ridge: see BackgroundKeeper; eps = ridge * tr(B + mu A).
+        ridge: eps relative to tr(A + B).
     """
 
-    def __init__(self, model: TangentModel, partition: RegionPartition, mu: float, ridge: float):
-        self.model, self.mu = model, mu
-        A, B = model.gram(partition)
-        normal = B + mu * A  # of a basis of nothing, where nothing moves the picture, it is empty, as steps are
-        eps = ridge * np.trace(normal) or 1.0  # a picture that does not move is at its anchors, whatever the step
-        self._factor = scipy.linalg.cho_factor(normal + eps * np.eye(len(normal)))
+    def __init__(self, model: TangentModel, partition: RegionPartition, ridge: float):
+        self.model = model
+        A, B = model.gram(partition)  # empty, as steps are, where nothing moves the picture
+        eps = ridge * np.trace(A + B) or 1.0
+        self._values, self._vectors = scipy.linalg.eigh(A, B + eps * np.eye(len(B))) if len(B) else (np.zeros(0), B)
 
-    def step(self, rest: Tensor, mask: Tensor) -> NDArray[np.float64]:
+    def step(self, rest: Tensor, mask: Tensor, mu: float) -> NDArray[np.float64]:
         """The step `[d]` for a residual `[C, h, w]`."""
-        gradient = self.model.pull(torch.where(mask, self.mu * rest, rest))
-        return -self.model.offset(scipy.linalg.cho_solve(self._factor, gradient))
+        gradient = self._vectors.T @ self.model.pull(torch.where(mask, mu * rest, rest))
+        return -self.model.offset(self._vectors @ (gradient / (1 + mu * self._values)))
+
+    def weight(self, rest: Tensor, mask: Tensor, loss: float) -> float:
+        """The mu at which the first step of a straight edit changes its region by so much, to first order.
+
+        Args:
+            rest: `[C, h, w]`, of the straight edit: nothing inside.
+            loss: the sum of squares inside the region that the step may come to.
+        """
+        energies = self._values * np.square(self._vectors.T @ self.model.pull(rest))
+        low, high = np.log([SMALLEST_MU, LARGEST_MU])
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            if np.sum(energies / np.square(1 + np.exp(middle) * self._values)) > loss:
+                low = middle
+            else:
+                high = middle
+        return float(np.exp(high))

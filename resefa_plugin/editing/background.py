@@ -1,4 +1,4 @@
-"""Edits that keep the background: the rest stays at the original, the region looks as the straight edit makes it look."""
+"""Edits that keep the background: the rest stays as it was, the region looks as the straight edit makes it look."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resefa_plugin.editing.anchors import MU, RIDGE, GaussNewton, check_settings, residual, size
+from resefa_plugin.editing.anchors import LOSS, RIDGE, GaussNewton, check_settings, residual, size
 from resefa_plugin.errors import NonFiniteError, ResefaError, check_number
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
@@ -22,12 +22,14 @@ from resefa_plugin.regions.partition import RegionPartition
 HALVINGS = 3
 # A correction that takes away less than this share of what is left is the last one.
 WORTHWHILE = 0.05
+# What a pixel of the region weighs while a Krylov basis is made.
+BASIS_MU = 10.0
 # Blocks of the Krylov basis of a sample of which nothing is known, each of a vector for either end of the edits.
 BLOCKS = 20
 # A point from which a further one is guessed lies in its direction to this cosine, and so many are remembered.
 ALIKE, REMEMBERED = 0.5, 16
-# An edit is not kept where more than this share of the change outside is left (root mean square) and that is more than
-# a grey level of 255, or where so much of the change inside is lost.
+# An edit is not kept where more than this share of the mean square outside is left and that is more than a grey level
+# of 255, or where the region is off the straight edit by this share of the change, root mean square.
 LEFT, VISIBLE, LOST = 0.5, 2 / 255, 0.35
 
 
@@ -58,8 +60,7 @@ class KeptPath:
     @property
     def leaking(self) -> NDArray[np.bool_]:
         """`[N]`, edits with a visible change outside that correcting did not even halve."""
-        left = np.sqrt(self.outside)
-        return (left > VISIBLE) & (left > LEFT * np.sqrt(self.straight_outside))
+        return (np.sqrt(self.outside) > VISIBLE) & (self.outside > LEFT * self.straight_outside)
 
     @property
     def lost(self) -> NDArray[np.bool_]:
@@ -76,9 +77,9 @@ class _Point:
 class BackgroundKeeper:
     """Bends the edits of one sample so that the pixels outside the region stay put.
 
-    Each edit o solves a least squares problem with two anchors, see `residual`: outside the region the original picture,
-    inside the picture of the straight edit. It starts from the straight edit or from what neighbouring edits came to,
-    and takes Gauss-Newton steps, each halved until it helps, so that an edit leaks no more than the straight one. The
+    Each edit solves a least squares problem with two anchors, see `residual`: outside the region the original picture,
+    inside the picture of the straight edit. It starts from the straight edit or from what edits close by came to, and
+    takes Gauss-Newton steps, each halved until it helps, so that an edit leaks no more than the straight one. The
     derivative is that of the unedited sample: taken where the edit has arrived it gained nothing on the demo generator.
 
     A keeper remembers what it found: a further edit close by starts from there.
@@ -89,15 +90,16 @@ class BackgroundKeeper:
         model: the sample's derivative, of a kept Jacobian or of a basis; where it is None, each call finds a Krylov
             basis for its edits.
         corrections: steps at each edit, at least 1; each costs a picture, more where it is halved.
-        mu: what a pixel of the region weighs, one outside weighs 1.
-        ridge: eps relative to the trace of the normal equations, 1e-9 or more.
+        mu: what a pixel of the region weighs, one outside weighs 1; None chooses it for each edit, so that correcting it
+            costs no more than 15 % of its change inside, to first order.
+        ridge: eps relative to tr(J^T J), 1e-9 or more.
         blocks: of a Krylov basis, each of one or two vectors.
 
     Raises ResefaError if a number is out of range, RegionError if the region vanishes at the resolution.
     """
 
     def __init__(self, viewpoint: Viewpoint, partition: RegionPartition, *, model: TangentModel | None = None,
-                 corrections: int = 3, mu: float = MU, ridge: float = RIDGE, blocks: int = BLOCKS):
+                 corrections: int = 3, mu: float | None = None, ridge: float = RIDGE, blocks: int = BLOCKS):
         check_number('corrections', corrections, least=1, whole=True)
         check_number('blocks', blocks, least=1, whole=True)
         check_settings(mu, ridge)
@@ -108,7 +110,7 @@ class BackgroundKeeper:
         self._rendered = 0
         self._breathe: Callable[[], None] = lambda: None
         self._original = self._point(np.zeros(viewpoint.dim)).picture
-        self._system = model and GaussNewton(model, partition, mu, ridge)
+        self._system = model and GaussNewton(model, partition, ridge)
         self._found: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []  # straight offsets, and their bends
 
     def path(self, offset: Tensor | NDArray[np.floating[Any]], strengths: Sequence[float],
@@ -157,9 +159,9 @@ class BackgroundKeeper:
             if system is None:
                 self._found.clear()
                 ends = torch.stack([straight[i].picture - self._original for i in _ends(targets, lengths)])
-                weights = torch.where(self._mask, self.mu, 1.0)
+                weights = torch.where(self._mask, BASIS_MU if self.mu is None else self.mu, 1.0)
                 model = TangentModel.krylov(self.jacobian, weights, ends * ~self._mask, self.blocks)
-                system, products = GaussNewton(model, self.partition, self.mu, self.ridge), model.products
+                system, products = GaussNewton(model, self.partition, self.ridge), model.products
             for i in np.argsort(lengths, kind='stable'):
                 if lengths[i]:
                     kept[i] = self._kept(straight[i], system)
@@ -173,30 +175,33 @@ class BackgroundKeeper:
 
     def _kept(self, straight: _Point, system: GaussNewton) -> _Point:
         """A straight edit, corrected."""
-        if not (straight.picture - self._original)[:, self._mask].any():
-            raise ResefaError(f"the edit does not change region '{self.partition.name}' of {self.viewpoint.sample.name}, "
-                              'so that there is no change to keep: choose another direction')
+        changed = (straight.picture - self._original)[:, self._mask].double().square().sum().item()
+        if not changed:
+            raise ResefaError(f"the edit does not change region '{self.partition.name}' of "
+                              f'{self.viewpoint.sample.name}, so that there is no change to keep: choose another '
+                              'direction')
 
         def left(point: _Point) -> Tensor:
             return residual(point.picture, self._original, straight.picture, self._mask)
 
         point, rest = straight, left(straight)
+        mu = system.weight(rest, self._mask, LOSS ** 2 * changed) if self.mu is None else self.mu
         bend = self._guess(straight.offset)
         if bend is not None:
             guess = self._point(straight.offset + bend)
-            if size(left(guess), self._mask, self.mu) < size(rest, self._mask, self.mu):
+            if size(left(guess), self._mask, mu) < size(rest, self._mask, mu):
                 point, rest = guess, left(guess)
         for _ in range(self.corrections):
-            before = size(rest, self._mask, self.mu)
+            before = size(rest, self._mask, mu)
             if not before:
                 break
-            step = system.step(rest, self._mask)
+            step = system.step(rest, self._mask, mu)
             for halving in range(HALVINGS + 1):
                 candidate = self._point(point.offset + step / 2 ** halving)
-                if size(left(candidate), self._mask, self.mu) < before:
+                if size(left(candidate), self._mask, mu) < before:
                     point, rest = candidate, left(candidate)
                     break
-            if size(rest, self._mask, self.mu) > (1 - WORTHWHILE) * before:
+            if size(rest, self._mask, mu) > (1 - WORTHWHILE) * before:
                 break
         self._found = [*self._found, (straight.offset, point.offset - straight.offset)][-REMEMBERED:]
         return point

@@ -7,6 +7,7 @@ import math
 import pathlib
 import warnings
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +24,9 @@ from resefa_plugin.linearization import Linearization
 from resefa_plugin.machine.allocator import give_back
 from resefa_plugin.machine.memory import COLUMNS, GRAPH, available_bytes, out_of_memory, room, tangents_at_once
 from resefa_plugin.regions.partition import RegionPartition
+
+if TYPE_CHECKING:
+    from resefa_plugin.jacobian.common_basis import CommonBasis
 
 MAX_CHUNK = 8  # tangents; measured on the demo generator: more are not faster, and cost memory
 # Float32 at 1024 pixels: rounding flips the slope of activations near zero, measured as 4e-4. An error is order 1.
@@ -45,6 +49,7 @@ class RegionJacobian:
 
     Attributes:
         image_shape: `(C, h, w)` of the viewpoint's pictures.
+        basis: what is known in the span of a few directions, where those were computed in place of all columns.
     """
 
     def __init__(self, viewpoint: Viewpoint, chunk_size: int | None = None, gram_room: int | None = None):
@@ -58,6 +63,7 @@ class RegionJacobian:
         self._reverse: ReverseMode | None = None  # autograd's graph of the picture
         self._matrix: Tensor | None = None  # [d, C * h * w] float32: rows are columns of J
         self._grams: DirectGrams | TileGrams | None = None
+        self.basis: CommonBasis | None = None
 
     def _images(self, offset: Tensor) -> Tensor:
         """The function that is differentiated: `[d]` -> `[C, h, w]` float32."""
@@ -315,6 +321,11 @@ class RegionJacobian:
     def computed(self) -> bool:
         """Whether all columns are known: `matrix`, `gram` and `product` work."""
         return self._matrix is not None
+
+    @property
+    def serves_regions(self) -> bool:
+        """Whether regions are solved without further products: all columns are known, or those of a common basis."""
+        return self.computed or self.basis is not None
 
     @property
     def matrix(self) -> Tensor:

@@ -11,8 +11,10 @@ from typing import Any, TypeVar, cast
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.common_basis import PROBES
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tile_grams import choose_side
+from resefa_plugin.rayleigh.solvers import Auto
 
 T = TypeVar('T')
 
@@ -30,11 +32,21 @@ def jacobian_key(viewpoint: Viewpoint) -> str:
 
 
 def jacobian_bytes(jacobian: RegionJacobian) -> int:
-    """What a Jacobian of `JacobianCache.open` takes once it is used: columns in float32, sums of them in float64."""
-    d = jacobian.viewpoint.dim
+    """What a Jacobian of `JacobianCache.open` takes once it is used: columns in float32, sums of them in float64.
+
+    Of a space with too many dimensions, that of its common basis.
+    """
+    d, basis = jacobian.viewpoint.dim, 0
+    if not whole(d):
+        d, basis = PROBES, 8 * PROBES * d
     assert jacobian.gram_room is not None
     _, sums = choose_side((d, *jacobian.image_shape), jacobian.gram_room)
-    return 4 * d * math.prod(jacobian.image_shape) + sums
+    return 4 * d * math.prod(jacobian.image_shape) + sums + basis
+
+
+def whole(dim: int) -> bool:
+    """Whether all columns of a Jacobian are computed, or those of a basis common to all regions."""
+    return Auto().needs_jacobian(dim)
 
 
 # Of the 1.65 GB that Jacobians may take of 3: sums over tiles of 32 pixels for 512 dimensions, and three samples.
