@@ -21,11 +21,15 @@ from resefa_plugin.regions.partition import RegionPartition
 # A correction that does not help is halved so often before it is given up.
 HALVINGS = 3
 # A correction that takes away less than this share of what is left is the last one.
-WORTHWHILE = 0.05
+WORTHWHILE = 0.15
 # What a pixel of the region weighs while a Krylov basis is made.
 BASIS_MU = 10.0
-# Blocks of the Krylov basis of a sample of which nothing is known, each of a vector for either end of the edits.
-BLOCKS = 20
+# Vectors of the Krylov basis of a sample of which nothing is known, two products each: in a space whose whole Jacobian
+# is affordable, and in a larger one, where a correction has more to choose from.
+VECTORS, MANY_VECTORS, MANY = 24, 60, 2048
+# Two ends of edits whose cosine is below are taken together: what they change outside is of opposite sign, mostly.
+OPPOSITE = -0.9
+APART = 0.05  # of the longest edit, by which another one has to leave its line to count
 # A point from which a further one is guessed lies in its direction to this cosine, and so many are remembered.
 ALIKE, REMEMBERED = 0.5, 16
 # An edit is not kept where more than this share of the mean square outside is left and that is more than a grey level
@@ -90,21 +94,23 @@ class BackgroundKeeper:
         model: the sample's derivative, of a kept Jacobian or of a basis; where it is None, each call finds a Krylov
             basis for its edits.
         corrections: steps at each edit, at least 1; each costs a picture, more where it is halved.
-        mu: what a pixel of the region weighs, one outside weighs 1; None chooses it for each edit, so that correcting it
-            costs no more than 15 % of its change inside, to first order.
+        mu: what a pixel of the region weighs, one outside weighs 1; None chooses it for each edit, so that correcting
+            it costs no more than LOSS of its change inside, to first order.
         ridge: eps relative to tr(J^T J), 1e-9 or more.
-        blocks: of a Krylov basis, each of one or two vectors.
+        vectors: of a Krylov basis, two products each; None for 24 in up to 2048 dimensions, 60 in more.
 
     Raises ResefaError if a number is out of range, RegionError if the region vanishes at the resolution.
     """
 
     def __init__(self, viewpoint: Viewpoint, partition: RegionPartition, *, model: TangentModel | None = None,
-                 corrections: int = 3, mu: float | None = None, ridge: float = RIDGE, blocks: int = BLOCKS):
+                 corrections: int = 3, mu: float | None = None, ridge: float = RIDGE, vectors: int | None = None):
         check_number('corrections', corrections, least=1, whole=True)
-        check_number('blocks', blocks, least=1, whole=True)
+        if vectors is None:
+            vectors = VECTORS if viewpoint.dim <= MANY else MANY_VECTORS
+        check_number('vectors', vectors, least=1, whole=True)
         check_settings(mu, ridge)
         self.viewpoint, self.partition, self.model = viewpoint, partition, model
-        self.corrections, self.mu, self.ridge, self.blocks = corrections, mu, ridge, blocks
+        self.corrections, self.mu, self.ridge, self.vectors = corrections, mu, ridge, vectors
         self.jacobian = RegionJacobian(viewpoint)
         self._mask = torch.tensor(partition.at(*viewpoint.image_shape[1:]))
         self._rendered = 0
@@ -158,9 +164,11 @@ class BackgroundKeeper:
         if lengths.any():
             if system is None:
                 self._found.clear()
-                ends = torch.stack([straight[i].picture - self._original for i in _ends(targets, lengths)])
+                starts = torch.stack([sum(sign * (straight[i].picture - self._original) for i, sign in start.items())
+                                      for start in _starts(targets, lengths)])
                 weights = torch.where(self._mask, BASIS_MU if self.mu is None else self.mu, 1.0)
-                model = TangentModel.krylov(self.jacobian, weights, ends * ~self._mask, self.blocks)
+                model = TangentModel.krylov(self.jacobian, weights, starts * ~self._mask,
+                                            -(-self.vectors // len(starts)))
                 system, products = GaussNewton(model, self.partition, self.ridge), model.products
             for i in np.argsort(lengths, kind='stable'):
                 if lengths[i]:
@@ -233,9 +241,18 @@ class BackgroundKeeper:
                 np.array([square[~self._mask].mean().item() for square in squares]))
 
 
-def _ends(targets: NDArray[np.float64], lengths: NDArray[np.float64]) -> list[int]:
-    """The longest of the edits `[N, d]`, and the one that goes furthest in another direction, if there is one."""
+def _starts(targets: NDArray[np.float64], lengths: NDArray[np.float64]) -> list[dict[int, float]]:
+    """What a basis for edits `[N, d]` begins with: for each vector, edits and the signs their changes are summed with.
+
+    The longest edit, less the opposite one where there is one: at as many products, a basis of their difference serves
+    both ends better than one of either, or of both side by side. The longest edit and one in quite another direction
+    begin a vector each.
+    """
     first = int(lengths.argmax())
-    apart = lengths - targets @ targets[first] / lengths[first]  # length times (1 - cosine)
-    second = int(apart.argmax())
-    return [first, second] if apart[second] > 1e-3 * lengths[first] else [first]
+    along = targets @ targets[first] / lengths[first]
+    second = int((lengths - along).argmax())  # length times (1 - cosine)
+    if along[second] < OPPOSITE * lengths[second]:
+        return [{first: 1.0, second: -1.0}]
+    if lengths[second] - along[second] > APART * lengths[first]:
+        return [{first: 1.0}, {second: 1.0}]
+    return [{first: 1.0}]

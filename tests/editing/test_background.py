@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from resefa_plugin import Auto, DirectionSet, RegionPartition
 from resefa_plugin.callbacks.background_comparison import outside_summary, shortfalls
 from resefa_plugin.editing.anchors import LOSS, GaussNewton, residual, size
-from resefa_plugin.editing.background import BackgroundKeeper, KeptPath
+from resefa_plugin.editing.background import BackgroundKeeper, KeptPath, _starts
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.errors import NonFiniteError, ResefaError
 from resefa_plugin.hooks.base import Sample
@@ -152,12 +152,22 @@ def test_edits_are_kept_from_the_smallest_to_the_largest_and_what_it_takes_is_to
     path = circle.path(np.array([0.0, 0.2]), strengths, tick, breathe)
     assert order == pytest.approx([-1, 1, 2, -2]) and len(ticks) == 4
     assert path.pictures == len(breaths) and path.products == sum(rows) > 0
-    outside = torch.tensor(~LEFT.mask)
-    for change, offset in zip(*ends, [(0.0, 0.4), (0.0, -0.4)], strict=True):  # of which the basis is made
-        expected = circle.viewpoint.images(torch.tensor([offset]))[0] - circle.viewpoint.images(torch.zeros(1, 2))[0]
-        assert torch.allclose(change, expected * outside, atol=1e-6)
+    far, near = circle.viewpoint.images(torch.tensor([(0.0, 0.4), (0.0, -0.4)]))
+    (start,), = ends  # the difference of both ends, of which the basis is made
+    assert torch.allclose(start, (far - near) * torch.tensor(~LEFT.mask), atol=1e-6)
     known = TangentModel.of_basis(RegionJacobian(circle.viewpoint), np.eye(2))  # it took two, but not of this path
     assert keeper(CIRCLE, at(CIRCLE, 1.0, 0.0), model=known).path(np.array([0.0, 0.2]), [1]).products == 0
+
+
+@pytest.mark.parametrize('edits, starts', [
+    ([[1, 0]], [{0: 1}]),
+    ([[1, 0], [0.5, 0], [-0.2, 0], [0, 0]], [{0: 1, 2: -1}]),
+    ([[1, 0], [2, 0.1]], [{1: 1}]),
+    ([[1, 0.9], [-0.9, 1]], [{0: 1}, {1: 1}]),
+    ([[3, 1], [-3, 1], [0, 1]], [{0: 1}, {1: 1}])])
+def test_what_a_basis_begins_with(edits, starts):
+    targets = np.array(edits, float)
+    assert _starts(targets, np.linalg.norm(targets, axis=1)) == starts
 
 
 def test_a_strength_is_guessed_from_the_bend_so_far():
@@ -340,7 +350,7 @@ def test_nothing_to_correct_is_no_error():
 
 @pytest.mark.parametrize('options, message', [
     ({'corrections': 0}, 'corrections is 0, expected a whole number of at least 1'),
-    ({'blocks': 0}, 'blocks is 0, expected a whole number of at least 1'),
+    ({'vectors': 0}, 'vectors is 0, expected a whole number of at least 1'),
     ({'mu': 0.0}, 'mu is 0.0, expected a finite number above 0'),
     ({'mu': float('inf')}, 'mu is inf'),
     ({'ridge': 0.0}, 'ridge is 0.0, expected a finite number of at least 1e-09'),
