@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -21,8 +19,7 @@ from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.sharded import ShardedJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.report import pictures
-from resefa_plugin.report.page import grey_levels
-from resefa_plugin.report.pictures import significant
+from resefa_plugin.report.kept_background import shortfalls
 
 TILE = 192  # longer side of the pictures of a sheet
 
@@ -32,45 +29,6 @@ def keep(keeper: BackgroundKeeper, offsets: Tensor, title: str) -> KeptPath:
     count = int(offsets.any(dim=1).sum())
     with tqdm(total=count, desc=title, unit='edit', dynamic_ncols=True) as bar:
         return keeper.keep(offsets, bar.update)
-
-
-def outside_summary(path: KeptPath, strengths: Sequence[str]) -> str:
-    """What was gained, as a sentence, and what could not be kept.
-
-    Args:
-        strengths: what each of the edits is called.
-    """
-    kept, straight = (_levels(changes.max()) for changes in (path.outside, path.straight_outside))
-    summary = (f'outside the region the change is at most {kept} grey levels of 255, {straight} without '
-               '--keep-background')
-    return '; '.join([summary, *shortfalls(path, strengths)])
-
-
-def shortfalls(path: KeptPath, strengths: Sequence[str] | None = None) -> list[str]:
-    """What could not be kept and at which strengths, a clause for each kind; nothing where everything was.
-
-    Args:
-        strengths: what each of the edits is called; None for the one that everybody knows of.
-    """
-    def where(which: np.ndarray) -> str:
-        if strengths is None:
-            return ''
-        return 'at strength ' + ' and '.join(dict.fromkeys(strengths[i] for i in np.flatnonzero(which))) + ' '
-
-    clauses = []
-    if path.leaking.any():
-        kept, straight = (_levels(changes[path.leaking].max()) for changes in (path.outside, path.straight_outside))
-        clauses.append(f'{where(path.leaking)}the background could not be kept: it changes by {kept} grey levels, by '
-                       f'{straight} without correction')
-    if path.lost.any():
-        different, straight = (_levels(changes[path.lost].max()) for changes in (path.difference, path.straight_inside))
-        clauses.append(f'{where(path.lost)}the region looks otherwise than without correction: by {different} grey '
-                       f'levels, where the edit changes it by {straight}')
-    return clauses
-
-
-def _levels(mse: float) -> str:
-    return significant(grey_levels(mse))
 
 
 class BackgroundComparison(Callback):

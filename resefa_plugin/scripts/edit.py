@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from resefa_plugin.callbacks.background_comparison import keep, outside_summary
+from resefa_plugin.callbacks.background_comparison import keep
 from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -20,6 +20,7 @@ from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
+from resefa_plugin.report.kept_background import outside_summary
 from resefa_plugin.scripts.common import options, sampling
 from resefa_plugin.scripts.common.moves import Move, common_space, make_moves
 from resefa_plugin.scripts.common.types import FILE, StrengthRange

@@ -8,7 +8,6 @@ import torch
 from click.testing import CliRunner
 
 from resefa_plugin import Auto, DirectionSet, RegionPartition
-from resefa_plugin.callbacks.background_comparison import outside_summary, shortfalls
 from resefa_plugin.editing.anchors import LOSS, GaussNewton, residual, size
 from resefa_plugin.editing.background import BackgroundKeeper, KeptPath, _starts
 from resefa_plugin.editing.strength import render_edits
@@ -19,6 +18,7 @@ from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.regions.partition import parse_region
+from resefa_plugin.report.kept_background import outside_summary, shortfalls
 from resefa_plugin.scripts.main import main
 from tests.helpers.dcgan import dcgan
 from tests.helpers.runs import factorizer

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from resefa_plugin.callbacks.background_comparison import shortfalls
 from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.errors import RegionError, ResefaError
@@ -30,6 +29,7 @@ from resefa_plugin.rayleigh.problem import TAU
 from resefa_plugin.rayleigh.solvers import BASIS_TANGENTS, NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, Auto
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
+from resefa_plugin.report.kept_background import shortfalls
 from resefa_plugin.studio.work import findings
 from resefa_plugin.studio.work.cache import JacobianCache, jacobian_bytes, jacobian_key, whole
 from resefa_plugin.studio.work.findings import Finding
