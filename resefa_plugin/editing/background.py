@@ -20,13 +20,14 @@ from resefa_plugin.regions.partition import RegionPartition
 
 # A correction that does not help is halved so often before it is given up.
 HALVINGS = 3
-# A correction that takes away less than this share of what is left is the last one.
-WORTHWHILE = 0.15
+# A second correction, or a first one of a guess, that would take away less than this share of what is left, to first
+# order, is not tried.
+WORTHWHILE = 0.05
 # What a pixel of the region weighs while a Krylov basis is made.
 BASIS_MU = 10.0
 # Vectors of the Krylov basis of a sample of which nothing is known, two products each: in a space whose whole Jacobian
 # is affordable, and in a larger one, where a correction has more to choose from.
-VECTORS, MANY_VECTORS, MANY = 24, 60, 2048
+VECTORS, MANY_VECTORS, MANY = 18, 60, 2048
 # Two ends of edits whose cosine is below are taken together: what they change outside is of opposite sign, mostly.
 OPPOSITE = -0.9
 APART = 0.05  # of the longest edit, by which another one has to leave its line to count
@@ -97,7 +98,7 @@ class BackgroundKeeper:
         mu: what a pixel of the region weighs, one outside weighs 1; None chooses it for each edit, so that correcting
             it costs no more than LOSS of its change inside, to first order.
         ridge: eps relative to tr(J^T J), 1e-9 or more.
-        vectors: of a Krylov basis, two products each; None for 24 in up to 2048 dimensions, 60 in more.
+        vectors: of a Krylov basis, two products each; None for 18 in up to 2048 dimensions, 60 in more.
 
     Raises ResefaError if a number is out of range, RegionError if the region vanishes at the resolution.
     """
@@ -201,15 +202,15 @@ class BackgroundKeeper:
                 point, rest = guess, left(guess)
         for _ in range(self.corrections):
             before = size(rest, self._mask, mu)
-            if not before:
+            step, gain = system.step(rest, self._mask, mu)
+            if not gain > (0 if point is straight else WORTHWHILE) * before:
                 break
-            step = system.step(rest, self._mask, mu)
             for halving in range(HALVINGS + 1):
                 candidate = self._point(point.offset + step / 2 ** halving)
                 if size(left(candidate), self._mask, mu) < before:
                     point, rest = candidate, left(candidate)
                     break
-            if size(rest, self._mask, mu) > (1 - WORTHWHILE) * before:
+            else:
                 break
         self._found = [*self._found, (straight.offset, point.offset - straight.offset)][-REMEMBERED:]
         return point

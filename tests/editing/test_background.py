@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 
 from resefa_plugin import Auto, DirectionSet, RegionPartition
-from resefa_plugin.editing.anchors import LOSS, GaussNewton, residual, size
+from resefa_plugin.editing.anchors import LOSS, SMALLEST_MU, GaussNewton, residual, size
 from resefa_plugin.editing.background import BackgroundKeeper, KeptPath, _starts
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.errors import NonFiniteError, ResefaError
@@ -93,8 +93,11 @@ def test_a_step_solves_the_normal_equations():
     eps = ridge * np.square(J).sum()
     stacked = np.vstack([weights * J, np.sqrt(eps) * np.eye(6)])
     expected = np.linalg.lstsq(stacked, -np.append(weights[:, 0] * rest.numpy().ravel(), np.zeros(6)), rcond=None)[0]
-    step = GaussNewton(model, LEFT, ridge).step(rest, mask, mu)
+    step, gain = GaussNewton(model, LEFT, ridge).step(rest, mask, mu)
     assert step == pytest.approx(expected, rel=1e-5)
+    # Of |r + J s|^2 + eps |s|^2, which is least at s
+    after = np.square(weights[:, 0] * (rest.numpy().ravel() + J @ expected)).sum() + eps * expected @ expected
+    assert gain == pytest.approx(np.square(weights[:, 0] * rest.numpy().ravel()).sum() - after, rel=1e-4)
     assert size(rest, mask, mu) == pytest.approx(np.square(weights[:, 0] * rest.numpy().ravel()).sum(), rel=1e-6)
 
 
@@ -288,8 +291,8 @@ def test_mu_is_what_costs_the_edit_so_much(scale, at_bound):
         return np.linalg.norm(J[inside] @ (kept - n)) / np.linalg.norm(J[inside] @ n)
 
     found = np.sqrt(path.difference[0] / path.straight_inside[0])
-    assert (loss(1.0) < LOSS) == at_bound
-    assert found == pytest.approx(loss(1.0) if at_bound else LOSS, rel=0.05)
+    assert (loss(SMALLEST_MU) < LOSS) == at_bound
+    assert found == pytest.approx(loss(SMALLEST_MU) if at_bound else LOSS, rel=0.05)
 
 
 def test_reported_changes_are_those_of_the_pictures():
