@@ -12,8 +12,8 @@ from resefa_plugin.errors import ResefaError
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.regions.partition import RegionPartition
 
-# What a correction may cost of the edit, to first order: the root mean square difference to the straight edit inside the
-# region, over the change by it. On faces of the demo generator, an attribute keeps 9 tenths of its movement or more.
+# What a correction may cost of the edit, to first order: the root mean square difference to the straight edit inside
+# the region, over the change by it. An attribute of a face keeps nine tenths of its movement or more, as a rule.
 LOSS = 0.1
 # Weights of the region's anchor that are tried for it. A pixel of the rest weighs 1.
 SMALLEST_MU, LARGEST_MU = 3.0, 1e3

@@ -27,7 +27,8 @@ from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 TILES = 16  # along the longer side of the picture
 ROUNDS = 2  # probes of each tile, in a picture of 3 channels
 PROBES = ROUNDS * TILES ** 2  # of a square picture: about as many dimensions has the basis
-NEGLIGIBLE = 1e-12  # of the largest eigenvalue: what is left out of a factor of a Gram matrix
+# Of the largest eigenvalue: what is left out of a factor of a Gram matrix. Of B it is a thousandth of the ridge at most.
+NEGLIGIBLE = 1e-6
 DEPENDENT = 1e-5  # of the longest row: what is left of one that repeats the others is rounding of float32
 ORTHONORMAL = 1e-6  # by which a kept basis may be off
 
@@ -159,7 +160,7 @@ def _orthonormal(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _root(gram: NDArray[np.float64]) -> NDArray[np.float64]:
-    """F `[m, r]` with F F^T = a Gram matrix `[m, m]`, but for rounding."""
+    """F `[m, r]` with F F^T = a Gram matrix `[m, m]`, but for what is negligible of it."""
     values, vectors = np.linalg.eigh(gram)
     large = values > NEGLIGIBLE * max(values[-1], 0.0)
     return np.asarray(vectors[:, large] * np.sqrt(values[large]))
