@@ -59,7 +59,10 @@ class GaussNewton:
         self.model = model
         A, B = model.gram(partition)  # empty, as steps are, where nothing moves the picture
         eps = ridge * np.trace(A + B) or 1.0
-        self._values, self._vectors = scipy.linalg.eigh(A, B + eps * np.eye(len(B))) if len(B) else (np.zeros(0), B)
+        self._values: NDArray[np.float64] = np.zeros(0)
+        self._vectors: NDArray[np.float64] = B
+        if len(B):
+            self._values, self._vectors = scipy.linalg.eigh(A, B + eps * np.eye(len(B)))
 
     def step(self, rest: Tensor, mask: Tensor, mu: float) -> tuple[NDArray[np.float64], float]:
         """The step `[d]` for a residual `[C, h, w]`, and by how much it lessens `size`, to first order."""

@@ -117,7 +117,7 @@ class BackgroundKeeper:
         self._rendered = 0
         self._breathe: Callable[[], None] = lambda: None
         self._original = self._point(np.zeros(viewpoint.dim)).picture
-        self._system = model and GaussNewton(model, partition, ridge)
+        self._system = None if model is None else GaussNewton(model, partition, ridge)
         self._found: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []  # straight offsets, and their bends
 
     def path(self, offset: Tensor | NDArray[np.floating[Any]], strengths: Sequence[float],
@@ -165,7 +165,8 @@ class BackgroundKeeper:
         if lengths.any():
             if system is None:
                 self._found.clear()
-                starts = torch.stack([sum(sign * (straight[i].picture - self._original) for i, sign in start.items())
+                changes = torch.stack([point.picture - self._original for point in straight])
+                starts = torch.stack([torch.stack([sign * changes[i] for i, sign in start.items()]).sum(dim=0)
                                       for start in _starts(targets, lengths)])
                 weights = torch.where(self._mask, BASIS_MU if self.mu is None else self.mu, 1.0)
                 model = TangentModel.krylov(self.jacobian, weights, starts * ~self._mask,

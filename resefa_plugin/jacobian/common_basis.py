@@ -27,7 +27,7 @@ from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 TILES = 16  # along the longer side of the picture
 ROUNDS = 2  # probes of each tile, in a picture of 3 channels
 PROBES = ROUNDS * TILES ** 2  # of a square picture: about as many dimensions has the basis
-# Of the largest eigenvalue: what is left out of a factor of a Gram matrix. Of B it is a thousandth of the ridge at most.
+# Of the largest eigenvalue: what is left out of a factor of a Gram matrix. Of B, a thousandth of the ridge at most.
 NEGLIGIBLE = 1e-6
 DEPENDENT = 1e-5  # of the longest row: what is left of one that repeats the others is rounding of float32
 ORTHONORMAL = 1e-6  # by which a kept basis may be off
