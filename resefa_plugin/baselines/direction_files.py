@@ -5,17 +5,15 @@ from __future__ import annotations
 import pathlib
 
 from resefa_plugin.baselines.problem import MethodResult, Problem
-from resefa_plugin.directions.direction_set import DirectionSet
-from resefa_plugin.directions.exports import load_foreign_direction
+from resefa_plugin.directions.foreign import is_own, load_directions
 
 
 def from_file(path: pathlib.Path, problem: Problem) -> MethodResult:
-    """The directions of a file: ours (`.npz`) in their own space, another tool's (`.npy`) in the problem's.
+    """The directions of a file: ours in their own space, another tool's in the problem's.
 
     Raises ResefaError for a file that cannot be read or does not fit the generator.
     """
-    if path.suffix != '.npy':
-        directions = DirectionSet.load(path)
-        return MethodResult.of(directions.directions[:problem.num_directions], directions.check_fits(problem.hook), {})
-    space = problem.hook.space(problem.space, problem.layers)
-    return MethodResult.of(load_foreign_direction(path, space.dim), space, {}, note=f"taken for space '{space.name}'")
+    path = path.expanduser()
+    own = is_own(path)
+    loaded = load_directions(path, problem.hook, None if own else problem.space, problem.layers)
+    return MethodResult.of(loaded.rows[:problem.num_directions], loaded.space, {}, note=loaded.note)

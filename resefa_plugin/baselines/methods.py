@@ -55,8 +55,9 @@ def parse_method(spec: str) -> tuple[Method, tuple[int, ...] | None]:
         raise ResefaError(f"method '{spec}': expected ascending layers as in {name}:4-7")
     if name in METHODS:
         return METHODS[name], layers
-    if pathlib.Path(name).suffix in ('.npy', '.npz'):
-        return functools.partial(from_file, pathlib.Path(name)), layers
+    path = pathlib.Path(name).expanduser()
+    if path.is_file() or path.suffix in ('.npy', '.npz'):  # which of the two it is, its content tells
+        return functools.partial(from_file, path), layers
     raise ResefaError(f"method '{spec}' is not one of {', '.join(METHODS)}, each also with layers as in sefa:4-7, or a "
                       'directions file (.npz, .npy)')
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from resefa_plugin.checkpoints.network_source import read_source
-from resefa_plugin.checkpoints.pickles.inert_pickle import Budget, Call, load_inert
-from resefa_plugin.checkpoints.pickles.plain_data import CONTAINER_HANDLERS, NUMPY_HANDLERS, NUMPY_NAMES, Decoder
+from resefa_plugin.checkpoints.pickles.inert_pickle import Budget, load_inert
+from resefa_plugin.checkpoints.pickles.inert_values import Call
+from resefa_plugin.checkpoints.pickles.plain_data import CONTAINER_HANDLERS, NUMPY_HANDLERS, Decoder
 from resefa_plugin.checkpoints.pickles.torch_storage import ZIP_MAGIC
 from resefa_plugin.errors import CheckpointError
 
@@ -19,8 +20,6 @@ LEGACY_HEADERS = 3  # pickles before that of the object, in a file of the legacy
 
 # The command line holds activation functions as objects. Only their names are read, and not used: G_nl has them, too.
 MODULES = ('torch.nn.modules.activation.ReLU',)
-# Old versions of torch mention this in the state of such an object.
-MENTIONED = ('torch.nn.backends.thnn._get_thnn_function_backend',)
 
 Record = dict[str, bool | int | float | str]
 
@@ -50,15 +49,14 @@ def _read(path: Path) -> object:
     file = read_source(path, max_bytes=MAX_RECORD_BYTES)
     budget = Budget(len(file.data))
     handlers = {**CONTAINER_HANDLERS, **NUMPY_HANDLERS, **{name: _module_name for name in MODULES}}
-    allowed = (*handlers, *NUMPY_NAMES, *MENTIONED)
     try:
         if file.data.startswith(ZIP_MAGIC):
             data, position = _zip_object(file.data), 0
         else:
             data, position = memoryview(file.data), 0
             for _ in range(LEGACY_HEADERS):
-                _, position = load_inert(data, (), budget, position=position)
-        root, _ = load_inert(data, allowed, budget, position=position, refs=[])
+                _, position = load_inert(data, budget, position=position)
+        root, _ = load_inert(data, budget, position=position, refs=[])
         record = Decoder(handlers, budget).plain(root)
     except CheckpointError as error:
         raise CheckpointError(f'{path.name}: {error}') from None

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Collection, Mapping
 
-from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
+from resefa_plugin.checkpoints.pickles.inert_values import shorten
 from resefa_plugin.errors import CheckpointError
 
 MAX_RESOLUTION = 8192

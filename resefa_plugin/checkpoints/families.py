@@ -90,6 +90,7 @@ class GeneratorFamily:
             `claimed_sizes`.
         homes: the official generators, at least one. A file that may be of several is taken to be of the first.
         known_sources: SHA-256 of the Python source that official files carry -> the repository and commits it is from.
+        equal_forks: the same for the files of forks that make the official pictures.
         class_names: of the official generators in files.
         complete: gives the keyword arguments of a generator in a file that does not say all of them itself, as our own
             network takes them; it raises CheckpointError. None if files say all.
@@ -106,6 +107,11 @@ class GeneratorFamily:
     lacks: str = ''
     class_names: tuple[str, ...] = ('Generator',)
     complete: Callable[[PersistentObject], dict] | None = None
+    equal_forks: Mapping[str, str] = field(default_factory=dict)
+
+    def origin_of(self, source_sha256: str) -> str:
+        """Where a source that makes the official pictures is from; empty if it is not known to make them."""
+        return self.known_sources.get(source_sha256) or self.equal_forks.get(source_sha256, '')
 
     def has(self, state_dict: Mapping[str, Tensor]) -> bool:
         """Whether a state is of it, or of a family that comes before it in `FAMILIES`."""
@@ -133,7 +139,12 @@ STYLEGAN2 = GeneratorFamily(
     known_sources={'53b4e1ec457171d4e2c1454d48013765ab626141c35cdd383b020950effe11a5':
                    'training/networks.py of stylegan2-ada-pytorch 375a436..d72cc7d',
                    'b6f14e8fa2a95de4d38218fef31380c6a70de770f585107e209ff83075c307ef':
-                   'training/networks_stylegan2.py of stylegan3 8fb5177..c233a91'})
+                   'training/networks_stylegan2.py of stylegan3 8fb5177..c233a91'},
+    # Compared picture by picture, with square networks; the files are of one commit each.
+    equal_forks={'bf34881e90f193de94aef009dbc786038f93a1d7c6f7c1cf1279770e462f0615':
+                 "training/networks.py of dvschultz's stylegan2-ada-pytorch 0e2caab",
+                 'e7c6bd62c13983b4f66c330ea3f0fb8534bf2762aca6c41f239795044d27ef13':
+                 'pg_modules/networks_stylegan2.py of projected-gan e1c246b'})
 
 STYLEGAN3 = GeneratorFamily(
     name='stylegan3', title='StyleGAN3', mark='synthesis.input.freqs', network=stylegan3.Generator,

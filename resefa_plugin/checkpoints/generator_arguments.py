@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from resefa_plugin.checkpoints.claimed_sizes import check_mapping_layers
 from resefa_plugin.checkpoints.families import Home, Repository
 from resefa_plugin.checkpoints.generator_file import GeneratorFile
-from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
+from resefa_plugin.checkpoints.pickles.inert_values import shorten
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan_layers import check_types
 

@@ -8,15 +8,21 @@ from dataclasses import dataclass
 import torch
 
 from resefa_plugin.checkpoints import families
-from resefa_plugin.checkpoints.families import GeneratorFamily
-from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
-from resefa_plugin.checkpoints.pickles.nvlabs_pickle import PersistentObject, read_network_pickle
+from resefa_plugin.checkpoints.families import STYLEGAN2, GeneratorFamily
+from resefa_plugin.checkpoints.network_source import NetworkSource, read_source
+from resefa_plugin.checkpoints.pickles.contents import Contents, open_contents
+from resefa_plugin.checkpoints.pickles.inert_pickle import naming
+from resefa_plugin.checkpoints.pickles.inert_values import Call
+from resefa_plugin.checkpoints.pickles.legacy_tf_pickle import TFNetwork, convert_generator
+from resefa_plugin.checkpoints.pickles.nvlabs_pickle import decode_module, is_module
+from resefa_plugin.checkpoints.selection import Selection, select_generator
+from resefa_plugin.checkpoints.states import genforce, official, rosinality
 from resefa_plugin.errors import CheckpointError
 
-# The first of these that a file has is taken: the moving average G_ema makes the better pictures, and the official
-# scripts take it, too.
-_GENERATOR_ENTRIES = ('G_ema', 'G')
-_NETWORK_ENTRIES = ('G', 'D', 'G_ema', 'augment_pipe')
+OFFICIAL_CLASS = 'Generator'
+EXPECTED = 'a network file: a pickle, or a file of torch.save or safetensors'
+
+State = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,26 +38,26 @@ class GeneratorFile:
         state_dict: float tensors on the CPU, in the order of the network's own `state_dict()`.
         sha256: SHA-256 of the file.
         name: path or URL as the user gave it.
-        entry: name of the entry that was taken: `G_ema`, or `G` in a file without a moving average.
+        entry: where in the file it was: `G_ema`, or `G` in a file without a moving average, or `state_dict.decoder`.
         source_sha256: SHA-256 of the Python source that the file carries for its class; empty if it carries none.
-        extras: entries of the file that are not networks, e.g. `training_set_kwargs`.
+        notes: what the user should know: what was assumed.
     """
 
     class_name: str
     family: GeneratorFamily
     init_args: tuple
     init_kwargs: dict
-    state_dict: dict[str, torch.Tensor]
+    state_dict: State
     sha256: str
     name: str
     entry: str
     source_sha256: str
-    extras: dict[str, object]
+    notes: tuple[str, ...] = ()
 
     @property
     def known_source(self) -> str:
-        """Which official version the Python source in the file is; empty if it is another, or if there is none."""
-        return self.family.known_sources.get(self.source_sha256, '')
+        """Which official version, or fork that is its equal, the source in the file is; empty if it is none of them."""
+        return self.family.origin_of(self.source_sha256)
 
     @property
     def has_class_means(self) -> bool:
@@ -61,50 +67,72 @@ class GeneratorFile:
 
 
 def read_generator(path: str | os.PathLike | bytes, cache_dir: str | os.PathLike | None = None) -> GeneratorFile:
-    """Reads the generator of a network file, as data.
+    """Reads the generator of a network file, as data; nothing in the file but the generator has to be known.
+
+    Opened are files of stylegan2 (TensorFlow), stylegan2-ada-pytorch, stylegan3, stylegan-xl and their forks with the
+    official networks, of stylegan2-pytorch (rosinality) and the encoders that are built on it (pSp, e4e), and of
+    genforce's code (Hammer, the published ReSeFa): snapshots, networks, and bare states of them, as pickles, files of
+    torch.save or safetensors.
 
     Args:
-        path: path or `http(s)://` URL of a file of stylegan2 (TensorFlow), stylegan2-ada-pytorch, stylegan3 or
-            stylegan-xl; or its bytes.
+        path: path or `http(s)://` URL of the file; or its bytes.
         cache_dir: folder for fetched files; None to use `files.cache_dir()`.
 
     Raises:
         CheckpointError: for a file that cannot be read as data, has no generator, or one of another family.
     """
-    file = read_network_pickle(path, cache_dir, _generator_and_extras)
-    entry = next(name for name in _GENERATOR_ENTRIES if name in file.entries)
-    network = file.entries[entry]
-    if not isinstance(network, PersistentObject):
-        raise CheckpointError(f'{file.name}: the entry {entry} is {shorten(network)}; expected a network')
+    source = read_source(path, cache_dir)
+    with naming(source.name):
+        contents = open_contents(source, EXPECTED)
+        selection = select_generator(contents)
+        if selection.value is None:
+            return _from_state(source, selection, contents)
+        return _from_value(source, selection.entry, selection.value, contents)
+
+
+def _from_value(source: NetworkSource, entry: str, value: Call, contents: Contents) -> GeneratorFile:
+    if not is_module(value):
+        network = contents.decoder.plain(value)
+        assert isinstance(network, TFNetwork)
+        kwargs, state = convert_generator(network)
+        return GeneratorFile(OFFICIAL_CLASS, STYLEGAN2, (), kwargs, state, source.sha256, source.name, entry, '')
+    network = decode_module(contents.decoder, value)
+    if not network.source_sha256:  # saved by torch itself: its arguments are not recorded
+        return _converted(source, f'{entry}, a {network.class_name}', network.state_dict, None)
     family = families.family_of(network.state_dict)
     if family is None:
         known = ' or '.join(family.title for family in families.FAMILIES)
-        raise CheckpointError(f'{file.name}: the state of its {network.class_name!r} is not that of a {known} '
-                              'generator; a fork can only be loaded by its own code: --repo of its checkout and '
-                              '--trust-pickle, if you trust the file')
-    init_kwargs = network.init_kwargs
-    if family.complete is not None:
-        try:
-            init_kwargs = family.complete(network)
-        except CheckpointError as error:
-            raise CheckpointError(f'{file.name}: {error}') from error
-    return GeneratorFile(
-        class_name=network.class_name,
-        family=family,
-        init_args=network.init_args,
-        init_kwargs=init_kwargs,
-        state_dict=network.state_dict,
-        sha256=file.sha256,
-        name=file.name,
-        entry=entry,
-        source_sha256=network.source_sha256,
-        extras={name: value for name, value in file.entries.items() if name != entry},
-    )
+        raise CheckpointError(f'the state of its {network.class_name!r} is not that of a {known} generator; a fork can '
+                              'only be loaded by its own code: --repo of its checkout and --trust-pickle, if you trust '
+                              'the file')
+    kwargs = network.init_kwargs if family.complete is None else family.complete(network)
+    return GeneratorFile(network.class_name, family, network.init_args, kwargs, network.state_dict,
+                         source.sha256, source.name, entry, network.source_sha256)
 
 
-def _generator_and_extras(names: list[str]) -> list[str]:
-    generators = [name for name in _GENERATOR_ENTRIES if name in names]
-    if not generators:
-        raise CheckpointError(f'no generator: expected an entry {" or ".join(_GENERATOR_ENTRIES)}, '
-                              f'found {", ".join(map(shorten, names[:10])) or "no entries"}')
-    return [name for name in names if name == generators[0] or name not in _NETWORK_ENTRIES]
+def _from_state(source: NetworkSource, selection: Selection, contents: Contents) -> GeneratorFile:
+    decoded = {name: contents.decoder.plain(value) for name, value in (selection.tensors or {}).items()}
+    latent_avg = None if selection.latent_avg is None else contents.decoder.plain(selection.latent_avg)
+    tensors = {name: value for name, value in decoded.items() if isinstance(value, torch.Tensor)}
+    return _converted(source, selection.entry, tensors, latent_avg)
+
+
+def _converted(source: NetworkSource, entry: str, state: State, latent_avg: object) -> GeneratorFile:
+    """The generator of a bare state, under whatever names."""
+    notes: tuple[str, ...] = ()
+    if rosinality.MARK in state:
+        family = STYLEGAN2
+        kwargs, state, notes = rosinality.convert(entry, state, latent_avg)
+    else:
+        if genforce.MARK in state:
+            state = genforce.convert(state)
+        elif genforce.MARK3 in state:
+            state = genforce.convert3(state)
+        found = families.family_of(state)
+        if found is None:
+            raise CheckpointError(f'{entry}: a network that is not known here; open it with its own code: --repo of '
+                                  'its checkout and --trust-pickle, if you trust the file, or a function with --hook')
+        family = found
+        kwargs, note = official.init_kwargs(family, state)
+        notes = (note,)
+    return GeneratorFile(OFFICIAL_CLASS, family, (), kwargs, state, source.sha256, source.name, entry, '', notes)

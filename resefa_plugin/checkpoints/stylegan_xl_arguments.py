@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
+from resefa_plugin.checkpoints.pickles.inert_values import shorten
 from resefa_plugin.checkpoints.pickles.nvlabs_pickle import PersistentObject
 from resefa_plugin.errors import CheckpointError
 

@@ -143,7 +143,7 @@ class DirectionSet:
             start = magic(path)
             if start == NPY_MAGIC:
                 raise DirectionsError('this is a single .npy array, not a directions file; '
-                                      'exports.load_foreign_direction reads directions of other tools')
+                                      '`resefa edit` takes directions of other tools')
             if not start.startswith(ZIP_MAGIC):
                 raise DirectionsError('this is not an .npz file; `resefa factorize` writes directions files')
             with open_npz(path) as file:

@@ -1,4 +1,4 @@
-"""Directions in the files of other tools, and back.
+"""Directions in the files of other tools.
 
 None of these files says which latent space it is for, so a direction is written only where the tool that reads the
 file would apply it in the space that was factorized.
@@ -7,7 +7,6 @@ file would apply it in the space that was factorized.
 from __future__ import annotations
 
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.errors import DirectionsError
-from resefa_plugin.machine.arrays import read_npy, reading
 from resefa_plugin.machine.files import replacing
 
 
@@ -103,31 +101,6 @@ def save_projected_w(path: str | os.PathLike[str], ws: torch.Tensor | NDArray[An
                               'strength')
     with replacing(path) as part, open(part, 'wb') as file:
         np.savez(file, w=array)
-
-
-def load_foreign_direction(path: str | os.PathLike[str], dim: int) -> NDArray[np.float32]:
-    """Directions of another tool's `.npy`, read as data.
-
-    Args:
-        path: a file of numbers of any type, `[dim]` or `[k, dim]`; further axes of length 1 do not matter.
-        dim: of the latent space that they are for. The file does not say which space that is: the caller must know.
-
-    Returns: `[k, dim]` float32, scaled to unit rows.
-
-    Raises:
-        DirectionsError: a damaged file, another shape, a row of zeros, or values that are not finite.
-    """
-    path = pathlib.Path(path)
-    with reading(path):
-        array = read_npy(path)
-        if array.dtype.kind not in 'fiu' or not array.size or array.squeeze().ndim > 2 or array.shape[-1] != dim:
-            raise DirectionsError(f'it holds {array.dtype} {list(array.shape)}, expected directions [k, {dim}]: '
-                                  'numbers, a row each, for the same latent space')
-        rows = array.reshape(-1, dim).astype(np.float64)
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)  # [k, 1]
-        if not np.isfinite(lengths).all() or not lengths.all():
-            raise DirectionsError('it holds a direction that is zero, NaN or infinite')
-    return np.asarray(rows / lengths, np.float32)
 
 
 # By name; all are called with (directions, path, index).

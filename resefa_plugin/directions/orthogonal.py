@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,7 +30,7 @@ def load_orthogonal(specs: Sequence[str], hook: GeneratorHook, space: str,
         path, colon, index = spec.rpartition(':')
         if not (colon and index.isdecimal()):
             path, index = spec, ''
-        directions = DirectionSet.load(path)
+        directions = DirectionSet.load(os.path.expanduser(path))
         found = directions.check_fits(hook)
         if (found.name, found.layers) != (space, hook.space(space, layers).layers):
             raise DirectionsError(f"{path} is for space '{found.name}', layers {found.layers or 'all'}, and space "

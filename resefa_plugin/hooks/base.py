@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -200,7 +201,12 @@ class GeneratorHook(abc.ABC):
 
     def unknown_space(self, name: str) -> ResefaError:
         """The error for a space that this generator does not have."""
-        return ResefaError(f"space '{name}' is not one of {', '.join(self.space_names)}, the spaces of {self.name}")
+        asked = str(name).lower()
+        near = [space for space in self.space_names if space == asked]
+        near = near or difflib.get_close_matches(asked, self.space_names, n=1)
+        meant = f'; did you mean {near[0]}?' if near else ''
+        return ResefaError(f"space '{name}' is not one of {', '.join(self.space_names)}, the spaces of "
+                           f'{self.name}{meant}')
 
 
 def seed_z(seed: int, z_dim: int, device: torch.device) -> Tensor:

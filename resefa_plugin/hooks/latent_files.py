@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
+from resefa_plugin.checkpoints.latent_entries import LatentEntry, read_entries
 from resefa_plugin.errors import DirectionsError
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
-from resefa_plugin.machine.arrays import NPY_MAGIC, magic, open_npz, read_npy, reading
 
-TORCH_SUFFIXES = ('.pt', '.pth')
-# Names that other tools use for a z as well as for a w: they say no more than a bare array does.
-UNSAID_KEYS = ('latent', 'latents', 'latent_in', 'latent_code')
-KEYS = ('w', 'z', *UNSAID_KEYS)
-BARE = 'array'
 # Float32 rounding of a mapping network on another device, relative to its largest output.
 SAME_W = 1e-3
 
@@ -38,80 +31,58 @@ class FileLatent:
     Attributes:
         ws: `[1, num_ws, w_dim]`, or `[1, 1, w_dim]`: one w for all layers. float32.
         z: `[1, z_dim]` float32; beside `ws`, what they were mapped from.
+        name: of the picture, if the file has it: `of 'face.png'`.
+        noise: that the file has for the layers of the network, which has its own.
     """
 
     ws: Tensor | None = None
     z: Tensor | None = None
+    name: str = ''
+    noise: tuple[Tensor, ...] = ()
 
     def __str__(self) -> str:
         if self.ws is not None:
-            return f'{"w" if self.ws.shape[1] == 1 else "w+"} latents {list(self.ws.shape)}'
-        assert self.z is not None  # one of the two is there
-        return f'z latents {list(self.z.shape)}'
+            what = f'{"w" if self.ws.shape[1] == 1 else "w+"} latents {list(self.ws.shape)}'
+        else:
+            assert self.z is not None  # one of the two is there
+            what = f'z latents {list(self.z.shape)}'
+        return f'{what} {self.name}'.rstrip()
 
 
 def read_latents(path: str | os.PathLike[str], hook: StyleBasedHook) -> list[FileLatent]:
     """Reads the latents in a file, as data: no code in it is executed.
 
-    Key `w`: w+ `[N, num_ws, w_dim]` or `[num_ws, w_dim]`, w `[N, 1, w_dim]`, `[1, w_dim]` or `[w_dim]`. Key `z`:
-    `[N, z_dim]` or `[z_dim]`. A bare array, and one of UNSAID_KEYS, is a w+ or w if it has three axes or num_ws rows,
-    else a w or z if only one of them has so many dimensions. The projector of stylegan2-pytorch writes, per picture, a
-    dictionary with `latent` and `noise`: that is a w or w+.
+    Key `w`, or one of SAID_KEYS: w+ `[N, num_ws, w_dim]` or `[num_ws, w_dim]`, w `[N, 1, w_dim]`, `[1, w_dim]` or
+    `[w_dim]`. Key `z`: `[N, z_dim]` or `[z_dim]`. A bare array, and one of UNSAID_KEYS, is a w+ or w if it has three
+    axes or num_ws rows, else a w or z if only one of them has so many dimensions.
 
     Args:
-        path: `.npz` (the host's projected_w.npz), `.npy`, or `.pt`/`.pth` of a tensor or a dictionary of tensors.
+        path: a file of numpy, torch.save, pickle or safetensors: see `checkpoints.latent_entries`.
         hook: the generator that they are for.
 
     Returns: one entry per sample.
 
     Raises:
         DirectionsError: a file that cannot be read, or latents that do not fit the generator or may be z or w.
-        CheckpointError: a `.pt` that is damaged or holds more than tensors and plain containers.
+        CheckpointError: a pickle or torch file that is damaged or holds more than tensors and plain containers.
     """
-    path = pathlib.Path(path)
-    if path.suffix in TORCH_SUFFIXES:
-        root = read_torch_file(path)
-        with reading(path):
-            return [latent for entry in _torch_entries(root) for latent in _latents(entry, hook)]
-    with reading(path):
-        return _latents(_arrays(path), hook)
+    try:
+        return [latent for entry in read_entries(path) for latent in _latents(entry, hook)]
+    except DirectionsError as error:
+        named = str(error) if os.fspath(path) in str(error) else f'{path}: {error}'
+        raise DirectionsError(named) from error
 
 
-def _arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    if magic(path) == NPY_MAGIC:
-        return {BARE: read_npy(path)}
-    with open_npz(path) as file:
-        return {key: file.read(key) for key in _chosen(file.names)}
-
-
-def _torch_entries(root: object) -> list[dict[str, object]]:
-    if not isinstance(root, Mapping):
-        return [{BARE: root}]
-    if root and all(isinstance(value, Mapping) and {'latent', 'noise'} <= value.keys() for value in root.values()):
-        return [{'w': value['latent']} for value in root.values()]
-    return [{key: root[key] for key in _chosen([str(key) for key in root])}]
-
-
-def _chosen(names: list[str]) -> list[str]:
-    """The keys to read: w, z or both, else the one that does not say which it is."""
-    said: list[str] = [key for key in ('w', 'z') if key in names]
-    unsaid = [key for key in UNSAID_KEYS if key in names]
-    if not said and len(unsaid) != 1:
-        raise DirectionsError(f"no array 'w' or 'z' among {', '.join(names[:20]) or 'none'}: expected one of "
-                              f"{', '.join(KEYS)}, as in projected_w.npz")
-    return said or unsaid
-
-
-def _latents(entry: Mapping[str, object], hook: StyleBasedHook) -> list[FileLatent]:
+def _latents(entry: LatentEntry, hook: StyleBasedHook) -> list[FileLatent]:
     found: dict[str, Tensor] = {}
-    for key, value in entry.items():
+    for key, value in entry.arrays.items():
         array = _floats(key, value)
         kind = key if key in ('w', 'z') else _kind(key, array, hook)
         found[kind] = _as_ws(array, hook) if kind == 'w' else _as_z(array, hook)
     ws, z = found.get('w'), found.get('z')
     if ws is not None and z is not None and len(ws) != len(z):
         raise DirectionsError(f"'w' has {len(ws)} samples and 'z' has {len(z)}: expected as many")
-    return [FileLatent(None if ws is None else ws[i:i + 1], None if z is None else z[i:i + 1])
+    return [FileLatent(None if ws is None else ws[i:i + 1], None if z is None else z[i:i + 1], entry.name, entry.noise)
             for i in range(len(next(iter(found.values()))))]
 
 
@@ -171,7 +142,7 @@ def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor |
         return sample, f'{latent}, mapped to w with truncation {truncation_psi:g}'
     sample = dataclasses.replace(hook.sample_from_ws(latent.ws, name), c=c)
     if latent.z is None:
-        return sample, f'{latent}'
+        return sample, f'{latent}{_left_noise(hook, latent, sample)}'
     if not hook.c_dim or c is not None:
         mapped = hook.sample_from_z(latent.z, name, truncation_psi, truncation_cutoff, c)
         ws = sample.latents['ws']
@@ -180,3 +151,27 @@ def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor |
                     f'{latent}, and the z that they are mapped from')
     return sample, (f'{latent}; the z beside them is left aside, as it is not mapped to them with this class and '
                     'truncation')
+
+
+def _left_noise(hook: StyleBasedHook, latent: FileLatent, sample: Sample) -> str:
+    """What is said of the noise in a file: it is left aside, and how much that changes the picture."""
+    if not latent.noise:
+        return ''
+    said = '; the noise in the file is left aside, as every sample of a run has the noise of the network'
+    layers: list[Any] = [module for module in getattr(hook, 'G', torch.nn.Module()).modules()
+                         if hasattr(module, 'noise_const')]
+    if len(layers) != len(latent.noise) or any(noise.numel() != layer.noise_const.numel() or not noise.isfinite().all()
+                                               for layer, noise in zip(layers, latent.noise, strict=True)):
+        return said
+    own, ws = [layer.noise_const.clone() for layer in layers], sample.latents['ws']
+    with torch.no_grad():
+        before = hook.synthesis(ws, None)
+        try:
+            for layer, noise in zip(layers, latent.noise, strict=True):
+                layer.noise_const.copy_(noise.reshape(layer.noise_const.shape))
+            after = hook.synthesis(ws, None)
+        finally:
+            for layer, noise in zip(layers, own, strict=True):
+                layer.noise_const.copy_(noise)
+    difference = float((after - before).square().mean().sqrt())
+    return f'{said}: the picture is {difference:.2g} (root mean square, of 2) away from that of the projector'

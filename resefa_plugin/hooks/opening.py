@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 import pathlib
@@ -28,7 +29,7 @@ def _open_biggan(rest: str, device: torch.device | str, repo: str | os.PathLike[
     if not rest:
         raise CheckpointError('--network=biggan: name the experiment folder, its weights file, or a '
                               'pytorch-pretrained-biggan folder, as in biggan:FOLDER')
-    return open_biggan(rest, device, checkout=repo)
+    return open_biggan(os.path.expanduser(rest), device, checkout=repo)
 
 
 # The NAME in `--network=NAME` or `--network=NAME:REST` -> a function of (rest, device) and, by keyword, of those flags
@@ -52,8 +53,7 @@ def open_network(network: str | os.PathLike[str], device: torch.device | str = '
             - `mobilestylegan-ffhq`, the demo generator, which is fetched on first use;
             - `biggan:FOLDER`, an experiment of BigGAN-PyTorch or a folder of pytorch-pretrained-biggan;
             - `NAME` or `NAME:REST` of an installed plugin (entry point of the group `resefa_plugin.hooks`);
-            - the path or URL of a file: .pkl of stylegan2, stylegan2-ada-pytorch, stylegan3 or stylegan-xl, .pt of
-              stylegan2-pytorch.
+            - the path or URL of a file: see `checkpoints.generator_file.read_generator`.
         device: where the network shall be.
         repo: folder of a checkout to use, and no other; None to use one at hand, if there is one.
         trust_pickle: let the checkout's own loader read the file, which EXECUTES the code in the file.
@@ -68,9 +68,13 @@ def open_network(network: str | os.PathLike[str], device: torch.device | str = '
     name, _, rest = spec.partition(':')
     opener = NAMED_NETWORKS.get(name) or plugin_opener(name)
     if opener is None:
+        spec = spec if '://' in spec else os.path.expanduser(spec)
         if '://' not in spec and not pathlib.Path(spec).exists():
-            raise CheckpointError(f'--network={spec}: no such network; expected a network file, its URL, or a name out '
-                                  f"of {', '.join(sorted({*NAMED_NETWORKS, *plugin_names()}))}")
+            names = sorted({*NAMED_NETWORKS, *plugin_names()})
+            near = difflib.get_close_matches(name.lower(), names, n=1)
+            meant = f'; did you mean {near[0]}{spec[len(name):]}?' if near else ''
+            raise CheckpointError(f'--network={spec}: no such network{meant}; expected a network file, its URL, or a '
+                                  f"name out of {', '.join(names)}")
         return open_file(spec, device, repo, trust_pickle, noise_mode)
     flags = {'repo': (repo, None), 'trust_pickle': (trust_pickle, False), 'noise_mode': (noise_mode, 'const')}
     given = {flag: value for flag, (value, default) in flags.items() if value != default}

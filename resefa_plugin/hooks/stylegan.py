@@ -151,6 +151,21 @@ class OfficialStyleGANHook(StyleGANHook):
         taken = {parameter for module in self.G.synthesis.modules() for parameter in _parameters(module)}
         options = {'noise_mode': noise_mode, 'force_fp32': True}
         self._options = {option: value for option, value in options.items() if option in taken}
+        self.image_shape = self._measured_shape()
+
+    def _measured_shape(self) -> tuple[int, int, int]:
+        """`(C, H, W)` of a picture that is made for it: forks make others than squares of `img_resolution`.
+
+        Raises CheckpointError if the network makes none.
+        """
+        try:
+            with torch.no_grad():
+                images = self.synthesis(torch.zeros(1, self.num_ws, self.w_dim, device=self.device), None)
+            _, channels, height, width = images.shape
+        except Exception as error:  # code of others
+            raise CheckpointError(f'{self.name}: {type(self.G).__name__} makes no picture: {type(error).__name__}: '
+                                  f'{str(error)[:200]}') from error
+        return channels, height, width
 
     @override
     def _style_dims(self) -> tuple[int, ...]:

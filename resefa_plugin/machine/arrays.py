@@ -107,17 +107,17 @@ def magic(path: pathlib.Path) -> bytes:
         return file.read(len(NPY_MAGIC))
 
 
-def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def read_header(file: IO[bytes], allow_objects: bool = False) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether it is in Fortran's order, and type of the `.npy` stream that begins here.
 
-    Raises DamagedFileError for objects, which could only be loaded by executing code.
+    Raises DamagedFileError for objects, which numpy could only load by executing code, unless they are allowed.
     """
     version = npy.read_magic(file)
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     if version not in readers:
         raise DamagedFileError(f'its .npy version is {version}, expected 1.0 or 2.0')
     shape, order, dtype = readers[version](file)
-    if dtype.hasobject:
+    if dtype.hasobject and not allow_objects:
         raise DamagedFileError('it holds Python objects, whose loading would execute code: refused. Ask its author for '
                                'plain numeric arrays')
     return shape, order, dtype

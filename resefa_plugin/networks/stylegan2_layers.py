@@ -220,8 +220,7 @@ class SynthesisBlock(nn.Module):
         super().__init__()
         if architecture not in ARCHITECTURES:
             raise CheckpointError(f"architecture '{architecture}' is not one of {', '.join(ARCHITECTURES)}")
-        common: dict[str, Any] = dict(w_dim=w_dim, resolution=resolution, resample_filter=resample_filter,
-                                      conv_clamp=conv_clamp, **layer_kwargs)
+        common: dict[str, Any] = dict(w_dim=w_dim, resolution=resolution, conv_clamp=conv_clamp, **layer_kwargs)
         self.is_residual = architecture == 'resnet' and in_channels > 0
         self.has_image_before = architecture == 'skip' and in_channels > 0
         self.register_buffer('resample_filter', setup_filter(resample_filter))
@@ -229,8 +228,9 @@ class SynthesisBlock(nn.Module):
         if in_channels == 0:
             self.const = nn.Parameter(torch.randn(out_channels, resolution, resolution))
         else:
-            self.conv0 = SynthesisLayer(in_channels, out_channels, up=2, **common)
+            self.conv0 = SynthesisLayer(in_channels, out_channels, up=2, resample_filter=resample_filter, **common)
             self.layer_names.append('conv0')
+        # It does not resample: as in the official networks, the filter in its state is the default one, and not used.
         self.conv1 = SynthesisLayer(out_channels, out_channels, up=1, **common)
         self.layer_names.append('conv1')
         if is_last or architecture == 'skip':

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resefa_plugin.checkpoints import formats
 from resefa_plugin.errors import RegionError, printable
-from resefa_plugin.machine.arrays import NPY_MAGIC, magic, read_npy, reading
+from resefa_plugin.machine.arrays import read_npy, reading
 
 # Of what masks are saved as. Pillow reads some others with other programs.
 FORMATS = 'PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM'
@@ -30,8 +31,8 @@ def read_mask(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.bool_
     have one colour and differ only in opacity, the opacity is the mask.
 
     Args:
-        source: an image file (1-bit, grey, 16-bit, palette, RGB, with or without alpha), or an array `[h, w]` of
-            booleans, uint8 (white is 255), uint16 (65535) or floats from 0 to 1.
+        source: an image file (1-bit, grey, 16-bit, palette, RGB, with or without alpha), or an array `[h, w]`, also in
+            a numpy file (.npy), of booleans, uint8 (white is 255), uint16 (65535) or floats from 0 to 1.
 
     Returns: bool `[h, w]`.
 
@@ -39,6 +40,8 @@ def read_mask(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[np.bool_
     """
     if isinstance(source, np.ndarray):
         return _threshold(source, 'mask array')
+    if _is_npy(source):
+        return _threshold(_load_npy(source), f"mask '{source}'")
     image = _load_image(source)
     opaque_grey = image.mode in ('1', 'L') and 'transparency' not in image.info
     if opaque_grey or image.mode in ('I', 'F') or image.mode.startswith('I;16'):
@@ -60,8 +63,8 @@ def read_labels(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[Any]:
     """An integer label map of any size.
 
     Args:
-        source: a palette or grey image file (a palette's indices are the labels), a `.npy` file, or an integer array
-            `[h, w]`.
+        source: a palette or grey image file (a palette's indices are the labels), a numpy file (.npy), or an integer
+            array `[h, w]`.
 
     Returns: integers `[h, w]`.
 
@@ -69,7 +72,7 @@ def read_labels(source: str | os.PathLike[str] | NDArray[Any]) -> NDArray[Any]:
     """
     if isinstance(source, np.ndarray):
         labels, what = source, 'label array'
-    elif Path(source).suffix.lower() == '.npy':
+    elif _is_npy(source):
         labels, what = _load_npy(source), f"label map '{source}'"
     else:
         what = f"label map '{source}'"
@@ -156,17 +159,19 @@ def _threshold(values: NDArray[Any], what: str) -> NDArray[np.bool_]:
     return mask
 
 
-def _load_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
+def _is_npy(path: str | os.PathLike[str]) -> bool:
     _check_file(path)
     with reading(Path(path), RegionError):
-        if magic(Path(path)) != NPY_MAGIC:
-            raise RegionError('it is no .npy file, expected an integer array as numpy.save writes it')
+        return formats.format_of_file(path) is formats.NPY
+
+
+def _load_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
+    with reading(Path(path), RegionError):
         return read_npy(Path(path))
 
 
 def _load_image(path: str | os.PathLike[str]) -> Image.Image:
     """The first frame of an image file, decoded; whatever decoding raises becomes a RegionError."""
-    _check_file(path)
     with _decoding(path), Image.open(path, formats=FORMATS) as image:
         if image.width * image.height > MAX_PIXELS:
             raise RegionError(f"'{path}' is {image.width} x {image.height} pixels, more than any mask needs "
@@ -186,8 +191,14 @@ def _decoding(path: str | os.PathLike[str]) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RegionError(f"'{path}' has too many pixels for a mask ({error}): resize it to fit the picture") from error
     except Exception as error:  # decoders raise anything about damaged files
-        raise RegionError(f"'{path}' is not an image that can be read ({printable(str(error), 200)}): expected a PNG "
-                          'mask') from error
+        why = _kind_instead(path) or printable(str(error), 200)
+        raise RegionError(f"'{path}' is not an image that can be read ({why}): expected a PNG mask") from error
+
+
+def _kind_instead(path: str | os.PathLike[str]) -> str:
+    """What a file that is no picture is instead, and what to do; empty if it seems to be one."""
+    kind = formats.format_of_file(path)
+    return '' if kind in (formats.PICTURE, formats.UNKNOWN) else f'it is {kind.title}; {kind.remedy}'
 
 
 def _check_file(path: str | os.PathLike[str]) -> None:

@@ -271,6 +271,10 @@ def _parse_operand(text: str, image_size: tuple[int, int]) -> RegionPartition:
         raise RegionError(f"no form of region '{form}:'{_near(form, _FORMS)}; forms: {', '.join(_FORMS)}")
     if os.path.isfile(path) or re.search(r'[/\\]|\.[A-Za-z]\w{1,4}$', text):
         return RegionPartition.from_mask(path, image_size)
+    if ',' in text and all(name.strip() in PRESETS for name in text.split(',')):
+        names = [name.strip() for name in text.split(',')]
+        raise RegionError(f'several regions are written {" ".join(f"--region={name}" for name in names)}, and one '
+                          f'region of them all --region={"+".join(names)}')
     if ',' in text:
         return _parse_box(text.split(','), image_size)
     if not text:

@@ -18,25 +18,31 @@ from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.machine.files import replacing
-from resefa_plugin.regions.partition import RegionPartition
+from resefa_plugin.regions.partition import RegionPartition, parse_region
 from resefa_plugin.report import pictures
 from resefa_plugin.report.kept_background import outside_summary
 from resefa_plugin.scripts.common import options, sampling
-from resefa_plugin.scripts.common.moves import Move, common_space, make_moves
-from resefa_plugin.scripts.common.types import FILE, StrengthRange
+from resefa_plugin.scripts.common.moves import Move, Moves, class_flag
+from resefa_plugin.scripts.common.types import FILE, HintedCommand, LayerRange, StrengthRange
 
 
-@click.command()
+@click.command(cls=HintedCommand)
 @options.network_options
 @sampling.samples_options
 @click.option('--directions', required=True, multiple=True, type=FILE,
-              help='Directions file that factorize wrote; repeat it, --index or --strength to move along several '
-                   'directions at once')
+              help='Directions file that factorize wrote, or one of another tool (ReSeFa, InterFaceGAN, SeFa, '
+                   'GANSpace, e4e); repeat it, --index or --strength to move along several directions at once')
 @click.option('--index', metavar='INT', multiple=True, type=click.IntRange(min=1), default=[1], show_default=True,
               help='Which direction, 1 is the best')
 @click.option('--strength', multiple=True, type=StrengthRange(), default=['-3,3'], show_default=True,
               help='From and to (one number: from its negative to it); 1 changes the region by an RMS of 0.1 on the '
                    '[-1, 1] scale')
+@click.option('--region', metavar='REGION',
+              help='What strength 1 changes and --keep-background leaves alone, as of factorize  [default: the region '
+                   'of the file]')
+@click.option('--space', metavar='SPACE',
+              help="Latent space of another tool's directions  [default: the one with so many dimensions]")
+@click.option('--layers', type=LayerRange(), help='Layers that are edited, e.g. 4-7  [default: those of the file]')
 @click.option('--alpha', is_flag=True, help='--strength is the length of the step in latent space instead')
 @click.option('--steps', metavar='INT', type=click.IntRange(min=1, max=1000), default=7, show_default=True,
               help='Number of pictures per sample')
@@ -47,10 +53,10 @@ from resefa_plugin.scripts.common.types import FILE, StrengthRange
 @options.user_errors
 def edit(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
          translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
-         trust_pickle: bool,
-         directions: tuple[pathlib.Path, ...], index: tuple[int, ...], strength: tuple[tuple[float, float], ...],
-         alpha: bool, steps: int, keep_background: int | None, device: torch.device, outdir: pathlib.Path,
-         **which: Any) -> None:
+         trust_pickle: bool, directions: tuple[pathlib.Path, ...], index: tuple[int, ...],
+         strength: tuple[tuple[float, float], ...], region: str | None, space: str | None,
+         layers: tuple[int, ...] | None, alpha: bool, steps: int, keep_background: int | None, device: torch.device,
+         outdir: pathlib.Path, **which: Any) -> None:
     """Move samples along a direction: one picture and one latent file per step, and a grid of all.
 
     The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz: key w,
@@ -74,30 +80,41 @@ def edit(network: str | None, function: str | None, value_range: tuple[float, fl
         --index=1 --strength=2,2 --index=3 --strength=-1,-1 --steps=1 --outdir=edits
 
     \b
+    # A direction of another tool, in the layers that its authors name, and made local
+    resefa edit --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --directions=smile.npy --layers=4-5 \\
+        --region=mouth --keep-background --outdir=smile
+
+    \b
     # The face outside the mouth stays still: a minute or two more per sample
     resefa edit --network=mobilestylegan-ffhq --seeds=1 --trunc=0.7 --directions=out/seed0000-mouth.npz \\
         --keep-background --outdir=still
     """
     keep_large_blocks()
-    moves = make_moves(directions, index, strength)
+    given = Moves(directions, index, strength)
+    params = click.get_current_context().params
+    network, which = _as_recorded(given, network, function, which)
+    params.update(which, network=network)
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
                                   translate, rotate)
-    space = common_space(moves, hook)
+    latent_space = given.load(hook, space, layers)
     samples = sampling.make_samples(hook, **which)
     sampling.refuse_truncation(samples)
-    options.write_options(outdir, hook, click.get_current_context().params)
+    partition = None if region is None else parse_region(region, hook.image_shape[1:])
+    moves = given.made(Viewpoint(hook, latent_space, samples[0]), partition, alpha, anew=layers is not None)
+    if keep_background and any(move.region is None for move in moves):
+        raise click.UsageError('--keep-background: name what the directions change with --region; the rest is kept')
+    options.write_options(outdir, hook, params)
 
     rows: list[list[Image.Image]] = []
     names = [f'{i:02d}' for i in range(steps)]
-    resolution = min(move.directions.metadata.resolution for move in moves)
-    total = np.sum([move.offsets(steps, alpha) for move in moves], axis=0)
-    straight = torch.from_numpy(total)
+    resolution = min((move.resolution for move in moves if move.resolution), default=None)
+    straight = torch.from_numpy(np.sum([move.offsets(steps) for move in moves], axis=0))
     of_moves = [pictures.strength_captions(move.strengths(steps).tolist()) for move in moves]
     captions = [', '.join(of_step) for of_step in zip(*of_moves, strict=True)]
     with tqdm(total=len(samples) * steps, desc='edits', unit='picture', dynamic_ncols=True) as bar:
         for sample in samples:
             rows.append([])
-            viewpoint, offsets = Viewpoint(hook, space, sample, resolution), straight
+            viewpoint, offsets = Viewpoint(hook, latent_space, sample, resolution), straight
             if keep_background:
                 offsets = _kept(viewpoint, moves, straight, captions, keep_background, bar.write)
             for name, offset in zip(names, offsets, strict=True):
@@ -106,18 +123,41 @@ def edit(network: str | None, function: str | None, value_range: tuple[float, fl
                 _save_latents(outdir / f'{sample.name}-{name}.npz', viewpoint, offset)
                 rows[-1].append(pictures.thumbnail(image, 512))
                 bar.update()
-    title = ' + '.join(f'{move.directions.metadata.region} {move.index}' for move in moves)
+    title = ' + '.join(f'{move.title} {move.index}' for move in moves)
     grid = pictures.contact_sheet(rows, [sample.name for sample in samples], captions, title)
     pictures.save_png(grid, outdir / 'grid.png')
     click.echo(outdir / 'grid.png')
 
 
+def _as_recorded(given: Moves, network: str | None, function: str | None,
+                 which: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """The network, and which samples: what no flag says is as it was when the directions were found, which is said."""
+    found = given.recorded()
+    if found is None:
+        return network, which
+    path, metadata = found
+    asked, taken = click.get_current_context().get_parameter_source, []
+    if network is None and function is None:
+        network = metadata.network
+        taken.append(f'--network={network}')
+    recorded = {'truncation_psi': metadata.truncation_psi, 'truncation_cutoff': metadata.truncation_cutoff,
+                'label': class_flag(metadata)}
+    flags = {'truncation_psi': '--trunc', 'truncation_cutoff': '--trunc-cutoff', 'label': '--class'}
+    for name, value in recorded.items():
+        if asked(name) is click.core.ParameterSource.DEFAULT and value not in (None, which[name]):
+            which = {**which, name: value}
+            taken.append(f'{flags[name]}={value:g}' if isinstance(value, float) else f'{flags[name]}={value}')
+    if taken:
+        click.echo(f'as {path} says: {" ".join(taken)}', err=True)
+    return network, which
+
+
 def _kept(viewpoint: Viewpoint, moves: Sequence[Move], straight: torch.Tensor, captions: Sequence[str],
           corrections: int, write: Callable[[str], None]) -> torch.Tensor:
     """The offsets with the background of all moves kept, `[N, d]`, and a word on what it gained."""
-    sets = [move.directions for move in moves]
-    regions = dict.fromkeys(directions.metadata.region for directions in sets)
-    region = RegionPartition(np.any([directions.mask for directions in sets], axis=0), '_and_'.join(regions)[:64])
+    parts = [move.region for move in moves if move.region is not None]  # all of them are known here
+    names = dict.fromkeys(part.name for part in parts)
+    region = RegionPartition(np.any([part.mask for part in parts], axis=0), '_and_'.join(names)[:64])
     keeper = BackgroundKeeper(viewpoint, region, corrections=corrections)
     path = keep(keeper, straight, f'{viewpoint.sample.name}: background')
     write(f'{viewpoint.sample.name}: {outside_summary(path, captions)}')

@@ -19,10 +19,10 @@ from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 from resefa_plugin.regions.partition import REGION_HELP, RegionPartition, parse_region
 from resefa_plugin.scripts.common import options, sampling
-from resefa_plugin.scripts.common.types import FOLDER, NamedFile, NameList, SeedRange
+from resefa_plugin.scripts.common.types import FOLDER, HintedCommand, NamedFile, NameList, SeedRange
 
 
-@click.command(epilog=f'\b\n{REGION_HELP}')
+@click.command(cls=HintedCommand, epilog=f'\b\n{REGION_HELP}')
 @options.network_options
 @sampling.samples_options
 @click.option('--eval-seeds', type=SeedRange(), default='100-131', show_default=True,

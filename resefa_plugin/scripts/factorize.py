@@ -28,10 +28,10 @@ from resefa_plugin.rayleigh.solvers import DENSE_LIMIT, NUM_DIRECTIONS, QUICK_NU
 from resefa_plugin.regions.partition import REGION_HELP
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
-from resefa_plugin.scripts.common.types import FOLDER, LayerRange, SeedRange, Shard
+from resefa_plugin.scripts.common.types import FOLDER, HintedCommand, LayerRange, SeedRange, Shard
 
 
-@click.command(epilog=f'\b\n{REGION_HELP}')
+@click.command(cls=HintedCommand, epilog=f'\b\n{REGION_HELP}')
 @options.network_options
 @sampling.samples_options
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,

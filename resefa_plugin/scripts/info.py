@@ -7,6 +7,7 @@ import pathlib
 import click
 
 from resefa_plugin import DirectionSet
+from resefa_plugin.checkpoints.formats import NPZ, format_of_file
 from resefa_plugin.scripts.common import options
 
 
@@ -32,9 +33,11 @@ def info(name: str | None, function: str | None, repo: pathlib.Path | None, trus
     \b
     resefa info out/seed0000-mouth.npz
     """
-    if function is None and name is not None and pathlib.Path(name).suffix == '.npz':
-        click.echo(DirectionSet.load(name).describe())
-        return
+    if function is None and name is not None:
+        path = pathlib.Path(name).expanduser()
+        if path.suffix == '.npz' or path.is_file() and format_of_file(path) is NPZ:
+            click.echo(DirectionSet.load(path).describe())
+            return
     hook = options.open_generator(name, function, repo=repo, trust_pickle=trust_pickle)
     channels, height, width = hook.image_shape
     click.echo(f'network     {hook.name}')

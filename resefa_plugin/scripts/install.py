@@ -9,6 +9,7 @@ import click
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.common.types import UserPath
 from resefa_plugin.third_party.nvlabs import require_checkout
 
 COMMANDS = ('factorize', 'edit', 'export', 'info', 'evaluate', 'studio')
@@ -24,7 +25,7 @@ def script_text(command: str) -> str:
 
 
 @click.command()
-@click.argument('path', metavar='CHECKOUT', type=click.Path(path_type=pathlib.Path))
+@click.argument('path', metavar='CHECKOUT', type=UserPath(path_type=pathlib.Path))
 @click.option('--uninstall', is_flag=True, help='Remove the scripts again, and put back what --force set aside')
 @click.option('--force', is_flag=True,
               help=f'Set a file of the same name aside, as NAME{BACKUP_SUFFIX}, instead of stopping')

@@ -30,7 +30,7 @@ from resefa_plugin.studio.work import downloads
 from resefa_plugin.studio.work.cache import JacobianCache
 from resefa_plugin.studio.work.command_line import commands
 from resefa_plugin.studio.work.session import MAX_REGIONS, MAX_STRENGTH, Session
-from resefa_plugin.studio.work.sources import UPLOAD_SUFFIXES, Source
+from resefa_plugin.studio.work.sources import Source
 
 PROMPT = 0.25  # seconds: directions that are found by then are in the answer, later ones come with a later status
 SAVE_TIMEOUT = 600.0  # seconds
@@ -160,12 +160,9 @@ def _seed(studio: Studio, desk: Desk, request: Request) -> Answer:
 def _upload(studio: Studio, desk: Desk, request: Request) -> Answer:
     """A latent file: kept under a name of ours while it is read, then removed."""
     name = request.text('name')
-    suffix = pathlib.PurePath(name).suffix.lower()
-    if suffix not in UPLOAD_SUFFIXES:
-        raise ResefaError(f"'{name}' is no latent file: expected {', '.join(UPLOAD_SUFFIXES)}")
     content, number = request.content('content'), request.integer('number', 1, MAX_COUNT, default=1)
     with tempfile.TemporaryDirectory(dir=studio.temporary_folder) as folder:
-        path = pathlib.Path(folder) / f'latent{suffix}'
+        path = pathlib.Path(folder) / 'latent'  # what it is, its content tells
         path.write_bytes(content)
         try:
             desk.session.load_file(path, _source(studio, request, None), number - 1)

@@ -16,8 +16,7 @@ from resefa_plugin.baselines.problem import JacobianStore, MethodError, Problem
 from resefa_plugin.baselines.published import grey_jacobian, published_rows, solve_published
 from resefa_plugin.baselines.robust_pca import robust_pca
 from resefa_plugin.baselines.stylespace import channel_energies, local_channels
-from resefa_plugin.directions.exports import load_foreign_direction
-from resefa_plugin.errors import DirectionsError, ResefaError, SolverError
+from resefa_plugin.errors import ResefaError, SolverError
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.common_basis import CommonBasis
@@ -285,19 +284,3 @@ def test_our_own_directions_file_keeps_its_own_space(tmp_path):
     result.directions.save(tmp_path / 'left.npz')
     found = parse_method(str(tmp_path / 'left.npz'))[0](problem(hook, mask, 'z', k=1))
     assert np.allclose(found.directions, result.directions.directions[:1], atol=FLOAT32)
-
-
-def test_foreign_directions_are_read_as_data_and_checked(tmp_path):
-    def saved(array):
-        np.save(tmp_path / 'd.npy', array, allow_pickle=True)
-        return tmp_path / 'd.npy'
-    assert load_foreign_direction(saved(np.full((1, 4), 2, np.float64)), 4).tolist() == [[0.5] * 4]
-    assert load_foreign_direction(saved(np.eye(4)), 4).shape == (4, 4)
-    with pytest.raises(DirectionsError, match=r'd.npy: it holds float64 \[1, 3\], expected directions \[k, 4\]'):
-        load_foreign_direction(saved(np.ones((1, 3))), 4)
-    with pytest.raises(DirectionsError, match='zero, NaN or infinite'):
-        load_foreign_direction(saved(np.zeros((1, 4))), 4)
-    with pytest.raises(DirectionsError, match='Python objects'):
-        load_foreign_direction(saved(np.array([object()] * 4)), 4)
-    with pytest.raises(DirectionsError, match='does not exist'):
-        load_foreign_direction(tmp_path / 'none.npy', 4)

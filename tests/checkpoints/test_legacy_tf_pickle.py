@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from resefa_plugin.checkpoints.generator_file import read_generator
-from resefa_plugin.checkpoints.pickles.nvlabs_pickle import read_network_pickle
 from resefa_plugin.errors import CheckpointError
 from tests.helpers.pickle_forge import TF_NETWORK, Name, New, Reduce, dumps, easy_dict, run_upstream
 
@@ -135,11 +134,31 @@ def test_every_element_goes_to_its_place(protocol):
     assert file.init_kwargs['synthesis_kwargs']['channel_base'] == 128 and file.init_kwargs['c_dim'] == 3
 
 
-def test_both_generators_are_converted():
+@pytest.mark.parametrize('more', [
+    dict(resolution_w=16, resolution_h=16), dict(min_w=4, min_h=4, res_log2=2, use_attention=False),
+    dict(init_res=[4, 4])])
+def test_forks_that_tell_width_from_height(more):
+    """The size is said twice; pictures are square all the same."""
     kwargs = static_kwargs()
-    entries = read_network_pickle(pickled(kwargs, variables(kwargs), first=variables(kwargs, 1))).entries
-    assert list(entries) == ['G', 'G_ema']
-    assert (entries['G'].state_dict['mapping.w_avg'].numpy() == variables(kwargs, 1)['dlatent_avg']).all()
+    file = read_generator(pickled({**kwargs, **more}, variables(kwargs)))
+    assert file.init_kwargs == read_generator(pickled(kwargs, variables(kwargs))).init_kwargs
+
+
+@pytest.mark.parametrize('more, message', [
+    (dict(resolution_w=32, resolution_h=16), r'not square: 32 x 16 \(width x height\).*--repo, and add --trust'),
+    (dict(min_w=5, min_h=3, res_log2=8), 'not square: 1280 x 768'), (dict(init_res=[3, 5], res_log2=2), '20 x 12'),
+    (dict(min_w='x'), 'not square'), (dict(use_attention=True), 'with attention')])
+def test_forks_with_other_pictures(more, message):
+    kwargs = static_kwargs()
+    with pytest.raises(CheckpointError, match=message):
+        read_generator(pickled({**kwargs, **more}, variables(kwargs)))
+
+
+def test_the_moving_average_is_taken():
+    kwargs = static_kwargs()
+    file = read_generator(pickled(kwargs, variables(kwargs), first=variables(kwargs, 1)))
+    assert file.entry == 'G_ema'
+    assert (file.state_dict['mapping.w_avg'].numpy() == variables(kwargs)['dlatent_avg']).all()
 
 
 @pytest.mark.parametrize('changes, message', [

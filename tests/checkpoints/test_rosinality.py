@@ -14,8 +14,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from resefa_plugin.checkpoints import rosinality_state
-from resefa_plugin.checkpoints.rosinality_state import read_rosinality
+from resefa_plugin.checkpoints.generator_file import read_generator
+from resefa_plugin.checkpoints.states import rosinality
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.hooks.opening import open_network
 
@@ -151,17 +151,19 @@ def test_epsilon_of_the_demodulation(tmp_path):
 
 def test_truncation_goes_to_latent_avg(tmp_path, recwarn):
     average = torch.randn(W_DIM)
-    for shape in ((W_DIM,), (1, W_DIM)):
-        hook = open_network(write(tmp_path, forge_state(), latent_avg=average.reshape(shape)))
+    for repeats in ((1,), (1, 1), (6, 1)):  # an encoder has it for each layer
+        hook = open_network(write(tmp_path, forge_state(), latent_avg=average.repeat(repeats)))
         assert torch.allclose(hook.sample(0, truncation_psi=0).latents['ws'], average.expand(1, 6, -1))
     assert not recwarn.list
 
 
 def test_without_latent_avg_the_mean_of_samples(tmp_path, monkeypatch):
-    monkeypatch.setattr(rosinality_state, 'W_AVG_SAMPLES', 50)
+    monkeypatch.setattr(rosinality, 'W_AVG_SAMPLES', 50)
     state = forge_state()
-    with pytest.warns(UserWarning, match='gan.pt has no latent_avg: truncation goes to the mean w of 50 samples'):
-        w_avg = read_rosinality(write(tmp_path, state)).state_dict['mapping.w_avg']
+    file = read_generator(write(tmp_path, state))
+    assert file.notes == ('it has no latent_avg: truncation goes to the mean w of 50 samples instead',)
+    assert open_network(tmp_path / 'gan.pt').notes == file.notes
+    w_avg = file.state_dict['mapping.w_avg']
     z = torch.from_numpy(np.random.RandomState(0).randn(50, W_DIM))
     assert relative(w_avg, torch.stack([Oracle(state).mapping(row) for row in z]).mean(dim=0)) < ROUNDING
 
@@ -172,7 +174,7 @@ def test_a_checkpoint_of_training_is_read(tmp_path):
     optimizer = {'state': {0: {'step': 3, 'exp_avg': torch.zeros(2)}},
                  'param_groups': [{'lr': 0.002, 'betas': (0.0, 0.99), 'params': [0]}]}
     path = write(tmp_path, forge_state(), latent_avg=torch.zeros(W_DIM), args=args, g_optim=optimizer, ada_aug_p=0.0)
-    assert read_rosinality(path).init_kwargs['img_resolution'] == 16
+    assert read_generator(path).init_kwargs['img_resolution'] == 16
 
 
 class Call:
@@ -197,7 +199,7 @@ class OddNamespace:
      r'input.input in g_ema is \[1, 0, 4, 4\], expected \[1, any, 4, 4\]'),
     (lambda s: s.update({'convs.0.conv.blur.kernel': torch.ones(6, 6)}),
      r'blur.kernel in g_ema is \[6, 6\], expected \[4, 4\]'),
-    (lambda s: s.update({'noises.noise_1': 'loud'}), "noises.noise_1 in g_ema is 'loud', expected"),
+    (lambda s: s.update({'noises.noise_1': 'loud'}), "noises.noise_1 in g_ema is absent, expected"),
     (lambda s: s.update({'conv1.activate.bias': torch.ones(12, dtype=torch.int64)}),
      r'conv1.activate.bias in g_ema is \[12\]'),
     (lambda s: [s.pop(key) for key in list(s) if key.startswith('style')],
@@ -215,19 +217,38 @@ def test_another_network_is_refused(tmp_path, change, message):
 def test_files_that_are_no_checkpoint(tmp_path):
     torch.save({'state_dict': {}}, tmp_path / 'other.pt')
     torch.save([1], tmp_path / 'list.pt')
-    for name in ('other.pt', 'list.pt'):
-        with pytest.raises(CheckpointError, match=f'{name}: no generator: expected .* with the entry g_ema'):
+    for name, found in (('other.pt', "found 'state_dict'"), ('list.pt', 'found a value of type list')):
+        with pytest.raises(CheckpointError, match=f'{name}: no generator: expected an entry G_ema .*{found}'):
             open_network(name)
-    with pytest.raises(CheckpointError, match=r'latent_avg is \[18, 8\], expected \[8\]'):
-        open_network(write(tmp_path, forge_state(), latent_avg=torch.zeros(18, W_DIM)))
-    with pytest.raises(CheckpointError, match='was not imported'):
-        open_network(write(tmp_path, forge_state(), args=Call()))
-    with pytest.raises(CheckpointError, match="a call of 'argparse.Namespace' with arguments or items; expected"):
-        open_network(write(tmp_path, forge_state(), args=OddNamespace()))
-    with pytest.raises(CheckpointError, match='a .pt file is only ever read as data; leave out --trust-pickle'):
+    for latent_avg, came in ((torch.randn(18, W_DIM), r'\[18, 8\]'), (torch.zeros(W_DIM + 1), r'\[9\]')):
+        with pytest.raises(CheckpointError, match=rf'latent_avg is {came}, expected \[8\], or the same for each layer'):
+            open_network(write(tmp_path, forge_state(), latent_avg=latent_avg))
+    with pytest.raises(CheckpointError, match='trust-pickle needs the checkout'):
         open_network(write(tmp_path, forge_state()), trust_pickle=True)
     with pytest.raises(CheckpointError, match='missing.pt: no such network'):
         open_network('missing.pt')
+
+
+@pytest.mark.parametrize('args', [Call(), OddNamespace()])
+def test_what_stands_beside_the_generator_may_be_anything(tmp_path, args):
+    assert open_network(write(tmp_path, forge_state(), latent_avg=torch.zeros(W_DIM), args=args)).num_ws == 6
+
+
+@pytest.mark.parametrize('wrapped', [
+    lambda state: state, lambda state: {'g_ema': state, 'g': {key: value + 1 for key, value in state.items()}},
+    lambda state: {'state_dict': {f'decoder.{key}': value for key, value in state.items()}
+                   | {'encoder.input_layer.0.weight': torch.ones(2)}, 'opts': argparse.Namespace(size=16)},
+    lambda state: {'g_ema': {f'module.{key}': value for key, value in state.items()}},
+    lambda state: {'g_ema': {key: value.half() for key, value in state.items()}}])
+def test_wherever_the_state_is(tmp_path, wrapped):
+    """Bare, beside one in training, in an encoder (pSp, e4e), of several GPUs, in half precision."""
+    expected = Oracle(forge_state())
+    torch.save(wrapped(forge_state()), tmp_path / 'state.bin')
+    hook = open_network(tmp_path / 'state.bin')
+    ws = torch.randn(6, W_DIM, generator=torch.Generator().manual_seed(1))
+    is_half = any(value.dtype == torch.half for value in wrapped(forge_state()).get('g_ema', {}).values())
+    picture = hook.synthesis(ws[None], None)[0]
+    assert relative(picture, expected.synthesis(ws.double())) < (3e-3 if is_half else ROUNDING)
 
 
 def test_channels_that_no_stylegan2_has(tmp_path):
@@ -298,5 +319,5 @@ def test_pictures_are_those_of_the_real_class(tmp_path):
 
 def test_keys_that_are_no_names(tmp_path):
     torch.save({'g_ema': {3: torch.zeros(1)}}, tmp_path / 'x.pt')
-    with pytest.raises(CheckpointError, match='no generator: expected a checkpoint of stylegan2-pytorch'):
-        read_rosinality(tmp_path / 'x.pt')
+    with pytest.raises(CheckpointError, match='no generator'):
+        read_generator(tmp_path / 'x.pt')

@@ -80,7 +80,7 @@ def test_not_an_npz(tmp_path, content):
 
 def test_npy(tmp_path):
     np.save(tmp_path / 'a.npy', np.zeros((1, 512), np.float32))
-    load_error(tmp_path / 'a.npy', 'single .npy array.*load_foreign_direction')
+    load_error(tmp_path / 'a.npy', 'single .npy array.*`resefa edit` takes directions of other tools')
 
 
 def test_foreign_npz_names_its_keys(tmp_path):

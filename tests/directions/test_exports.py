@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from resefa_plugin.directions.direction_set import DirectionSet
-from resefa_plugin.directions.exports import EXPORTS, load_foreign_direction, save_projected_w
+from resefa_plugin.directions.exports import EXPORTS, save_projected_w
 from resefa_plugin.directions.metadata import DirectionMetadata
 from resefa_plugin.errors import DirectionsError, ResefaError
 
@@ -242,40 +242,3 @@ def test_too_large_for_float32_is_an_error_and_no_warning(tmp_path):
         warnings.simplefilter('error')
         with pytest.raises(DirectionsError, match='too large for float32: edit with a smaller strength'):
             save_projected_w(tmp_path / 'a.npz', np.full((1, NUM_WS, 4), 1e300))
-
-
-# --- Directions of other tools ----------------------------------------------------------------------------------------
-
-@pytest.mark.parametrize('shape', [(4,), (1, 4), (3, 4), (3, 1, 4), (1, 3, 4)])
-@pytest.mark.parametrize('dtype', [np.float16, np.float64, np.int32, np.uint8])
-def test_foreign_directions_become_unit_rows(tmp_path, shape, dtype):
-    array = np.random.RandomState(0).randint(1, 9, shape).astype(dtype)
-    np.save(tmp_path / 'a.npy', array)
-    found = load_foreign_direction(tmp_path / 'a.npy', 4)
-    rows = array.reshape(-1, 4).astype(float)
-    assert found.dtype == np.float32
-    assert np.allclose(found, rows / np.sqrt((rows ** 2).sum(axis=1))[:, None], rtol=FLOAT32)
-
-
-@pytest.mark.parametrize('array, match', [
-    (np.ones((2, 3)), r'it holds float64 \[2, 3\], expected directions \[k, 4\]: numbers, a row each, for the same '
-                      r'latent space'),
-    (np.ones((2, 2, 4)), r'\[2, 2, 4\], expected'),
-    (np.ones((0, 4)), r'\[0, 4\], expected'),
-    (np.ones(4, bool), r'bool \[4\], expected'),
-    (np.ones(4, complex), r'complex128 \[4\], expected'),
-    (np.diag([1., 1, 1, 0]), 'a direction that is zero, NaN or infinite'),
-    (np.diag([1., 1, 1, np.nan]), 'a direction that is zero, NaN or infinite'),
-    (np.diag([1., 1, 1, np.inf]), 'a direction that is zero, NaN or infinite'),
-    (np.array([object()] * 4), 'Python objects, whose loading would execute code'),
-])
-def test_bad_foreign_directions(tmp_path, array, match):
-    path = tmp_path / 'a.npy'
-    np.save(path, array, allow_pickle=True)
-    with pytest.raises(DirectionsError, match=f'{path}: .*{match}'):
-        load_foreign_direction(str(path), 4)
-
-
-def test_foreign_directions_that_are_not_there(tmp_path):
-    with pytest.raises(DirectionsError, match='none.npy does not exist'):
-        load_foreign_direction(tmp_path / 'none.npy', 4)

@@ -52,8 +52,9 @@ def factorized(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty folder with what a user would have brought: a projected latent, a mask, a network file, a checkout."""
+    """An empty folder with what a user would have brought: latents, directions, a mask, a network file, a checkout."""
     np.savez(tmp_path / 'projected_w.npz', w=np.zeros((1, 8, 4), np.float32))
+    np.save(tmp_path / 'smile.npy', np.ones((1, 4), np.float32))
     mask = np.zeros((64, 64), np.uint8)
     mask[40:60, 10:50] = 255
     Image.fromarray(mask).save(tmp_path / 'lips.png')

@@ -14,7 +14,8 @@ from resefa_plugin.checkpoints.graphs.onnx_tensors import read_onnx_tensors
 from resefa_plugin.checkpoints.graphs.openvino_ir import OpenVINOGraph
 from resefa_plugin.checkpoints.graphs.tfjs_graph import read_tfjs_graph
 from resefa_plugin.directions.direction_set import DirectionSet
-from resefa_plugin.directions.exports import EXPORTS, load_foreign_direction
+from resefa_plugin.directions.exports import EXPORTS
+from resefa_plugin.directions.foreign import load_directions
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.evaluation.cell_store import read_cell, write_cell
 from resefa_plugin.factorizer.gram_store import GramStore
@@ -85,8 +86,12 @@ def _read_latents(path: pathlib.Path) -> None:
 
 
 def _foreign(folder: pathlib.Path) -> list[pathlib.Path]:
-    np.save(folder / 'direction.npy', np.random.RandomState(0).randn(1, 8))
-    return [folder / 'direction.npy']
+    rows = np.random.RandomState(0).randn(3, 1, 4)
+    np.save(folder / 'direction.npy', rows[:, 0])
+    np.savez(folder / 'ganspace.npz', lat_comp=rows, lat_stdev=np.ones(3))
+    torch.save({'comp': torch.from_numpy(rows), 'std': torch.ones(3)}, folder / 'components.pt')
+    torch.save([torch.from_numpy(row) for row in rows], folder / 'list.pt')
+    return sorted(folder.iterdir())
 
 
 def _masks(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -203,7 +208,7 @@ def _read_tfjs(path: pathlib.Path) -> None:
 KINDS = {
     'directions': Kind(_directions, _read_directions),
     'latents': Kind(_latents, _read_latents),
-    'foreign directions': Kind(_foreign, lambda path: load_foreign_direction(path, 8)),
+    'foreign directions': Kind(_foreign, lambda path: load_directions(path, TinyHook())),
     'masks': Kind(_masks, lambda path: RegionPartition.from_mask(path, SIZE)),
     'label maps': Kind(_labels, lambda path: RegionPartition.from_labels(path, [1, 2], SIZE)),
     'kept Jacobians': Kind(_kept_jacobian, _use_kept_jacobian),

@@ -18,7 +18,6 @@ from PIL import Image
 
 from resefa_plugin import DirectionSet, RegionPartition
 from resefa_plugin.checkpoints.generator_file import read_generator
-from resefa_plugin.checkpoints.rosinality_state import read_rosinality
 from resefa_plugin.directions.exports import EXPORTS
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.evaluation.cell_store import read_cell
@@ -126,7 +125,7 @@ BOMBS: dict[str, tuple[str, Callable[[pathlib.Path], object], Callable[[pathlib.
                                 read_generator),
     'a network of sets': ('n.pkl', lambda p: p.write_bytes(b'\x80\x04(' + b'\x8f' * 490_000 + b't.'), read_generator),
     'a network with one number many times': ('n.pt', torch_file({'g_ema': {
-        'input.input': torch.zeros(1).expand(1, 2 ** 28, 4, 4)}}), lambda p: read_rosinality(str(p))),
+        'input.input': torch.zeros(1).expand(1, 2 ** 28, 4, 4)}}), read_generator),
     'Gram matrices of a gigabyte': ('a-b-0123456789abcdef.npz', lambda p: deflated(
         p, 'A.npy', header((11585, 11585), '<f8'), 2 ** 30), lambda p: GramStore.load(p, 11585)),
     'a cell of lists': ('c.json', lambda p: p.write_text('[' + '[],' * 300_000 + '0]'), read_cell),

@@ -56,7 +56,9 @@ class Persistent:
         self.pid = pid
 
 
-class _Forger(pickle._Pickler):
+class Forger(pickle._Pickler):
+    """Python's pickler, which also writes the classes above."""
+
     dispatch = dict(pickle._Pickler.dispatch)
 
     def save_name(self, name: Name) -> None:
@@ -93,7 +95,7 @@ class _Forger(pickle._Pickler):
 
 def dumps(value: object, protocol: int = 4) -> bytes:
     stream = io.BytesIO()
-    _Forger(stream, protocol).dump(value)
+    Forger(stream, protocol).dump(value)
     return stream.getvalue()
 
 
@@ -181,7 +183,7 @@ def hostile_calls(marker: Path) -> dict[str, bytes]:
         'posix.system': PROTO + b'cposix\nsystem\n' + command + b'\x85R.',
         'builtins.eval': PROTO + b'cbuiltins\neval\n' + code + b'\x85R.',
         'builtins.exec': b'\x80\x04\x8c\x08builtins\x8c\x04exec\x93' + code + b'\x85R.',
-        'builtins.getattr': PROTO + b'cbuiltins\ngetattr\ncos\nsystem\n\x86R.',
+        'builtins.getattr': PROTO + b'cbuiltins\ngetattr\ncos\nsystem\nX\x08\x00\x00\x00__call__\x86R.',
         'subprocess.Popen': PROTO + b'csubprocess\nPopen\n' + command + b'\x85\x81.',
         # names that reach a function through a module that is allowed to be mentioned
         'torch.serialization.os.system':

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
 import zipfile
 
 import numpy as np
@@ -10,9 +12,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from resefa_plugin.checkpoints.latent_entries import UNSAID_KEYS
 from resefa_plugin.errors import CheckpointError, DirectionsError
 from resefa_plugin.hooks import opening
-from resefa_plugin.hooks.latent_files import UNSAID_KEYS, read_latents
+from resefa_plugin.hooks.latent_files import make_sample, read_latents
 from resefa_plugin.hooks.stylegan import StyleGANHook
 from resefa_plugin.scripts.main import main
 from tests.helpers.network_files import make_generator
@@ -80,10 +83,93 @@ def test_the_projector_of_stylegan2_pytorch(tmp_path):
                 for name, w in (('a.png', one), ('b.png', layers))}, tmp_path / 'a.pt')
     first, second = read_latents(tmp_path / 'a.pt', EQUAL)
     assert torch.equal(first.ws, one[None, None]) and torch.equal(second.ws, layers[None])
+    note = make_sample(EQUAL, second, 'proj01')[1]
+    assert note.startswith("w+ latents [1, 8, 4] of 'b.png'; the noise in the file is left aside")
+
+
+def test_how_much_the_noise_of_a_projector_changes_is_measured(tmp_path):
+    G = make_generator(img_resolution=16)
+    hook, noises = StyleGANHook(G, 'own'), [torch.randn(1, 1, r, r) for r in (4, 8, 8, 16, 16)]
+    own = {name: value.clone() for name, value in G.state_dict().items()}
+    ws = torch.randn(6, 8)
+    torch.save({'a.png': {'img': torch.zeros(1), 'latent': ws, 'noise': noises}}, tmp_path / 'a.pt')
+    sample, note = make_sample(hook, read_latents(tmp_path / 'a.pt', hook)[0], 'proj00')
+    assert all(torch.equal(value, own[name]) for name, value in G.state_dict().items())
+    names = [f'synthesis.b{r}.{conv}.noise_const' for r, conv in ((4, 'conv1'), (8, 'conv0'), (8, 'conv1'),
+                                                                   (16, 'conv0'), (16, 'conv1'))]
+    with torch.no_grad():
+        before = G.synthesis(ws[None])
+        G.load_state_dict({**own, **{name: noise[0, 0] for name, noise in zip(names, noises, strict=True)}})
+        difference = float((G.synthesis(ws[None]) - before).square().mean().sqrt())
+    assert difference > 0.01 and f'the picture is {difference:.2g} (root mean square' in note
+    assert torch.equal(sample.latents['ws'][0], ws)
+
+
+def safetensors(path, **arrays):
+    """A file of that format, by its definition."""
+    header, body = {'__metadata__': {'format': 'pt'}}, b''
+    for name, array in arrays.items():
+        raw = np.ascontiguousarray(array, '<f4').tobytes()
+        header[name] = {'dtype': 'F32', 'shape': list(array.shape), 'data_offsets': [len(body), len(body) + len(raw)]}
+        body += raw
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, 'little') + text + body)
+
+
+def steps(count):
+    return [numbers(8, 4).astype('f4') + step for step in range(count)]
+
+
+SEVERAL = [numbers(8, 4).astype('f4') + step for step in range(3)]
+WRITERS = {
+    'ReStyle.npy': lambda path: np.save(path, {'a.png': steps(5), 'b.png': steps(3)}, allow_pickle=True),
+    'objects.npy': lambda path: np.save(path, np.array([{'w': SEVERAL[0]}, {'w': SEVERAL[1]}], object),
+                                        allow_pickle=True),
+    'UPPER.PT': lambda path: torch.save([torch.from_numpy(w) for w in SEVERAL[:2]], path),
+    'names.bin': lambda path: torch.save({f'{i}.png': torch.from_numpy(w) for i, w in enumerate(SEVERAL[:2])}, path),
+    'steps.pt': lambda path: torch.save({'a': [torch.zeros(8, 4), torch.from_numpy(SEVERAL[0])],
+                                         'b': [torch.from_numpy(SEVERAL[1])]}, path),
+    'dlatents.npz': lambda path: np.savez(path, dlatents=np.stack(SEVERAL[:2])),
+    'w.safetensors': lambda path: safetensors(path, w=np.stack(SEVERAL[:2])),
+    'w.pkl': lambda path: path.write_bytes(pickle.dumps({'w': np.stack(SEVERAL[:2]), 'args': Hostile()})),
+    'no_ending': lambda path: torch.save({'w': torch.from_numpy(np.stack(SEVERAL[:2])).half().double()}, path),
+}
+
+
+@pytest.mark.parametrize('name', WRITERS)
+def test_whoever_wrote_them(tmp_path, name):
+    WRITERS[name](tmp_path / name)
+    read = read_latents(tmp_path / name, EQUAL)
+    expected = [steps(5)[-1], steps(3)[-1]] if name == 'ReStyle.npy' else SEVERAL[:2]
+    assert len(read) == 2 and all(latent.ws.shape == (1, 8, 4) for latent in read)
+    for latent, array in zip(read, expected, strict=True):
+        assert np.allclose(latent.ws[0], array, atol=2e-3)
+    said = {'ReStyle.npy': "of 'a.png', the last of 5 steps", 'names.bin': "of '0.png'",
+            'steps.pt': "of 'a', the last of 2 steps"}.get(name, '')
+    assert str(read[0]) == f'w+ latents [1, 8, 4] {said}'.rstrip()
+
+
+def test_object_arrays_that_are_no_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save('a.npy', np.array([Hostile()], object), allow_pickle=True)
+    with pytest.raises(DirectionsError, match="a.npy: its objects are no data: it refers to '(posix|nt).mkdir'"):
+        read_latents('a.npy', EQUAL)
+    content = (tmp_path / 'a.npy').read_bytes()
+    for end in range(0, len(content), 7):
+        (tmp_path / 'b.npy').write_bytes(content[:end])
+        with pytest.raises(DirectionsError):
+            read_latents('b.npy', EQUAL)
+    assert not (tmp_path / 'executed').exists()
+
+
+def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    np.savez(tmp_path / 'a.npz', w=numbers(1, 8, 4))
+    assert len(read_latents('~/a.npz', EQUAL)) == 1
 
 
 @pytest.mark.parametrize('arrays, match', [
-    (dict(q=np.zeros(3), s=np.zeros(3)), "a.npz: no array 'w' or 'z' among q, s: expected one of w, z, latent,"),
+    (dict(q=np.zeros(3), s=np.zeros(3)), "a.npz: no array 'w' or 'z' among q, s: expected one of w, z, ws,"),
     (dict(latent=np.zeros(4), latent_in=np.zeros(4)), "no array 'w' or 'z' among latent, latent_in"),
     (dict(w=numbers(1, 2, 3, 4)), r"'w' of shape \[1, 2, 3, 4\] is no latent"),
     (dict(w=np.zeros((1, 8, 4), int)), r"'w' is int64 \[1, 8, 4\]: expected floating-point"),
@@ -111,14 +197,19 @@ def test_refused_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DirectionsError, match='a.npz does not exist'):
         read_latents('a.npz', EQUAL)
-    (tmp_path / 'a.npz').write_bytes(b'no archive')
-    with pytest.raises(DirectionsError, match='cannot be read'):
-        read_latents('a.npz', EQUAL)
-    with pytest.raises(CheckpointError, match='a.pt'):
+    for content, message in ((b'no archive', "a text that begins with 'no archive'"), (b'<html>', 'a web page'),
+                             (b'\x89PNG\r\n\x1a\n', 'a picture.*expected latents'), (b'', 'empty'),
+                             (b'PK\3\4' + bytes(22) + b'\5\0\0\0w.npy', 'damaged or cut off')):
+        (tmp_path / 'a.npz').write_bytes(content)
+        with pytest.raises(DirectionsError, match=f'a.npz.*{message}'):
+            read_latents('a.npz', EQUAL)
+    with pytest.raises(DirectionsError, match='a.pt does not exist'):
         read_latents('a.pt', EQUAL)
     for legacy in (False, True):
         torch.save({'w': torch.zeros(1, 8, 4), 'x': Hostile()}, 'a.pt', _use_new_zipfile_serialization=not legacy)
-        with pytest.raises(CheckpointError, match='a.pt'):
+        assert read_latents('a.pt', EQUAL)[0].ws.shape == (1, 8, 4)  # what stands beside them stays inert
+        torch.save({'w': Hostile()}, 'a.pt', _use_new_zipfile_serialization=not legacy)
+        with pytest.raises(CheckpointError, match="a.pt: it refers to '(posix|nt).mkdir' where data is expected"):
             read_latents('a.pt', EQUAL)
     torch.save({}, 'b.pt')
     with pytest.raises(DirectionsError, match="b.pt: no array 'w' or 'z' among none"):

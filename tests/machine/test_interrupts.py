@@ -25,10 +25,16 @@ except KeyboardInterrupt:
 ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
+def as_at_the_start():
+    """What a shell in the background and `nohup` ignore is inherited by all that they start, also by these tests."""
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def ended(code, number, **options):
     """Exit status, output and errors of a process that gets a signal once it is ready."""
     process = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               **options)
+                               preexec_fn=as_at_the_start, **options)
     assert process.stdout.readline() == 'ready\n'
     process.send_signal(number)
     output, errors = process.communicate(timeout=60)
@@ -55,6 +61,8 @@ def test_handlers_are_put_back_and_other_threads_left_alone():
     def handlers():
         return [signal.getsignal(number) for number in ENDINGS]
 
+    outside = handlers()
+    as_at_the_start()
     before, seen = handlers(), []
     with interrupts.ended_in_order():
         assert handlers()[1:] == [signal.default_int_handler] * 2
@@ -66,7 +74,10 @@ def test_handlers_are_put_back_and_other_threads_left_alone():
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
-    assert handlers() == before and seen == [before]
+    after = handlers()
+    for number, handler in zip(ENDINGS, outside, strict=True):
+        signal.signal(number, handler)
+    assert after == before and seen == [before]
 
 
 @pytest.mark.parametrize('number', ENDINGS, ids=lambda number: number.name)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.networks.stylegan2 import Generator
-from resefa_plugin.networks.stylegan2_layers import SynthesisLayer, ToRGBLayer
+from resefa_plugin.networks.stylegan2_layers import SynthesisBlock, SynthesisLayer, ToRGBLayer
 from resefa_plugin.networks.stylegan_layers import MappingNetwork
 from resefa_plugin.networks.upfirdn import setup_filter, upfirdn2d
 from tests.helpers.network_oracles import (
@@ -349,3 +349,11 @@ def test_equals_the_official_network(tmp_path, checkout, module, architecture, c
     kwargs = dict(synthesis_kwargs=synthesis_kwargs) if nested else synthesis_kwargs
     official = run_official(tmp_path, checkout, module, args, dict(mapping_kwargs=mapping_kwargs, **kwargs), double)
     check_against_official(official, Generator(*args, mapping_kwargs, synthesis_kwargs), double)
+
+
+def test_a_filter_is_for_what_is_resampled():
+    """In the official networks conv1, which resamples nothing, has the default filter in its state."""
+    state = SynthesisBlock(4, 4, 8, 16, 3, is_last=True, architecture='resnet', resample_filter=[1, 2, 1]).state_dict()
+    shapes = {name: list(value.shape) for name, value in state.items() if name.endswith('resample_filter')}
+    assert shapes == {'resample_filter': [3, 3], 'conv0.resample_filter': [3, 3], 'conv1.resample_filter': [4, 4],
+                      'skip.resample_filter': [3, 3]}

@@ -56,9 +56,9 @@ def test_to_uint8_channels_last():
     np.testing.assert_array_equal(pictures.to_uint8(images), expected)
 
 
-@pytest.mark.parametrize('shape', [(1, 2, 4, 4), (1, 4, 4, 4), (3, 4, 4)])
+@pytest.mark.parametrize('shape', [(1, 2, 4, 4), (1, 5, 4, 4), (3, 4, 4)])
 def test_to_uint8_refuses_shape(shape):
-    with pytest.raises(ResefaError, match='C = 1 or 3'):
+    with pytest.raises(ResefaError, match='C = 1, 3 or 4'):
         pictures.to_uint8(torch.zeros(shape))
 
 

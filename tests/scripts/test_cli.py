@@ -415,3 +415,9 @@ def test_what_a_killed_run_left_is_swept_by_the_next_and_a_live_one_keeps_its_ow
             with in_the_middle(tmp_path):
                 now = set(tmp_path.glob('jacobians/.*.part'))
                 assert len(now) == 2 and live < now
+
+
+def test_a_truncation_that_is_a_slip_is_warned_about(tiny, tmp_path):
+    said = factorize(tmp_path, '--trunc=7', '--num-directions=1', '--other-seeds=1')
+    assert 'warn: --trunc=7 is far from what networks are trained for' in said
+    assert 'warn' not in factorize(tmp_path, '--trunc=0.7', '--num-directions=1', '--other-seeds=1')

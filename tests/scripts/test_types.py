@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import pathlib
+import re
 
 import click
 import pytest
 import torch
 from click.testing import CliRunner
 
+from resefa_plugin.errors import RegionError, ResefaError
+from resefa_plugin.regions.partition import parse_region
 from resefa_plugin.scripts.common.options import device_option
 from resefa_plugin.scripts.common.types import (
+    FILE,
+    FOLDER,
     Degrees,
     Device,
     LayerRange,
@@ -21,6 +26,8 @@ from resefa_plugin.scripts.common.types import (
     StrengthRange,
     Vector2,
 )
+from resefa_plugin.scripts.main import main
+from tests.helpers.toys import TinyHook
 
 
 @pytest.mark.parametrize('type_, text, value', [
@@ -42,6 +49,47 @@ def test_a_text_is_parsed_once(type_, text, value):
     parsed = type_.convert(text, None, None)
     assert parsed == value and type(parsed) is type(value)
     assert type_.convert(parsed, None, None) is parsed
+
+
+@pytest.mark.parametrize('type_, text, name', [
+    (FILE, '~/x.npz', 'x.npz'), (FOLDER, '~/out', 'out'), (NamedFile(), 'identity=~/a.onnx', 'a.onnx')])
+def test_the_home_folder_is_expanded(type_, text, name, tmp_path, monkeypatch):
+    """Shells leave `--outdir=~/x` as it is."""
+    monkeypatch.setenv('HOME', str(tmp_path))
+    value = type_.convert(text, None, None)
+    assert (value[1] if isinstance(value, tuple) else value) == tmp_path / name
+
+
+@pytest.mark.parametrize('command', ['factorize', 'edit', 'evaluate'])
+def test_lists_with_spaces_get_a_hint(command):
+    needed = ['--directions=x.npz'] if command == 'edit' else ['--region=mouth']
+    result = CliRunner().invoke(main, [command, *needed, '--outdir=x', '--seeds', '0', '1'])
+    assert result.exit_code == 2
+    assert 'unexpected extra argument (1). Lists are written with commas' in result.output
+    assert 'such as --seeds=0,1' in result.output
+
+
+@pytest.mark.parametrize('arguments, hint', [
+    (['--network=mobilestylegan'], 'no such network; did you mean mobilestylegan-ffhq?'),
+    (['--network=Biggan:G.pth'], 'did you mean biggan:G.pth?'),
+    (['--network=~/missing.pkl'], 'missing.pkl: no such network; expected a network file')])
+def test_names_that_are_almost_right(arguments, hint, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    result = CliRunner().invoke(main, ['factorize', *arguments, '--region=mouth', f'--outdir={tmp_path}/out'])
+    assert result.exit_code == 1 and hint in ' '.join(result.output.split())
+    assert '~' not in hint or str(tmp_path) in result.output
+
+
+@pytest.mark.parametrize('space, meant', [('W', 'w'), ('W+', 'w+'), ('S', 's'), ('ww', 'w')])
+def test_spaces_that_are_almost_right(space, meant):
+    with pytest.raises(ResefaError, match=f"is not one of z, w, .*; did you mean {re.escape(meant)}\\?"):
+        TinyHook().space(space)
+
+
+def test_regions_in_a_list_get_a_hint():
+    with pytest.raises(RegionError, match=re.escape('written --region=mouth --region=eyes, and one region of them all '
+                                                    '--region=mouth+eyes')):
+        parse_region('mouth, eyes', (32, 32))
 
 
 @pytest.mark.parametrize('type_, text, message', [

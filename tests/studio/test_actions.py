@@ -265,9 +265,10 @@ def test_the_limits_of_the_page_are_those_that_are_checked(page):
         refused = 'error' in page.ask('region', name=name, mask=mask_url(np.zeros((32, 32), bool)))
         message = page.ask('region', name=name, mask=mask_url(np.zeros((32, 32), bool)))['error']
         assert refused and (limits['region_name_rule'] in message) == (not re.fullmatch(limits['region_name'], name))
-    for suffix in limits['latent_suffixes']:
-        assert 'is no latent file' not in page.ask('upload', name=f'w{suffix}', content='')['error']
-    for size, message in ((limits['upload_bytes'], 'cannot be read'), (limits['upload_bytes'] + 3, 'is larger than')):
+    for name in (*(f'w{suffix}' for suffix in limits['latent_suffixes']), 'w', 'w.other'):
+        assert f'{name}: it is empty' in page.ask('upload', name=name, content='')['error']
+    for more, message in ((0, 'of no kind that is known'), (3, 'is larger than')):
+        size = limits['upload_bytes'] + more
         assert message in page.ask('upload', name='w.npz', content=encoded(bytes(size)))['error']
 
 
@@ -367,11 +368,12 @@ class Hostile:
     ('w.npz', npz(w=np.full((1, 8, 4), np.nan, np.float32)), 'expected finite numbers'),
     ('w.npz', npz(w=np.array([Hostile()], object)), 'whose loading would execute code: refused'),
     ('w.npz', npz(other=np.zeros(4)), "no array 'w' or 'z' among other"),
-    ('w.npz', encoded(b'PK\x03\x04 cut off'), 'w.npz cannot be read'),
-    ('w.npz', encoded(b''), 'w.npz cannot be read'),
+    ('w.npz', npz(w=np.zeros((1, 8, 4), np.float32))[:80], 'w.npz cannot be read'),
+    ('w.npz', encoded(b'PK\x03\x04 cut off'), 'w.npz: it is a zip archive of other files'),
+    ('w.npz', encoded(b''), 'w.npz: it is empty'),
     ('w.pt', encoded(pickle.dumps(Hostile())), 'w.pt'),
-    ('w.exe', encoded(b'MZ'), "'w.exe' is no latent file: expected .npz, .npy, .pt, .pth"),
-    ('../../w.sh', encoded(b'MZ'), 'is no latent file'),
+    ('w.exe', encoded(b'MZ\0'), 'w.exe: it is of no kind that is known here'),
+    ('../../w.sh', encoded(b'#!/bin/sh'), "../../w.sh: it is a text that begins with '#!/bin/sh'; expected latents"),
     ('w.npz', 'not base64!', 'the file came damaged: try again'),
     ('w.npz', 'A' * (MAX_UPLOAD * 4 // 3 + 5), 'the file is larger than 8 MB'),
 ])

@@ -2,7 +2,8 @@
 
 It knows the opcodes that Python's pickler writes with protocols 2 to 5 and no others. A global becomes a `Global` that
 holds only its name, a call becomes a `Call` that holds what would have been called: no import, no attribute access, no
-object of the file's choosing. What a call means is decided by `plain_data.Decoder`, from a table.
+object of the file's choosing. Any name may be mentioned: what a call means is decided by `plain_data.Decoder`, from a
+table, and only for those parts of a file that are needed.
 
 What one opcode costs in time and memory is at most proportional to its bytes in the file, plus a constant; `Budget`
 bounds how often that constant is paid.
@@ -13,9 +14,9 @@ from __future__ import annotations
 import contextlib
 import pickletools
 import struct
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
+from resefa_plugin.checkpoints.pickles.inert_values import Call, Global, OddKey, PersistentRef, inert_key, shorten
 from resefa_plugin.errors import CheckpointError
 
 # A StyleGAN2 snapshot at 1024 pixels (three networks and an augmentation pipe) has 67,000 opcodes and 1,200 values.
@@ -23,12 +24,6 @@ MAX_OPCODES = 500_000
 MAX_VALUES = 200_000
 FREE_WORK_BYTES = 64 << 20
 
-# Keys are short: with two bytes a file can repeat a key, and each time it may be compared, character by character, with
-# an equal one.
-MAX_KEY_CHARS = 1024
-# Integer keys are small: Python hashes text with a secret, but an integer is its own hash, so that a file could choose
-# large ones that all collide, which makes a dictionary slow.
-MAX_KEY_INT = 1 << 20
 MAX_LONG_BYTES = 255
 MAX_GLOBAL_CHARS = 256
 
@@ -63,39 +58,6 @@ class Budget:
             raise CheckpointError('its tensors and texts unfold to more than four times the size of the file')
 
 
-@dataclass(frozen=True)
-class Global:
-    """The name of a class or function, `module.name`, and nothing else."""
-
-    name: str
-
-
-class Call:
-    """A call that the pickle asks for and that is not made.
-
-    Attributes:
-        func: what would have been called.
-        args: its arguments, inert values.
-        state: what the opcode BUILD would have set on the result, None if there was no BUILD.
-        pairs: the items that the opcode SETITEMS would have set on the result.
-    """
-
-    __slots__ = ('func', 'args', 'state', 'pairs')
-
-    def __init__(self, func: Global, args: tuple):
-        self.func = func
-        self.args = args
-        self.state: object = None
-        self.pairs: dict = {}
-
-
-@dataclass(frozen=True)
-class PersistentRef:
-    """A persistent id, as it stands in the file."""
-
-    pid: object
-
-
 @contextlib.contextmanager
 def naming(name: str) -> Iterator[None]:
     """Puts the name of the file in front of the errors raised while it is read."""
@@ -105,26 +67,12 @@ def naming(name: str) -> Iterator[None]:
         raise CheckpointError(f'{name}: {error}') from None
 
 
-def shorten(value: object) -> str:
-    """A short printable form of a foreign number or text; of anything else, its type."""
-    if isinstance(value, str):
-        return repr(value if len(value) <= 120 else f'{value[:120]}...')
-    if value is None or isinstance(value, (bool, int, float)):
-        return repr(value)
-    if isinstance(value, Global):
-        return f'the global {shorten(value.name)}'
-    if isinstance(value, Call):
-        return f'a call of {shorten(value.func.name)}'
-    return f'a value of type {type(value).__name__}'
-
-
-def load_inert(data: memoryview, allowed: Collection[str], budget: Budget, *, position: int = 0,
+def load_inert(data: memoryview, budget: Budget, *, position: int = 0,
                refs: list[PersistentRef] | None = None) -> tuple[object, int]:
     """Reads one pickle as inert values.
 
     Args:
         data: bytes of the file. Long byte strings of the result are views of it, not copies.
-        allowed: full names of the globals that may be mentioned.
         budget: is charged for every opcode.
         position: where the pickle begins.
         refs: a list to which the persistent ids are appended; None to refuse a pickle that has any.
@@ -133,19 +81,17 @@ def load_inert(data: memoryview, allowed: Collection[str], budget: Budget, *, po
         `PersistentRef`, and the position behind the pickle. It may share parts, and contain itself.
 
     Raises:
-        CheckpointError: for a damaged pickle, an opcode that we do not run, or a global that is not allowed.
+        CheckpointError: for a damaged pickle, or an opcode that we do not run.
     """
-    machine = _Machine(data, frozenset(allowed), budget, position, refs)
+    machine = _Machine(data, budget, position, refs)
     return machine.run(), machine.position
 
 
 class _Machine:
     """Stack, marks and memo of one pickle."""
 
-    def __init__(self, data: memoryview, allowed: frozenset[str], budget: Budget, position: int,
-                 refs: list[PersistentRef] | None):
+    def __init__(self, data: memoryview, budget: Budget, position: int, refs: list[PersistentRef] | None):
         self.data = data
-        self.allowed = allowed
         self.budget = budget
         self.position = position
         self.refs = refs
@@ -155,8 +101,7 @@ class _Machine:
 
     def run(self) -> object:
         if self.unsigned(1) != 0x80 or self.unsigned(1) not in (2, 3, 4, 5):
-            raise CheckpointError(f'not a pickle of protocol 2 to 5 at byte {self.position}; '
-                                  'files of torch.save are read by the ending .pt, BigGAN weights as biggan:FILE')
+            raise CheckpointError(f'not a pickle of protocol 2 to 5 at byte {self.position}')
         while True:
             start = self.position
             code = self.unsigned(1)
@@ -212,6 +157,12 @@ class _Machine:
             raise CheckpointError('the stack is empty')
         return self.stack.pop()
 
+    def pop_tuple(self) -> tuple:
+        value = self.pop()
+        if type(value) is not tuple:
+            raise CheckpointError(f'{shorten(value)} where arguments are expected')
+        return value
+
     def top(self) -> object:
         value = self.pop()
         self.stack.append(value)
@@ -243,9 +194,12 @@ class _Machine:
 
     def append(self, values: list) -> None:
         target = self.top()
-        if type(target) is not list:
+        if type(target) is Call:
+            target.pairs.update((OddKey(None), value) for value in values)
+        elif type(target) is list:
+            target.extend(values)
+        else:
             raise CheckpointError(f'items are appended to {shorten(target)}')
-        target.extend(values)
 
     def append_one(self) -> None:
         value = self.pop()
@@ -262,7 +216,7 @@ class _Machine:
         if len(values) % 2:
             raise CheckpointError('a key without a value')
         for key, value in zip(values[0::2], values[1::2], strict=True):
-            pairs[checked_key(key)] = value
+            pairs[inert_key(key)] = value
 
     def set_one(self) -> None:
         value = self.pop()
@@ -274,15 +228,12 @@ class _Machine:
         target = self.top()
         if type(target) is not set:
             raise CheckpointError(f'elements are added to {shorten(target)}')
-        target.update(checked_key(value) for value in values)
+        target.update(map(inert_key, values))
 
     def push_global(self, module: object, name: object) -> None:
         if type(module) is not str or type(name) is not str:
             raise CheckpointError(f'the name of a global is {shorten(module)}, {shorten(name)}, not text')
         full = f'{module[:MAX_GLOBAL_CHARS]}.{name[:MAX_GLOBAL_CHARS]}'
-        if full not in self.allowed:
-            raise CheckpointError(f'it refers to {shorten(full)}, which was not imported; official network files never '
-                                  'do, and a file that needs it can only be loaded by its own code, if you trust it')
         self.push(Global(full))
 
     def stack_global(self) -> None:
@@ -292,9 +243,17 @@ class _Machine:
     def call(self) -> None:
         args = self.pop()
         func = self.pop()
+        if type(func) is Call:  # a method, for example: nothing that data has to say is made in this way
+            func = Global(f'{func.func.name}(...)'[:MAX_GLOBAL_CHARS])
         if type(func) is not Global or type(args) is not tuple:
             raise CheckpointError(f'{shorten(func)} is called with {shorten(args)}; expected a global and a tuple')
         self.push(Call(func, args))
+
+    def call_with_names(self) -> None:
+        kwargs = self.pop()
+        if kwargs:
+            self.push((*self.pop_tuple(), kwargs))
+        self.call()
 
     def build(self) -> None:
         state = self.pop()
@@ -316,7 +275,12 @@ class _Machine:
     def push_persistent(self) -> None:
         if self.refs is None:
             raise CheckpointError('a persistent id, where none may be')
-        self.refs.append(PersistentRef(self.pop()))
+        pid = self.pop()
+        # Old versions of torch save a module's class in this way, with its source.
+        if type(pid) is tuple and len(pid) == 4 and pid[0] == 'module' and type(pid[1]) is Global:
+            self.push(pid[1])
+            return
+        self.refs.append(PersistentRef(pid))
         self.push(self.refs[-1])
 
 
@@ -355,11 +319,16 @@ _OPERATIONS: dict[int, Callable[[_Machine], object]] = {
     ord('u'): lambda m: m.set_items(m.pop_marked()),
     0x8f: lambda m: m.push(set()),
     0x90: _Machine.add_items,
+    0x91: lambda m: m.push(set(map(inert_key, m.pop_marked()))),
+    # what picklers write for a tuple that contains itself
+    ord('0'): _Machine.pop,
+    ord('1'): _Machine.pop_marked,
     # objects
     ord('c'): lambda m: m.push_global(m.line(), m.line()),
     0x93: _Machine.stack_global,
     ord('R'): _Machine.call,
     0x81: _Machine.call,
+    0x92: _Machine.call_with_names,
     ord('b'): _Machine.build,
     ord('Q'): _Machine.push_persistent,
     # memo
@@ -384,12 +353,3 @@ def utf8(view: memoryview) -> str:
         return str(view, 'utf-8')
     except UnicodeDecodeError:
         raise CheckpointError('text that is not UTF-8') from None
-
-
-def checked_key(value: object) -> object:
-    """A value that may be a dictionary key or an element of a set: short text, a moderate integer, None."""
-    if type(value) is str and len(value) <= MAX_KEY_CHARS or type(value) is bool or value is None:
-        return value
-    if type(value) is int and abs(value) < MAX_KEY_INT:
-        return value
-    raise CheckpointError(f'{shorten(value)} as a key; expected text of up to {MAX_KEY_CHARS} characters or an integer')

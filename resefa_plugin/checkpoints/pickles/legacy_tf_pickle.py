@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from resefa_plugin.checkpoints.pickles.inert_pickle import Call, shorten
+from resefa_plugin.checkpoints.pickles.inert_values import Call, shorten
 from resefa_plugin.checkpoints.pickles.plain_data import Decoder, Handler, items_of, text
 from resefa_plugin.errors import CheckpointError
 
@@ -93,7 +93,33 @@ def convert_generator(network: TFNetwork) -> tuple[dict, dict[str, torch.Tensor]
     return kwargs, state
 
 
+def _squared(static_kwargs: dict) -> dict:
+    """The arguments without those by which forks tell width from height, if the pictures are square all the same.
+
+    Raises CheckpointError for other pictures, which our network does not make.
+    """
+    kwargs = dict(static_kwargs)
+    sides = [kwargs.pop(name, kwargs.get('resolution', 1024)) for name in ('resolution_w', 'resolution_h')]
+    least = [kwargs.pop(name, 4) for name in ('min_w', 'min_h')]
+    init_res = kwargs.pop('init_res', None)
+    if type(init_res) in (list, tuple) and len(init_res) == 2:
+        least = [*reversed(init_res)]
+    levels = kwargs.pop('res_log2', None)
+    if type(levels) is int and 0 < levels < 16 and all(type(side) is int for side in least):
+        sides = [side << levels for side in least]
+    if sides[0] != sides[1] or least != [4, 4]:
+        size = ' x '.join(map(shorten, sides))
+        raise CheckpointError(f'a TensorFlow generator of a fork of stylegan2 whose pictures are not square: {size} '
+                              '(width x height). It opens with the code that converts it: name the checkout of a '
+                              'PyTorch fork that reads it, such as eps696/stylegan2ada, with --repo, and add '
+                              '--trust-pickle')
+    if kwargs.pop('use_attention', False):
+        raise CheckpointError('a TensorFlow generator of a fork of stylegan2 with attention, which no network here has')
+    return {**kwargs, 'resolution': sides[0]}
+
+
 def _init_kwargs(static_kwargs: dict) -> dict:
+    static_kwargs = _squared(static_kwargs)
     tables = (_GENERATOR_KWARGS, _MAPPING_KWARGS, _SYNTHESIS_KWARGS)
     known = _IRRELEVANT_KWARGS.union(source for table in tables for source, _ in table.values())
     unknown = [key for key in static_kwargs if key not in known]

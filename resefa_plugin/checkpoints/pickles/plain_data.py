@@ -12,7 +12,8 @@ from typing import Literal, cast
 
 import numpy as np
 
-from resefa_plugin.checkpoints.pickles.inert_pickle import Budget, Call, Global, checked_key, shorten
+from resefa_plugin.checkpoints.pickles.inert_pickle import Budget
+from resefa_plugin.checkpoints.pickles.inert_values import Call, ForeignObjectError, Global, checked_key, shorten
 from resefa_plugin.errors import CheckpointError
 
 # Levels of containers, calls and submodules. Official files have 7.
@@ -48,15 +49,19 @@ class Decoder:
             self.budget.spend_bytes(len(value))
             return bytes(value)
         if type(value) is dict:
-            return {key: self.plain(item, depth + 1) for key, item in value.items()}
+            return {checked_key(key): self.plain(item, depth + 1) for key, item in value.items()}
         if type(value) is list or type(value) is tuple:
             return type(value)(self.plain(item, depth + 1) for item in value)
         if type(value) is set:
             for _ in value:
                 self.budget.spend_value()
-            return set(value)
+            return set(map(checked_key, value))
         if type(value) is Call and value.func.name in self.handlers:
             return self.handlers[value.func.name](self, value, depth)
+        name = value.func.name if type(value) is Call else value.name if type(value) is Global else ''
+        if name and name not in (*self.handlers, *NUMPY_NAMES):
+            raise ForeignObjectError(f'it refers to {shorten(name)} where data is expected; that was not imported, and '
+                                     'what needs it can only be loaded by its own code, if you trust it')
         raise CheckpointError(f'{shorten(value)} where data is expected')
 
     def enter(self, depth: int) -> None:
@@ -119,7 +124,7 @@ def shape(value: object, what: str) -> tuple[int, ...]:
 
 
 def _mapping(decoder: Decoder, call: Call, depth: int) -> dict:
-    return {key: decoder.plain(item, depth + 1) for key, item in items_of(call).items()}
+    return {checked_key(key): decoder.plain(item, depth + 1) for key, item in items_of(call).items()}
 
 
 def _set(decoder: Decoder, call: Call, depth: int) -> set:
@@ -208,7 +213,7 @@ def _namespace(decoder: Decoder, call: Call, depth: int) -> dict:
     if call.args or call.pairs:
         raise CheckpointError(f'{shorten(call)} with arguments or items; expected a state alone')
     state = {} if call.state is None else items_of(call.state)
-    return {key: decoder.plain(item, depth + 1) for key, item in state.items()}
+    return {checked_key(key): decoder.plain(item, depth + 1) for key, item in state.items()}
 
 
 # Protocol 2 writes the Python 2 names of builtins.

@@ -7,32 +7,24 @@ its storages, the list of storage keys; for each key the element count as int64 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from resefa_plugin.checkpoints.network_source import read_source
-from resefa_plugin.checkpoints.pickles.inert_pickle import (
-    Budget,
-    Call,
-    Global,
-    PersistentRef,
-    load_inert,
-    naming,
-    shorten,
-    utf8,
-)
+from resefa_plugin.checkpoints.pickles.inert_pickle import Budget, load_inert, naming, utf8
+from resefa_plugin.checkpoints.pickles.inert_values import Call, Global, PersistentRef, shorten
 from resefa_plugin.checkpoints.pickles.plain_data import (
     CONTAINER_HANDLERS,
     NUMPY_HANDLERS,
-    NUMPY_NAMES,
     OBJECT_BYTES,
     Decoder,
     Handler,
@@ -49,6 +41,7 @@ LEGACY_VERSION = 1001
 ZIP_MAGIC = b'PK\x03\x04'
 ZIP_MEMBER_MAGIC = b'PK\x01\x02'
 MAX_ZIP_MEMBERS = 50_000
+MENTIONED_TWICE = 'the storage {} is mentioned with different types or lengths'
 LOAD_FROM_BYTES = 'torch.storage._load_from_bytes'
 
 # Class of a storage -> (torch's type of its elements, numpy's type of their little-endian bytes).
@@ -99,12 +92,20 @@ def read_torch_file(source: str | os.PathLike | bytes, cache_dir: str | os.PathL
     file = read_source(source, cache_dir)
     with naming(file.name):
         budget = Budget(len(file.data))
-        if file.data.startswith(ZIP_MAGIC):
-            root, storages = _read_zip(file.data, budget)
-        else:
-            root, storages = _read_legacy(memoryview(file.data), budget)
-        handlers = {**CONTAINER_HANDLERS, **NUMPY_HANDLERS, **tensor_handlers(_storage_by_id(storages))}
+        root, find_storage = open_torch(file.data, budget)
+        handlers = {**CONTAINER_HANDLERS, **NUMPY_HANDLERS, **tensor_handlers(find_storage)}
         return Decoder(handlers, budget).plain(root)
+
+
+def open_torch(data: bytes, budget: Budget) -> tuple[object, FindStorage]:
+    """The object in a file of `torch.save`, inert, and what finds the storages of its tensors.
+
+    Raises CheckpointError for a damaged file.
+    """
+    if data.startswith(ZIP_MAGIC):
+        return _read_zip(data, budget)
+    root, storages = _read_legacy(memoryview(data), budget)
+    return root, _storage_by_id(storages)
 
 
 def nested_storage(decoder: Decoder, value: object) -> Storage:
@@ -124,7 +125,7 @@ def tensor_handlers(find_storage: FindStorage) -> dict[str, Handler]:
         storage, offset, size, stride, _requires_grad, _hooks, *metadata = arguments(call, 6, 7)
         if any(metadata):
             raise CheckpointError('a tensor with metadata')
-        return _strided_copy(find_storage(decoder, storage), offset, size, stride, decoder.budget)
+        return strided_copy(find_storage(decoder, storage), offset, size, stride, decoder.budget)
 
     def parameter(decoder: Decoder, call: Call, depth: int) -> torch.Tensor:
         value = decoder.plain(arguments(call, 3, 4)[0], depth + 1)
@@ -132,14 +133,23 @@ def tensor_handlers(find_storage: FindStorage) -> dict[str, Handler]:
             raise CheckpointError(f'a parameter made from {shorten(value)}; expected a tensor')
         return value
 
-    return {
+    def with_attributes(decoder: Decoder, call: Call, depth: int) -> object:
+        # Of a tensor on which attributes were set, which are not needed: what makes the tensor, and its arguments.
+        func, _kind, args, _state = arguments(call, 4)
+        if type(func) is not Global or func.name not in handlers or type(args) is not tuple:
+            raise CheckpointError(f'a tensor made by {shorten(func)}')
+        return handlers[func.name](decoder, Call(func, args), depth + 1)
+
+    handlers: dict[str, Handler] = {
         'torch._utils._rebuild_tensor_v2': tensor,
         'torch._utils._rebuild_parameter': parameter,
         'torch._utils._rebuild_parameter_with_state': parameter,
+        'torch._tensor._rebuild_from_type_v2': with_attributes,
     }
+    return handlers
 
 
-def _strided_copy(storage: Storage, offset: object, size: object, stride: object, budget: Budget) -> torch.Tensor:
+def strided_copy(storage: Storage, offset: object, size: object, stride: object, budget: Budget) -> torch.Tensor:
     """The tensor at `offset` with `size` and `stride`, in elements, as a contiguous copy.
 
     Python's integers do not overflow, so the last element is found exactly before any memory is touched.
@@ -198,28 +208,23 @@ def _declared_storages(refs: list[PersistentRef]) -> dict[str, tuple[str, int]]:
     for ref in refs:
         key, kind, numel = _storage_id(ref)
         if declared.setdefault(key, (kind, numel)) != (kind, numel):
-            raise CheckpointError(f'the storage {shorten(key)} is mentioned with different types or lengths')
+            raise CheckpointError(MENTIONED_TWICE.format(shorten(key)))
     return declared
 
 
-# Names that the object pickle of a torch file may mention.
-_TORCH_NAMES = frozenset((*CONTAINER_HANDLERS, *NUMPY_HANDLERS, *NUMPY_NAMES, *tensor_handlers(nested_storage),
-                          *ELEMENTS))
-
-
 def _read_legacy(data: memoryview, budget: Budget) -> tuple[object, dict[str, Storage]]:
-    magic, position = load_inert(data, (), budget)
+    magic, position = load_inert(data, budget)
     if magic != LEGACY_MAGIC:
-        raise CheckpointError('not a file of torch.save: the magic number is missing')
-    version, position = load_inert(data, (), budget, position=position)
+        raise CheckpointError(f'not a file of torch.save: {shorten(magic)} where its magic number is expected')
+    version, position = load_inert(data, budget, position=position)
     if version != LEGACY_VERSION:
         raise CheckpointError(f'version {shorten(version)} of the torch format; expected {LEGACY_VERSION}')
-    system, position = load_inert(data, (), budget, position=position)
+    system, position = load_inert(data, budget, position=position)
     if items_of(system).get('little_endian') is not True:
         raise CheckpointError('tensors of a big-endian machine; expected little-endian')
     refs: list[PersistentRef] = []
-    root, position = load_inert(data, _TORCH_NAMES, budget, position=position, refs=refs)
-    keys, position = load_inert(data, (), budget, position=position)
+    root, position = load_inert(data, budget, position=position, refs=refs)
+    keys, position = load_inert(data, budget, position=position)
     declared = _declared_storages(refs)
     if type(keys) is not list or len(keys) != len(declared):
         raise CheckpointError(f'{shorten(keys)} where the list of {len(declared)} storages is expected')
@@ -241,13 +246,19 @@ def _read_legacy(data: memoryview, budget: Budget) -> tuple[object, dict[str, St
     return root, storages
 
 
-def _read_zip(data: bytes, budget: Budget) -> tuple[object, dict[str, Storage]]:
+def _read_zip(data: bytes, budget: Budget) -> tuple[object, FindStorage]:
     # zipfile makes an object of half a kilobyte for each member, and a member can be as short as 46 bytes in the file.
     if data.count(ZIP_MEMBER_MAGIC) > MAX_ZIP_MEMBERS:
         raise CheckpointError(f'a zip archive of more than {MAX_ZIP_MEMBERS} members')
+    with _zip_errors():
+        archive = zipfile.ZipFile(io.BytesIO(data))
+        return _read_archive(archive, budget)
+
+
+@contextlib.contextmanager
+def _zip_errors() -> Iterator[None]:
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _read_archive(archive, budget)
+        yield
     except CheckpointError:
         raise
     # zipfile raises these for damaged archives, and RuntimeError for encrypted ones.
@@ -256,12 +267,14 @@ def _read_zip(data: bytes, budget: Budget) -> tuple[object, dict[str, Storage]]:
         raise CheckpointError(f'a damaged zip archive: {error}') from None
 
 
-def _read_archive(archive: zipfile.ZipFile, budget: Budget) -> tuple[object, dict[str, Storage]]:
+def _read_archive(archive: zipfile.ZipFile, budget: Budget) -> tuple[object, FindStorage]:
     members = {info.filename: info for info in archive.infolist()}
     objects = [name for name in members if name.endswith('/data.pkl') and name.count('/') == 1]
     if len(objects) != 1:
         raise CheckpointError(f'a zip archive with {len(objects)} members named NAME/data.pkl; torch.save writes one')
     folder = objects[0].removesuffix('data.pkl')
+    if folder + 'constants.pkl' in members:
+        raise CheckpointError('a TorchScript program; expected the weights that it was made from')
 
     def member(name: str) -> memoryview:
         info = members.get(folder + name)
@@ -273,11 +286,23 @@ def _read_archive(archive: zipfile.ZipFile, budget: Budget) -> tuple[object, dic
     if folder + 'byteorder' in members and utf8(member('byteorder')) != 'little':
         raise CheckpointError('tensors of a big-endian machine; expected little-endian')
     refs: list[PersistentRef] = []
-    root, _ = load_inert(member('data.pkl'), _TORCH_NAMES, budget, refs=refs)
-    storages = {}
-    for key, (kind, numel) in _declared_storages(refs).items():
-        raw = member(f'data/{key}')
-        if len(raw) != numel * np.dtype(ELEMENTS[kind][1]).itemsize:
-            raise CheckpointError(f'a storage of {len(raw)} bytes; its persistent id says {numel} elements of {kind}')
-        storages[key] = Storage(kind, numel, raw)
-    return root, storages
+    root, _ = load_inert(member('data.pkl'), budget, refs=refs)
+    found: dict[str, Storage] = {}
+
+    def find(decoder: Decoder, value: object) -> Storage:
+        """Reads a storage when a tensor needs it: a snapshot has more than is wanted of it."""
+        if type(value) is not PersistentRef:
+            raise CheckpointError(f'{shorten(value)} where the storage of a tensor is expected')
+        key, kind, numel = _storage_id(value)
+        if key not in found:
+            with _zip_errors():
+                raw = member(f'data/{key}')
+            if len(raw) != numel * np.dtype(ELEMENTS[kind][1]).itemsize:
+                raise CheckpointError(f'a storage of {len(raw)} bytes; its persistent id says {numel} elements of '
+                                      f'{kind}')
+            found[key] = Storage(kind, numel, raw)
+        if (found[key].kind, found[key].numel) != (kind, numel):
+            raise CheckpointError(MENTIONED_TWICE.format(shorten(key)))
+        return found[key]
+
+    return root, find

@@ -27,9 +27,9 @@ from resefa_plugin.scripts.common.types import FOLDER, Degrees, Device, ValueRan
 
 Command = TypeVar('Command', bound=Callable[..., Any])  # what an option is added to
 
-NETWORK_HELP = ('Network: path or URL of a network file (.pkl of stylegan2, stylegan2-ada-pytorch, stylegan3 or '
-                'stylegan-xl, .pt of stylegan2-pytorch), the name of an asset that is fetched on first use '
-                '(mobilestylegan-ffhq), '
+NETWORK_HELP = ('Network: path or URL of a network file (of stylegan2, stylegan2-ada-pytorch, stylegan3, stylegan-xl, '
+                'rosinality, genforce, or of encoders and tuned generators made of these), the name of an asset that '
+                'is fetched on first use (mobilestylegan-ffhq), '
                 'biggan:FOLDER (an experiment of BigGAN-PyTorch or a pytorch-pretrained-biggan folder), or NAME or '
                 'NAME:REST of an installed plugin')
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import warnings
 from itertools import count, islice
 from typing import Any
 
@@ -16,6 +17,8 @@ from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.scripts.common import options
 from resefa_plugin.scripts.common.types import FILE, SeedRange
 
+USUAL_TRUNCATION = 2.0  # beyond it there are no pictures to be seen
+
 
 def samples_options(command: options.Command) -> options.Command:
     """`--seeds` or `--projected-w`, the class and the truncation: what `make_samples` takes."""
@@ -23,7 +26,7 @@ def samples_options(command: options.Command) -> options.Command:
         command,
         click.option('--seeds', type=SeedRange(), help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
         click.option('--projected-w', '--projected_w', type=FILE,
-                     help='Latents of a projector, or of edit, instead of seeds: .npz (key w, or z), .npy or .pt'),
+                     help='Latents of a projector, an encoder, or of edit, instead of seeds: a file of numpy or torch'),
         click.option('--class', 'label', metavar='CLASS',
                      help='Class of a conditional network: a number; for BigGAN also an ImageNet name, or a mix like '
                           '12:0.5,207:0.5'),
@@ -37,6 +40,9 @@ def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: path
                  truncation_psi: float, truncation_cutoff: int | None) -> list[Sample]:
     """The samples that the user asked for. Raises click.UsageError or ResefaError."""
     c = make_label(hook, label)
+    if abs(truncation_psi) > USUAL_TRUNCATION:
+        warnings.warn(f'--trunc={truncation_psi:g} is far from what networks are trained for, which is 1; 0.7 is usual '
+                      'for good pictures', stacklevel=2)
     if projected_w is None:
         if hook.c_dim > 1 and c is None:
             raise click.UsageError(f'{hook.name} has classes 0 to {hook.c_dim - 1}: choose one with --class')

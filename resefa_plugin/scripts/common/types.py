@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import pathlib
 import re
 from typing import Any
@@ -14,8 +15,30 @@ from typing_extensions import override
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.ranges import parse_ranges
 
-FILE = click.Path(dir_okay=False, path_type=pathlib.Path)
-FOLDER = click.Path(file_okay=False, path_type=pathlib.Path)
+
+class UserPath(click.Path):
+    """A path in which `~` is the home folder: shells leave it as it is in `--outdir=~/x`."""
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
+FILE = UserPath(dir_okay=False, path_type=pathlib.Path)
+FOLDER = UserPath(file_okay=False, path_type=pathlib.Path)
+
+
+class HintedCommand(click.Command):
+    """A command without arguments, to which lists are given with commas."""
+
+    @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if 'unexpected extra argument' in error.message:
+                error.message += '. Lists are written with commas and without spaces, such as --seeds=0,1,4-6'
+            raise
 
 
 class TextType(click.ParamType):
@@ -176,4 +199,4 @@ class NamedFile(TextType):
         name, equals, path = text.partition('=')
         if not equals:
             raise ResefaError(f"'{text}' is not NAME=FILE, as in identity=sface.onnx")
-        return name, pathlib.Path(path)
+        return name, pathlib.Path(path).expanduser()

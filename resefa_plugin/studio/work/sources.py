@@ -12,7 +12,8 @@ from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.latent_files import make_sample, read_latents
 from resefa_plugin.hooks.style_based import StyleBasedHook
 
-UPLOAD_SUFFIXES = ('.npz', '.npy', '.pt', '.pth')
+# What a file chooser shows first; files with other endings are read as well.
+UPLOAD_SUFFIXES = ('.npz', '.npy', '.pt', '.pth', '.bin', '.pkl', '.safetensors')
 
 
 @dataclass(frozen=True)

@@ -9,64 +9,49 @@ filters of upsampling multiplied by their gain of 4; our state has them without 
 from __future__ import annotations
 
 import math
-import os
 import re
-import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from resefa_plugin.checkpoints.families import STYLEGAN2
-from resefa_plugin.checkpoints.generator_file import GeneratorFile
-from resefa_plugin.checkpoints.network_source import read_source
-from resefa_plugin.checkpoints.pickles.inert_pickle import shorten
-from resefa_plugin.checkpoints.pickles.torch_storage import read_torch_file
+from resefa_plugin.checkpoints.pickles.inert_values import shorten
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.networks.stylegan2_layers import BINOMIAL
 from resefa_plugin.networks.stylegan_layers import MappingNetwork
 from resefa_plugin.networks.upfirdn import setup_filter
 
-SUFFIX = '.pt'
-ENTRY = 'g_ema'
+MARK = 'to_rgb1.conv.weight'
 W_AVG_SAMPLES = 10_000  # enough for a mean of w within 1 % of the spread of w
 MAX_LOG2_RESOLUTION = 13
 UP_GAIN = 4
 
 
-def read_rosinality(path: str | os.PathLike, cache_dir: str | os.PathLike | None = None) -> GeneratorFile:
-    """Reads the generator of a checkpoint as data, in the names of stylegan2-ada-pytorch, which are ours.
+def convert(entry: str, source: Mapping[str, object],
+            latent_avg: object = None) -> tuple[dict[str, object], dict[str, Tensor], tuple[str, ...]]:
+    """The arguments and the state of our generator, and notes for the user.
 
     Not in the file, and therefore assumed: the learning rate multiplier 0.01 of the mapping network. Where `latent_avg`
-    is missing, w_avg is the mean of the w of RandomState(0).randn(10000, w_dim), with a warning.
+    is missing, w_avg is the mean of the w of RandomState(0).randn(10000, w_dim).
 
     Args:
-        path: path or URL of a .pt file with the entry `g_ema`.
-        cache_dir: folder for fetched files; None to use `files.cache_dir()`.
+        entry: what the state is called in the file, for errors.
+        source: the state.
+        latent_avg: the mean of w `[w_dim]`, or the same for each layer `[num_ws, w_dim]`.
 
-    Raises:
-        CheckpointError: for a damaged file, and for one that holds another network.
+    Raises CheckpointError for the state of another network.
     """
-    name = os.fspath(path)
-    root = read_torch_file(path, cache_dir)
-    root = root if isinstance(root, dict) else {}
-    source = root.get(ENTRY)
-    if not isinstance(source, dict) or not all(isinstance(key, str) for key in source):
-        raise CheckpointError(f'{name}: no generator: expected a checkpoint of stylegan2-pytorch with the entry '
-                              f'{ENTRY}')
-    converter = _Converter(name, source)
+    converter = _Converter(entry, source)
     converter.convert()
-    w_dim, num_layers = converter.w_dim, converter.num_layers
-    converter.state['mapping.w_avg'] = _w_avg(name, root.get('latent_avg'), converter)
-    channels = converter.channels
+    w_dim, channels = converter.w_dim, converter.channels
+    converter.state['mapping.w_avg'], notes = _w_avg(latent_avg, converter)
     resolution = max(channels)
-    return GeneratorFile(
-        class_name='Generator', family=STYLEGAN2, init_args=(), state_dict=converter.state,
-        init_kwargs=dict(z_dim=w_dim, c_dim=0, w_dim=w_dim, img_resolution=resolution,
-                         img_channels=converter.img_channels, mapping_kwargs=dict(num_layers=num_layers),
-                         synthesis_kwargs=dict(channel_base=channels[resolution] * resolution,
-                                               channel_max=max(channels.values()))),
-        sha256=read_source(path, cache_dir).sha256, name=name, entry=ENTRY, source_sha256='', extras={})
+    kwargs = dict(z_dim=w_dim, c_dim=0, w_dim=w_dim, img_resolution=resolution, img_channels=converter.img_channels,
+                  mapping_kwargs=dict(num_layers=converter.num_layers),
+                  synthesis_kwargs=dict(channel_base=channels[resolution] * resolution,
+                                        channel_max=max(channels.values())))
+    return kwargs, converter.state, notes
 
 
 class _Converter:
@@ -81,8 +66,8 @@ class _Converter:
         img_channels: colours.
     """
 
-    def __init__(self, name: str, source: dict[str, object]):
-        self.name, self.source = name, dict(source)
+    def __init__(self, entry: str, source: Mapping[str, object]):
+        self.entry, self.source = entry, dict(source)
         self.state: dict[str, Tensor] = {}
 
     def take(self, key: str, *shape: int | None) -> Tensor:
@@ -95,7 +80,7 @@ class _Converter:
                 have and want in (None, have) for have, want in zip(value.shape, shape, strict=True)):
             came = 'absent' if value is None else list(value.shape) if isinstance(value, Tensor) else shorten(value)
             expected = ', '.join('any' if length is None else str(length) for length in shape)
-            raise CheckpointError(f'{self.name}: {key} in {ENTRY} is {came}, expected [{expected}]: not a generator of '
+            raise CheckpointError(f'{key} in {self.entry} is {came}, expected [{expected}]: not a generator of '
                                   'stylegan2-pytorch (of its train.py or convert_weight.py)')
         return value.float()
 
@@ -108,8 +93,8 @@ class _Converter:
         self.num_layers = self.count(r'style\.\d+\.weight')
         log2 = 2 + self.count(r'to_rgbs\.\d+\.bias')
         if not self.num_layers or log2 > MAX_LOG2_RESOLUTION:
-            raise CheckpointError(f'{self.name}: {self.num_layers} mapping layers and {log2 - 1} resolutions in '
-                                  f'{ENTRY}; expected layers and up to {MAX_LOG2_RESOLUTION - 1}')
+            raise CheckpointError(f'{self.num_layers} mapping layers and {log2 - 1} resolutions in '
+                                  f'{self.entry}; expected layers and up to {MAX_LOG2_RESOLUTION - 1}')
         self.w_dim = w_dim = self.shape_of('style.1.bias', 1)[0]
         for i in range(self.num_layers):  # style.0 normalizes
             self.state[f'mapping.fc{i}.weight'] = self.take(f'style.{i + 1}.weight', w_dim, w_dim)
@@ -126,7 +111,7 @@ class _Converter:
             self.convolution(f'convs.{2 * i + 1}', f'b{resolution}.conv1', resolution, noise=2 * i + 2)
             self.to_rgb(f'to_rgbs.{i}', resolution)
         if self.source:
-            raise CheckpointError(f'{self.name}: {ENTRY} has entries that StyleGAN2 has not, such as '
+            raise CheckpointError(f'{self.entry} has entries that StyleGAN2 has not, such as '
                                   f'{shorten(min(self.source))}: not a generator of stylegan2-pytorch')
 
     def shape_of(self, key: str, ndim: int) -> torch.Size:
@@ -172,17 +157,19 @@ class _Converter:
         return self.take(key, len(BINOMIAL), len(BINOMIAL)) / UP_GAIN
 
 
-def _w_avg(name: str, latent_avg: object, converter: _Converter) -> Tensor:
+def _w_avg(latent_avg: object, converter: _Converter) -> tuple[Tensor, tuple[str, ...]]:
     w_dim = converter.w_dim
     if latent_avg is not None:
-        if not isinstance(latent_avg, Tensor) or not latent_avg.is_floating_point() or latent_avg.numel() != w_dim:
+        mean = latent_avg.float() if isinstance(latent_avg, Tensor) and latent_avg.is_floating_point() else None
+        # Encoders (pSp, e4e) keep it once per layer.
+        if mean is None or mean.numel() % w_dim or not mean.numel() or mean.shape[-1] != w_dim or not torch.equal(
+                mean.reshape(-1, w_dim), mean.reshape(-1, w_dim)[:1].expand(mean.numel() // w_dim, w_dim)):
             came = list(latent_avg.shape) if isinstance(latent_avg, Tensor) else shorten(latent_avg)
-            raise CheckpointError(f'{name}: latent_avg is {came}, expected [{w_dim}]')
-        return latent_avg.float().flatten()
-    warnings.warn(f'{name} has no latent_avg: truncation goes to the mean w of {W_AVG_SAMPLES} samples instead',
-                  stacklevel=2)
+            raise CheckpointError(f'latent_avg is {came}, expected [{w_dim}], or the same for each layer')
+        return mean.reshape(-1, w_dim)[0].clone(), ()
     mapping = MappingNetwork(w_dim, 0, w_dim, 1, converter.num_layers, w_avg_beta=None).requires_grad_(False)
     mapping.load_state_dict({key.removeprefix('mapping.'): value for key, value in converter.state.items()
                              if key.startswith('mapping.')})
     z = np.random.RandomState(0).randn(W_AVG_SAMPLES, w_dim).astype(np.float32)
-    return mapping(torch.from_numpy(z), None).mean(dim=(0, 1))
+    mean = mapping(torch.from_numpy(z), None).mean(dim=(0, 1))
+    return mean, (f'it has no latent_avg: truncation goes to the mean w of {W_AVG_SAMPLES} samples instead',)
