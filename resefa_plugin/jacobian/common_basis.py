@@ -6,7 +6,7 @@ import copy
 import hashlib
 import pathlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -25,21 +25,23 @@ from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 
 # Chosen on the demo generator in StyleSpace, see benchmarks/README.md.
 TILES = 16  # along the longer side of the picture
-ROUNDS = 2  # probes of each tile, in a picture of 3 channels
-PROBES = ROUNDS * TILES ** 2  # of a square picture: about as many dimensions has the basis
+PROBES = 2 * TILES ** 2  # of a square picture: so many dimensions the basis has at most
 # Of the largest eigenvalue: what is left out of a factor of a Gram matrix. Of B, a thousandth of the ridge at most.
 NEGLIGIBLE = 1e-6
 DEPENDENT = 1e-5  # of the longest row: what is left of one that repeats the others is rounding of float32
 ORTHONORMAL = 1e-6  # by which a kept basis may be off
 
+Tile = tuple[slice, slice, slice]  # of a picture [C, h, w]
+
 
 class CommonBasis:
     """An orthonormal basis of what a picture's tiles respond to, and the pictures J q of its vectors.
 
-    The gradient of a random sign pattern on one tile, J^T u, lies in the span of the directions that move the tile. Two
-    of each of 16 x 16 tiles span nearly everything that moves a region: a range finder (Halko, Martinsson and Tropp
-    2011) of which each probe is local, so that small regions count as much as large ones. In the span J is known
-    exactly, and a region is a problem of a few hundred dimensions.
+    The gradient J^T u of a pattern u on one tile lies in the span of what moves the tile. A random pattern of signs on
+    each of 16 x 16 tiles gives the first half of the basis; the pattern that moves most along those gives the second, as
+    in subspace iteration. It is a range finder (Halko, Martinsson and Tropp 2011) of which each probe is local, so that
+    small regions count as much as large ones. In the span J is known exactly, and a region is a problem of a few hundred
+    dimensions.
 
     Args:
         jacobian: of the sample, in the whole space; not computed.
@@ -64,20 +66,36 @@ class CommonBasis:
 
         Raises NonFiniteError and ResefaError as `RegionJacobian.compute` does.
         """
-        count = sum(1 for _ in _tiles(jacobian.image_shape)) * ROUNDS
-        file = None if path is None else \
-            pathlib.Path(path) / f'basis-{jacobian.viewpoint.fingerprint()}-{TILES}x{ROUNDS}.npz'
+        tiles = list(_tiles(jacobian.image_shape))
+
+        def report(done: int) -> None:
+            progress(done, 4 * len(tiles))
+
+        file = None if path is None else pathlib.Path(path) / f'basis-{jacobian.viewpoint.fingerprint()}-{TILES}.npz'
         vectors = _kept(file, jacobian.viewpoint.dim)
-        if vectors is None:
-            vectors = _orthonormal(_probed(jacobian, lambda done: progress(done, 2 * count)))
-            if file is not None:
-                with replacing(file) as part, open(part, 'wb') as opened:
-                    np.savez(opened, vectors=vectors)
-        else:
-            progress(count, 2 * count)
+        if vectors is not None:
+            report(2 * len(tiles))
+            basis = cls(jacobian, vectors)
+            basis.inner.compute(report, path)
+            return basis
+        generator = torch.Generator().manual_seed(0)
+        first = cls(jacobian, _orthonormal(_pulled(jacobian, tiles, lambda tile: _signs(tile, generator), report)))
         jacobian.release()
+        first.inner.compute(report)
+        pictures = first.inner.matrix.unflatten(1, jacobian.image_shape)
+        rows = _pulled(jacobian, tiles, lambda tile: _strongest(pictures[(slice(None), *tile)]), report)
+        jacobian.release()
+        vectors, columns = first.vectors, first.inner.matrix
+        new = _orthonormal(rows, vectors)
+        if len(new):
+            second = cls(jacobian, new)
+            second.inner.compute(report)
+            vectors, columns = np.concatenate([vectors, new]), torch.cat([columns, second.inner.matrix])
         basis = cls(jacobian, vectors)
-        basis.inner.compute(lambda done: progress(done, 2 * count), path)
+        if file is not None:
+            with replacing(file) as part, open(part, 'wb') as opened:
+                np.savez(opened, vectors=vectors)
+        basis.inner.take(columns, path)
         return basis
 
     def model(self) -> TangentModel:
@@ -121,25 +139,35 @@ class _Span(Viewpoint):
         return digest.hexdigest()[:16]
 
 
-def _tiles(image_shape: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+def _tiles(image_shape: tuple[int, ...]) -> Iterator[Tile]:
     """The tiles of a picture `(C, h, w)`, row by row."""
-    _, height, width = image_shape
+    channels, height, width = image_shape
     side = -(-max(height, width) // TILES)
     for top in range(0, height, side):
         for left in range(0, width, side):
-            yield slice(top, top + side), slice(left, left + side)
+            yield slice(0, channels), slice(top, min(top + side, height)), slice(left, min(left + side, width))
 
 
-def _probed(jacobian: RegionJacobian, progress: Callable[[int], None]) -> NDArray[np.float64]:
-    """J^T u for random signs u on each tile, `[probes, d]`."""
-    generator, tiles = torch.Generator().manual_seed(0), list(_tiles(jacobian.image_shape)) * ROUNDS
+def _signs(tile: Tile, generator: torch.Generator) -> Tensor:
+    """A random pattern for a tile, `[C, h, w]` of its size."""
+    shape = [part.stop - part.start for part in tile]
+    return torch.randint(0, 2, shape, generator=generator) * 2.0 - 1
+
+
+def _strongest(pictures: Tensor) -> Tensor:
+    """The pattern `[C, h, w]` that pictures of a tile, `[m, C, h, w]`, share most: their first singular vector."""
+    return torch.linalg.svd(pictures.flatten(1).cpu().double(), full_matrices=False)[2][0].view(pictures.shape[1:])
+
+
+def _pulled(jacobian: RegionJacobian, tiles: Sequence[Tile], pattern: Callable[[Tile], Tensor],
+            progress: Callable[[int], None]) -> NDArray[np.float64]:
+    """J^T u for a pattern u on each tile, `[tiles, d]`."""
     rows = []
     for start in range(0, len(tiles), MAX_CHUNK):
         chosen = tiles[start:start + MAX_CHUNK]
         pictures = torch.zeros(len(chosen), *jacobian.image_shape)
-        for picture, (rows_, columns) in zip(pictures, chosen, strict=True):
-            part = picture[:, rows_, columns]
-            part[:] = torch.randint(0, 2, part.shape, generator=generator) * 2 - 1
+        for picture, tile in zip(pictures, chosen, strict=True):
+            picture[tile] = pattern(tile).float()
         rows.append(jacobian.vjp(pictures).cpu())
         if not rows[-1].isfinite().all():
             raise NonFiniteError(f'{jacobian.viewpoint.hook.name}: the Jacobian of {jacobian.viewpoint.sample.name} '
@@ -148,15 +176,21 @@ def _probed(jacobian: RegionJacobian, progress: Callable[[int], None]) -> NDArra
     return torch.cat(rows).double().numpy()
 
 
-def _orthonormal(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """An orthonormal basis of the span of rows `[n, d]`, each of which counts the same, however long it is."""
+def _orthonormal(rows: NDArray[np.float64], known: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """An orthonormal basis of what rows `[n, d]` span beside known orthonormal ones; short rows count as long ones."""
     lengths = np.linalg.norm(rows, axis=1)
     rows = rows[lengths > DEPENDENT * lengths.max()]
     if not len(rows):
         raise ResefaError('the picture does not move with the latent: there is nothing to find directions in')
     rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    if known is not None:
+        for _ in range(2):  # twice is enough (Kahan and Parlett)
+            rows = rows - rows @ known.T @ known
     _, sizes, basis = np.linalg.svd(rows, full_matrices=False)
-    return np.ascontiguousarray(basis[sizes > DEPENDENT * sizes[0]])
+    new = basis[sizes > DEPENDENT * max(1.0, sizes[0])]
+    if known is not None and len(new):
+        new = np.linalg.qr((new - new @ known.T @ known).T)[0].T
+    return np.ascontiguousarray(new)
 
 
 def _root(gram: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -258,6 +258,14 @@ class RegionJacobian:
         self.release()
         return self
 
+    def take(self, matrix: Tensor, path: str | pathlib.Path | None = None) -> None:
+        """Takes columns `[d, C * h * w]` that were computed elsewhere; `path` as in `compute`."""
+        if path is not None:
+            file, shape = self._file(path), (self.viewpoint.dim, *self.image_shape)
+            write_columns(file, shape, lambda kept: kept.copy_(matrix))
+            matrix = read_columns(file, shape)
+        self._matrix = matrix
+
     def is_kept(self, path: str | pathlib.Path | None) -> bool:
         """Whether `compute` would find the matrix in this folder."""
         return path is not None and self._file(path).exists()

@@ -40,9 +40,9 @@ def with_basis(J):
 
 def test_tiles_cover_a_picture_once():
     for shape in ((3, 256, 256), (1, 20, 50), (3, 8, 8)):
-        covered = np.zeros(shape[1:], int)
-        for rows, columns in _tiles(shape):
-            covered[rows, columns] += 1
+        covered = np.zeros(shape, int)
+        for tile in _tiles(shape):
+            covered[tile] += 1
         assert (covered == 1).all()
     assert 2 * len(list(_tiles((3, 256, 256)))) == PROBES and BASIS_TANGENTS == 2 * PROBES
 
@@ -86,10 +86,30 @@ def test_regions_are_solved_as_by_the_whole_jacobian(constraints):
     assert largest > 0 and found.solution.directions[0] @ expected.solution.directions[0] > 0
 
 
+def test_the_second_half_of_the_probes_are_what_moves_most():
+    """Against the singular vectors of each tile's exact rows, in the span of the first half."""
+    J = jacobian(rank=300)
+    basis = CommonBasis.compute(J)
+    assert basis.vectors.shape == (300, 600)
+    np.testing.assert_allclose(basis.vectors @ basis.vectors.T, np.eye(300), atol=1e-10)
+    pictures = torch.randn(7, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    values = torch.linalg.eigh(pictures.flatten(1).double().T @ pictures.flatten(1).double())
+    found = common_basis._strongest(pictures).flatten()
+    assert abs(found @ values.eigenvectors[:, -1]) == pytest.approx(1, abs=1e-9)
+
+
+def test_what_is_new_beside_known_vectors():
+    known = np.eye(20)[:3]
+    rows = np.concatenate([np.eye(20)[2:5] * 1e3, np.eye(20)[:1]])
+    new = _orthonormal(rows, known)
+    np.testing.assert_allclose(new.T @ new, np.diag(np.eye(20)[3:5].sum(0)), atol=1e-12)
+    assert len(_orthonormal(rows[:1], known)) == 0
+
+
 def test_a_kept_basis_is_found_again(tmp_path, monkeypatch):
     first = CommonBasis.compute(jacobian(), path=tmp_path)
-    assert len(list(tmp_path.glob('basis-*-16x2.npz'))) == 1 and len(list(tmp_path.glob('jacobian-*.npy'))) == 1
-    monkeypatch.setattr(common_basis, '_probed', lambda *arguments: pytest.fail('probed again'))
+    assert len(list(tmp_path.glob('basis-*-16.npz'))) == 1 and len(list(tmp_path.glob('jacobian-*.npy'))) == 1
+    monkeypatch.setattr(common_basis, '_pulled', lambda *arguments: pytest.fail('probed again'))
     progress = []
     again = CommonBasis.compute(jacobian(), lambda count, total: progress.append(count), tmp_path)
     assert np.array_equal(again.vectors, first.vectors) and torch.equal(again.inner.matrix, first.inner.matrix)
