@@ -38,10 +38,10 @@ class CommonBasis:
     """An orthonormal basis of what a picture's tiles respond to, and the pictures J q of its vectors.
 
     The gradient J^T u of a pattern u on one tile lies in the span of what moves the tile. A random pattern of signs on
-    each of 16 x 16 tiles gives the first half of the basis; the pattern that moves most along those gives the second, as
-    in subspace iteration. It is a range finder (Halko, Martinsson and Tropp 2011) of which each probe is local, so that
-    small regions count as much as large ones. In the span J is known exactly, and a region is a problem of a few hundred
-    dimensions.
+    each of 16 x 16 tiles gives the first half of the basis; the pattern that moves most along those gives the second,
+    as in subspace iteration. It is a range finder (Halko, Martinsson and Tropp 2011) of which each probe is local, so
+    that small regions count as much as large ones. In the span J is known exactly, and a region is a problem of a few
+    hundred dimensions.
 
     Args:
         jacobian: of the sample, in the whole space; not computed.
