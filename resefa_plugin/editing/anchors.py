@@ -16,9 +16,9 @@ from resefa_plugin.regions.partition import RegionPartition
 # the region, over the change by it. An attribute of a face keeps nine tenths of its movement or more, as a rule.
 LOSS = 0.1
 # Weights of the region's anchor that are tried for it. A pixel of the rest weighs 1.
-SMALLEST_MU, LARGEST_MU = 3.0, 1e3
+SMALLEST_MU, LARGEST_MU = 10.0, 1e3
 RIDGE, SMALLEST_RIDGE = 1e-5, 1e-9  # below the smallest, rounding of A and B decides
-BISECTIONS = 12  # of a factor of 300: mu to a percent
+BISECTIONS = 12  # of a factor of 100: mu to a tenth of a percent
 
 
 def check_settings(mu: float | None, ridge: float) -> None:
