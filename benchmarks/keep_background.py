@@ -20,7 +20,7 @@ from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.machine.allocator import keep_large_blocks
 
 NETWORK, RESOLUTION, TRUNCATION = 'mobilestylegan-ffhq', 256, 0.7
-CHANGES = ('inside', 'outside', 'straight_inside', 'straight_outside')
+CHANGES = ('inside', 'outside', 'difference', 'straight_inside', 'straight_outside')
 REGIONS, STRENGTHS = ('mouth', 'eyes'), (-3, -1, 1, 3)
 
 
@@ -76,15 +76,15 @@ def render(record: dict) -> str:
     lines = [f'{record["network"]}, seeds 0 and 1, truncation {record["truncation_psi"]}, at {side}x{side}; a product '
              f'J v costs {record["pictures_per_jvp"]:.2f} pictures, a J^T u {record["pictures_per_vjp"]:.2f}.', '',
              f'| region | edited | MSE outside / inside, straight | kept | MSE outside cut by, at strengths '
-             f'{strengths} | RMS inside, kept / straight | pictures | products |',
-             '| --- | --- | --- | --- | --- | --- | --- | --- |']
+             f'{strengths} | RMS inside, kept / straight | RMS inside, to the straight edit | pictures | products |',
+             '| --- | --- | --- | --- | --- | --- | --- | --- | --- |']
     for row in record['rows']:
-        inside, outside, straight_inside, straight_outside = (
-            np.array(row[key]) for key in CHANGES)
-        share = np.sqrt(inside / straight_inside)
+        inside, outside, difference, straight_inside, straight_outside = (np.array(row[key]) for key in CHANGES)
+        share, lost = np.sqrt(inside / straight_inside), np.sqrt(difference / straight_inside)
         cuts = ', '.join(f'{cut:.1f}' for cut in straight_outside / outside)
         lines.append(f'| {row["region"]} | {row["case"]} | {np.mean(straight_outside / straight_inside):.4f} '
                      f'| {np.mean(outside / inside):.4f} | {cuts} | {share.min():.3f} to {share.max():.3f} '
+                     f'| {lost.min():.3f} to {lost.max():.3f} '
                      f'| {row["pictures"]} | {row["products"]} |')
     return '\n'.join(lines) + '\n'
 

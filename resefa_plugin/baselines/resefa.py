@@ -11,8 +11,11 @@ from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.steps import solve_region
 from resefa_plugin.hooks.base import LatentSpace
 from resefa_plugin.hooks.style_based import StyleBasedHook
+from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
-from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE, Davidson, Dense, Solver
+from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE, Auto, Davidson, Dense, Solver
+
+EVERY = 4  # regions of a comparison, as a rule
 
 
 def resefa_directions(problem: Problem) -> MethodResult:
@@ -38,11 +41,29 @@ def resefa_stylespace_directions(problem: Problem) -> MethodResult:
     """
     if not isinstance(problem.hook, StyleBasedHook):
         raise MethodError(f'{problem.hook.name} has no styles')
-    return _matrix_free(problem, problem.hook.space('s', problem.layers))
+    return _in_a_basis(problem, problem.hook.space('s', problem.layers))
 
 
 def _matrix_free(problem: Problem, space: LatentSpace) -> MethodResult:
     return problem.jacobians.once(('resefa', space.name, *problem.key), lambda: _searched(problem, space))
+
+
+def _in_a_basis(problem: Problem, space: LatentSpace) -> MethodResult:
+    """By a basis that serves all regions of the sample; in a space that is smaller than one, by products."""
+    solver = Auto(problem.num_directions)
+    if not solver.needs_basis(space.dim, EVERY):
+        return _matrix_free(problem, space)
+
+    def compute() -> tuple[RegionJacobian, float]:
+        start, jacobian = time.perf_counter(), RegionJacobian(problem.viewpoint(space))
+        jacobian.basis = CommonBasis.compute(jacobian)
+        return jacobian, time.perf_counter() - start
+
+    viewpoint = problem.viewpoint(space)
+    jacobian, seconds = problem.jacobians.once(
+        ('basis', space.name, space.layers, viewpoint.sample.name, viewpoint.resolution), compute)
+    directions, solving = _solved(problem, jacobian, solver)
+    return MethodResult.of(directions, space, {'jacobian': seconds, 'solve': solving})
 
 
 def _searched(problem: Problem, space: LatentSpace) -> MethodResult:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -21,22 +19,16 @@ from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.sharded import ShardedJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.report import pictures
-from resefa_plugin.report.page import grey_levels
-from resefa_plugin.report.pictures import significant
+from resefa_plugin.report.kept_background import shortfalls
 
 TILE = 192  # longer side of the pictures of a sheet
 
 
-def keep(keeper: BackgroundKeeper, offset: np.ndarray, strengths: Sequence[float], title: str) -> KeptPath:
-    """`keeper.path` with a progress bar."""
-    with tqdm(total=len({float(s) for s in strengths if s}), desc=title, unit='strength', dynamic_ncols=True) as bar:
-        return keeper.path(offset, strengths, bar.update)
-
-
-def outside_summary(path: KeptPath) -> str:
-    """What was gained, as a sentence."""
-    kept, straight = (significant(grey_levels(changes.max())) for changes in (path.outside, path.straight_outside))
-    return f'outside the region the change is at most {kept} grey levels of 255, {straight} without --keep-background'
+def keep(keeper: BackgroundKeeper, offsets: Tensor, title: str) -> KeptPath:
+    """`keeper.keep` with a progress bar."""
+    count = int(offsets.any(dim=1).sum())
+    with tqdm(total=count, desc=title, unit='edit', dynamic_ncols=True) as bar:
+        return keeper.keep(offsets, bar.update)
 
 
 class BackgroundComparison(Callback):
@@ -60,26 +52,28 @@ class BackgroundComparison(Callback):
     @override
     def on_region_end(self, result: RegionResult) -> None:
         jacobian, model = self._jacobian, None
-        if (jacobian is not None and jacobian.computed
-                and jacobian.viewpoint is result.viewpoint  # of a pool, it may be another sample's
-                and not isinstance(jacobian, ShardedJacobian)):  # of several processes, each has a part of it
-            model = TangentModel.of_jacobian(jacobian)
+        if jacobian is not None and jacobian.viewpoint is result.viewpoint:  # of a pool, it may be another sample's
+            if jacobian.basis is not None:
+                model = jacobian.basis.model()
+            elif jacobian.computed and not isinstance(jacobian, ShardedJacobian):  # of which each process has a part
+                model = TangentModel.of_jacobian(jacobian)
         keeper = BackgroundKeeper(result.viewpoint, result.partition, model=model, corrections=self.corrections)
         result.background = [self._row(keeper, result, index) for index in range(len(result.directions))]
 
     def _row(self, keeper: BackgroundKeeper, result: RegionResult, index: int) -> BackgroundRow:
         title = f'{result.name} {index + 1}: background'
-        kept = keep(keeper, result.directions.offset(index, 1.0), STRENGTHS, title).offsets
         straight = torch.stack([torch.from_numpy(result.directions.offset(index, s)) for s in STRENGTHS])
-        edits = [render_edits(result.viewpoint.full(), offsets) for offsets in (straight, kept)]
-        sheet = pictures.contact_sheet([_tiles(row) for row in edits], ['straight', 'kept'],
-                                       pictures.strength_captions(STRENGTHS), f'{result.partition.name} {index + 1}')
+        path, captions = keep(keeper, straight, title), pictures.strength_captions(STRENGTHS)
+        edits = [render_edits(result.viewpoint.full(), offsets) for offsets in (straight, path.offsets)]
+        sheet = pictures.contact_sheet([_tiles(row) for row in edits], ['straight', 'kept'], captions,
+                                       f'{result.partition.name} {index + 1}')
         pictures.save_png(sheet, self.outdir / result.name / f'direction{index + 1}-kept.png')
         original = edits[0][STRENGTHS.index(0)]
         moved = [i for i, strength in enumerate(STRENGTHS) if strength]
         plain, corrected = (mean_square(row[moved] - original, result.partition) for row in edits)
         return BackgroundRow(index + 1, [STRENGTHS[i] for i in moved], plain[0].tolist(), plain[1].tolist(),
-                             corrected[0].tolist(), corrected[1].tolist(), sheet)
+                             corrected[0].tolist(), corrected[1].tolist(), sheet,
+                             shortfalls(path, captions))
 
 
 def _tiles(images: Tensor) -> list[Image.Image]:

@@ -35,6 +35,10 @@ class ProgressBar(Callback):
         self._open(total=viewpoint.dim, desc=f'{viewpoint.sample.name}: Jacobian', unit='tangent').update(count)
 
     @override
+    def on_basis(self, viewpoint: Viewpoint, count: int, total: int) -> None:
+        self._open(total=total, desc=f'{viewpoint.sample.name}: basis', unit='product').update(count)
+
+    @override
     def on_jacobian_end(self, jacobian: RegionJacobian) -> None:
         self._close()
 

@@ -22,6 +22,7 @@ from resefa_plugin.factorizer.results import RegionResult
 from resefa_plugin.factorizer.steps import RegionSolution, direction_set, measured_slopes, solve_region, worthwhile
 from resefa_plugin.factorizer.store import Store
 from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.sharded import ShardedJacobian
@@ -208,7 +209,10 @@ class Factorizer:
                 for region, path in zip(self.regions, paths, strict=True)]
 
     def _compute(self, jacobian: RegionJacobian, pool: bool) -> float:
-        """Probes the generator, then computes the whole Jacobian if the solver wants it; returns its seconds."""
+        """Probes the generator, then computes what the solver wants: the Jacobian or a basis; returns the seconds.
+
+        One sample in several processes is searched without a basis.
+        """
         viewpoint = jacobian.viewpoint
         probe(viewpoint)
         start = time.perf_counter()
@@ -216,6 +220,9 @@ class Factorizer:
         found = self.solver.takes_kept_jacobian and not pool and jacobian.is_kept(self.store.jacobians)
         if found or self.solver.needs_jacobian(viewpoint.dim, len(self.regions)):
             jacobian.compute(lambda count: self._notify('on_tangents', viewpoint, count), self.store.jacobians)
+        elif self.solver.needs_basis(viewpoint.dim, len(self.regions)) and not isinstance(jacobian, ShardedJacobian):
+            jacobian.basis = CommonBasis.compute(
+                jacobian, lambda count, total: self._notify('on_basis', viewpoint, count, total), self.store.jacobians)
         return time.perf_counter() - start
 
     def _solve(self, jacobian: RegionJacobian, region: RegionPartition, ranks: Ranks, seconds: float,
@@ -246,6 +253,8 @@ class Factorizer:
             notes.append(describe_unreached(calibration.unreached))
         if solution.search is not None and not rows:
             notes.append(describe_search(solution.search, solution.residuals))
+        if solved.basis and not rows:
+            notes.append(f'Solved in the span of {solved.basis} directions that move the tiles of the picture.')
         return RegionResult(viewpoints, region, directions, solution.eigenvalues,
                             solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows)
 

@@ -25,6 +25,7 @@ class BackgroundRow:
         straight_inside, straight_outside: one for each strength, without correction.
         kept_inside, kept_outside: one for each strength, with it.
         sheet: pictures over strengths, without and with correction.
+        shortfalls: what could not be kept, and at which strengths; a clause for each kind.
     """
 
     index: int
@@ -34,6 +35,7 @@ class BackgroundRow:
     kept_inside: Sequence[float]
     kept_outside: Sequence[float]
     sheet: Image.Image
+    shortfalls: Sequence[str] = ()
 
 
 @dataclass

@@ -22,7 +22,7 @@ from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.region_operator import RegionOperator
 from resefa_plugin.machine.ranks import Ranks
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
-from resefa_plugin.rayleigh.solution import RayleighSolution
+from resefa_plugin.rayleigh.solution import RayleighSolution, fix_signs
 from resefa_plugin.rayleigh.solvers import Solver
 from resefa_plugin.regions.partition import RegionPartition
 
@@ -44,6 +44,7 @@ class RegionSolution:
         seconds: of the steps so far.
         path: where the Gram matrices are to be kept; None where they are not.
         kept: whether they come from there.
+        basis: dimensions of the common basis that it was solved in; 0 for the whole space.
     """
 
     region: RegionPartition
@@ -53,12 +54,13 @@ class RegionSolution:
     seconds: dict[str, float]
     path: pathlib.Path | None = None
     kept: bool = False
+    basis: int = 0
 
 
 def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solver, constraints: Constraints,
                  ranks: Ranks | None = None, progress: Callable[[int, float], None] = lambda products, residual: None,
                  predict: bool = True) -> RegionSolution:
-    """Solves the quotient of a region, without the Jacobian where it is not computed.
+    """Solves the quotient of a region: by the Jacobian or a common basis, where they are computed, else by a search.
 
     Args:
         region: less what is protected.
@@ -74,7 +76,19 @@ def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solv
     coordinates = constraints.coordinates(jacobian.viewpoint, jacobian)
     count = solver.count(jacobian.viewpoint.dim)
     grams: DenseGrams | FactoredGrams
-    if jacobian.computed:
+    basis = None if jacobian.computed else jacobian.basis
+    if basis is not None:
+        plain, weighted = _dense_grams(basis.inner, region, weights)
+        grams = basis.factored(weighted)
+        if coordinates is None:
+            inner = solver.solve(weighted)
+            solution = dataclasses.replace(inner, directions=fix_signs(inner.directions @ basis.vectors))
+        else:  # which are of the whole space; its products with factors are no search
+            solution = dataclasses.replace(solver.solve(grams, coordinates), search=None)
+        solved = time.perf_counter()
+        predicted = _slopes_of_grams(
+            basis.inner, region, solution.directions[:count] @ basis.vectors.T, plain) if predict else None
+    elif jacobian.computed:
         plain, grams = _dense_grams(jacobian, region, weights)
         solution = solver.solve(grams, coordinates)
         solved = time.perf_counter()
@@ -84,7 +98,8 @@ def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solv
         assert solution.search is not None  # whatever solves by products alone says what it found
         grams, solved = solution.search.grams, time.perf_counter()
         predicted = measured_slopes(jacobian, region, solution.directions[:count]) if predict else None
-    return RegionSolution(region, grams, solution, predicted, {'solve': solved - start})
+    return RegionSolution(region, grams, solution, predicted, {'solve': solved - start},
+                          basis=0 if basis is None else len(basis.vectors))
 
 
 def _dense_grams(jacobian: RegionJacobian, region: RegionPartition,

@@ -8,6 +8,7 @@ import os
 import pathlib
 import warnings
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from resefa_plugin.linearization import Linearization
 from resefa_plugin.machine.allocator import give_back
 from resefa_plugin.machine.memory import COLUMNS, GRAPH, available_bytes, out_of_memory, room, tangents_at_once
 from resefa_plugin.regions.partition import RegionPartition
+
+if TYPE_CHECKING:
+    from resefa_plugin.jacobian.common_basis import CommonBasis
 
 MAX_CHUNK = 8  # tangents; measured on the demo generator: more are not faster, and cost memory
 # Float32 at 1024 pixels: rounding flips the slope of activations near zero, measured as 4e-4. An error is order 1.
@@ -46,6 +50,7 @@ class RegionJacobian:
 
     Attributes:
         image_shape: `(C, h, w)` of the viewpoint's pictures.
+        basis: what is known in the span of a few directions, where those were computed in place of all columns.
     """
 
     def __init__(self, viewpoint: Viewpoint, chunk_size: int | None = None, gram_room: int | None = None):
@@ -59,6 +64,7 @@ class RegionJacobian:
         self._reverse: ReverseMode | None = None  # autograd's graph of the picture
         self._matrix: Tensor | None = None  # [d, C * h * w] float32: rows are columns of J
         self._grams: DirectGrams | TileGrams | None = None
+        self.basis: CommonBasis | None = None
 
     def _images(self, offset: Tensor) -> Tensor:
         """The function that is differentiated: `[d]` -> `[C, h, w]` float32."""
@@ -253,6 +259,14 @@ class RegionJacobian:
         self.release()
         return self
 
+    def take(self, matrix: Tensor, path: str | pathlib.Path | None = None) -> None:
+        """Takes columns `[d, C * h * w]` that were computed elsewhere; `path` as in `compute`."""
+        if path is not None:
+            file, shape = self._file(path), (self.viewpoint.dim, *self.image_shape)
+            write_columns(file, shape, lambda kept: kept.copy_(matrix))
+            matrix = read_columns(file, shape)
+        self._matrix = matrix
+
     def is_kept(self, path: str | pathlib.Path | None) -> bool:
         """Whether `compute` would find the matrix in this folder."""
         return path is not None and os.path.exists(self._file(path))
@@ -316,6 +330,11 @@ class RegionJacobian:
     def computed(self) -> bool:
         """Whether all columns are known: `matrix`, `gram` and `product` work."""
         return self._matrix is not None
+
+    @property
+    def serves_regions(self) -> bool:
+        """Whether regions are solved without further products: all columns are known, or those of a common basis."""
+        return self.computed or self.basis is not None
 
     @property
     def matrix(self) -> Tensor:

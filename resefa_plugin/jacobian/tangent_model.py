@@ -45,33 +45,26 @@ class TangentModel:
         return builder.model()
 
     @classmethod
-    def krylov(cls, jacobian: RegionJacobian, partition: RegionPartition, direction: NDArray[np.float64],
-               changes: Tensor, blocks: int) -> TangentModel:
-        """A basis from products with J and J^T alone: block Lanczos on B, begun where the correction of an edit begins.
+    def krylov(cls, jacobian: RegionJacobian, weights: Tensor, pictures: Tensor, blocks: int) -> TangentModel:
+        """A basis from products with J and J^T alone: block Lanczos on J^T diag(weights) J.
 
-        First come the direction n, A n, and J_b^T r of the given changes r; each further block is B times the last.
-        The solution of (B + e I) x = J_b^T r lies in their span to a tolerance that falls as for conjugate gradients,
-        but one basis serves all strengths of the edit, at no further product.
+        First come J^T of the given pictures; each further block is J^T diag(weights) J times the last. The solution of
+        (J^T diag(weights) J + e I) x = J^T u lies in their span to a tolerance that falls as for conjugate gradients,
+        but one basis serves all steps, at no further product.
 
         Args:
-            direction: n `[d]`.
-            changes: `[k, C, h, w]`, differences to the unedited picture along n.
-            blocks: number of blocks of k + 1 vectors, at least 1.
+            weights: `[h, w]`, of the pixels.
+            pictures: `[k, C, h, w]`.
+            blocks: number of blocks of k vectors, at least 1.
         """
-        mask = torch.tensor(partition.at(*jacobian.image_shape[1:])).to(jacobian.viewpoint.device)
-        builder = _Builder(jacobian)
-        pushed = builder.add(direction[None])
-        pictures = torch.cat([pushed * mask, changes.to(jacobian.viewpoint.device) * ~mask])
+        builder, weights = _Builder(jacobian), weights.to(jacobian.viewpoint.device)
+        pictures = pictures.to(jacobian.viewpoint.device)
         for _ in range(blocks):
             pushed = builder.add(builder.pull(pictures))
             if not len(pushed):
                 break
-            pictures = pushed * ~mask
+            pictures = pushed * weights
         return builder.model()
-
-    def moved(self, jacobian: RegionJacobian) -> TangentModel:
-        """The same basis with the pictures of a Jacobian elsewhere."""
-        return self.of_basis(jacobian, np.eye(jacobian.viewpoint.dim) if self.basis is None else self.basis)
 
     def gram(self, partition: RegionPartition) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """A and B of Eq. 5 and 3 in the coordinates of the basis, `[m, m]` float64 each."""
@@ -122,7 +115,8 @@ class _Builder:
 
     def model(self) -> TangentModel:
         """The basis so far as a model."""
-        pictures = torch.cat(self.pictures)
+        nothing = torch.zeros(0, *self.jacobian.image_shape, device=self.jacobian.viewpoint.device)
+        pictures = torch.cat([nothing, *self.pictures])
 
         def gram(partition: RegionPartition) -> tuple[Tensor, Tensor]:
             mask = torch.tensor(partition.at(*pictures.shape[2:])).to(pictures.device)

@@ -24,6 +24,8 @@ DENSE_LIMIT = 2048  # dimensions beyond which the whole Jacobian is hours on a C
 # Measured on the demo generator, in tangents of a Jacobian: what a matrix-free answer to QUICK_TOLERANCE takes for a
 # region, in any space. See benchmarks/README.md.
 QUICK_TANGENTS = 275
+# What a basis common to all regions takes, see `jacobian.common_basis`.
+BASIS_TANGENTS = 1024
 
 
 def _no_progress(products: int, residual: float) -> None:
@@ -56,6 +58,10 @@ class Solver(abc.ABC):
     @abc.abstractmethod
     def needs_jacobian(self, dim: int, num_regions: int = 1) -> bool:
         """Whether the whole Jacobian is computed for so many regions of one sample, or products with it suffice."""
+
+    def needs_basis(self, dim: int, num_regions: int = 1) -> bool:
+        """Whether a basis common to so many regions of one sample is computed, in place of the whole Jacobian."""
+        return False
 
     @property
     def takes_kept_jacobian(self) -> bool:
@@ -182,7 +188,7 @@ class Davidson(Solver):
 
 @dataclass(frozen=True)
 class Auto(Solver):
-    """The whole Jacobian where it is affordable, up to 2048 dimensions, else products with it.
+    """The whole Jacobian where it is affordable, up to 2048 dimensions; else a common basis, or a search for one.
 
     Attributes:
         quick: do without the Jacobian wherever that is faster, to a residual of 1e-2.
@@ -203,6 +209,11 @@ class Auto(Solver):
     def needs_jacobian(self, dim: int, num_regions: int = 1) -> bool:
         affordable = num_regions * QUICK_TANGENTS if self.quick else DENSE_LIMIT
         return dim <= affordable or self.tau == 0  # without a ridge there is no search
+
+    @override
+    def needs_basis(self, dim: int, num_regions: int = 1) -> bool:
+        least = BASIS_TANGENTS / QUICK_TANGENTS if self.quick else 2
+        return num_regions >= least and dim > BASIS_TANGENTS and not self.needs_jacobian(dim, num_regions)
 
     @property
     @override
@@ -225,6 +236,9 @@ class Auto(Solver):
         whole = self.needs_jacobian(dim, num_regions)
         if whole and not self.quick:
             return super().choice(space, dim, num_regions)
+        if self.needs_basis(dim, num_regions):
+            return (f"space '{space}' has {dim} dimensions, too many for its Jacobian; the {num_regions} regions are "
+                    f'solved in a basis for all, which takes about {BASIS_TANGENTS} tangents')
         plural = num_regions > 1
         searched = (f'{num_regions} region{"s" if plural else ""} without the Jacobian take{"" if plural else "s"} '
                     f'about {num_regions * QUICK_TANGENTS} tangents')
@@ -233,7 +247,11 @@ class Auto(Solver):
 
     @override
     def matrices_key(self, dim: int, num_regions: int) -> list[object]:
-        return [] if self.needs_jacobian(dim, num_regions) else self._search.matrices_key(dim, num_regions)
+        if self.needs_jacobian(dim, num_regions):
+            return []
+        if self.needs_basis(dim, num_regions):
+            return ['basis', BASIS_TANGENTS]
+        return self._search.matrices_key(dim, num_regions)
 
 
 # Names on the command line.

@@ -133,12 +133,13 @@ def _state(desk: Desk, masks: bool = False) -> Answer:
 
 
 def _bend(desk: Desk) -> Answer:
-    """Bends the edit if its background is to be kept; where that fails it stays straight, with a note that says why."""
+    """Bends the edit if its background is to be kept; a note says what of it could not be kept, or why all failed."""
     if not desk.session.state.keep:
         return {}
     job = desk.keep_background()
     job.wait(SAVE_TIMEOUT)
-    return {'note': str(job.error)} if job.state == FAILED else {}
+    note = str(job.error) if job.state == FAILED else '; '.join(desk.session.state.shortfalls)
+    return {'note': note[0].upper() + note[1:]} if note else {}
 
 
 # The sample

@@ -19,6 +19,7 @@ from resefa_plugin.baselines.stylespace import channel_energies, local_channels
 from resefa_plugin.errors import ResefaError, SolverError
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.rayleigh.solve import solve_rayleigh
 from resefa_plugin.regions.partition import RegionPartition
@@ -235,6 +236,20 @@ def test_what_takes_long_is_found_once_for_rows_that_share_a_region(name):
     other_region = dataclasses.replace(asked, region=RegionPartition(hook.patch_mask(5), 'part'))
     assert METHODS[name](other_attribute) is found
     assert not np.array_equal(METHODS[name](other_region).directions, found.directions)
+
+
+def test_regions_of_a_large_space_share_a_basis(monkeypatch):
+    for limit in ('DENSE_LIMIT', 'BASIS_TANGENTS'):
+        monkeypatch.setattr(f'resefa_plugin.rayleigh.solvers.{limit}', 2)
+    hook, computed, compute = PatchHook(), [], CommonBasis.compute
+    monkeypatch.setattr(CommonBasis, 'compute', lambda jacobian: computed.append(jacobian) or compute(jacobian))
+    asked = problem(hook, hook.patch_mask(4) | hook.patch_mask(7), k=1)
+    for one in (asked, dataclasses.replace(asked, region=RegionPartition(hook.patch_mask(5), 'part'))):
+        found = METHODS['resefa-s'](one)
+        jacobian = RegionJacobian(Viewpoint(hook, hook.space('s'), one.sample)).compute()
+        assert same_lines(found.directions, solve_rayleigh(*jacobian.gram(one.region), 1).directions, 1e-3)
+        assert set(found.seconds) == {'jacobian', 'solve'}
+    assert len(computed) == 1
 
 
 def test_a_kept_jacobian_is_timed_by_extrapolation(tmp_path):

@@ -193,3 +193,47 @@ def test_viewpoints_are_of_one_kind():
     for odd in (Viewpoint(hook, 'z', hook.sample(1), 4), Viewpoint(other, 'z', other.sample(1))):
         with pytest.raises(ResefaError, match='the viewpoints differ in generator, space, layers or resolution'):
             Factorizer([Viewpoint(hook, 'z', hook.sample(0)), odd], [LEFT])
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Spaces of more than two dimensions are too large for a Jacobian."""
+    for limit in ('DENSE_LIMIT', 'BASIS_TANGENTS'):
+        monkeypatch.setattr(f'resefa_plugin.rayleigh.solvers.{limit}', 2)
+
+
+def test_several_regions_of_a_large_space_are_solved_in_a_basis(large, tmp_path):
+    hook, regions, recorder = TanhToy(z_dim=9).hook(), [LEFT, box(5, 0, 3, 3, 'corner')], Recorder()
+    viewpoint, = factorizer(hook, [hook.sample(0)], regions).viewpoints
+    jacobian = TanhToy(z_dim=9).jacobian(viewpoint.latent)
+    runs = [factorizer(hook, [hook.sample(0)], some, solver=Auto(2), callbacks=[recorder], store=Store(tmp_path)).run()
+            for some in (regions, regions[:1])]
+    for result in runs[0]:
+        inside, outside = (jacobian[:, mask].reshape(-1, 9) for mask in (result.partition.mask, ~result.partition.mask))
+        B = outside.T @ outside
+        values = scipy.linalg.eigh(inside.T @ inside, B + 1e-3 * np.trace(B) * np.eye(9))[0]
+        assert result.directions.eigenvalues[:2] == pytest.approx(values[:-3:-1], rel=1e-3)
+        assert any('in the span of 9 directions' in note for note in result.notes)
+    counts = [event[2] for event in recorder.events if event[0] == 'on_basis']
+    assert sum(counts) == 2 * 64 + 9 and len(list(tmp_path.glob('basis-*.npz'))) == 1
+    assert 'on_products' in recorder.names()  # the run of one region: a search
+    assert any('without the Jacobian' in note for note in runs[1][0].notes)
+
+
+def test_a_pool_of_several_regions_in_a_large_space(large, tmp_path):
+    hook, regions = TanhToy(z_dim=9).hook(), [LEFT, box(5, 0, 3, 3, 'corner')]
+    samples = [hook.sample(seed) for seed in (0, 1)]
+    pooled = [factorizer(hook, samples, regions, solver=Auto(2), store=Store(grams=tmp_path)).run(pool=True)
+              for _ in range(2)]
+    assert len(list(tmp_path.glob('seed*.npz'))) == 4
+    jacobians = [TanhToy(z_dim=9).jacobian(sample.latents['z']) for sample in samples]
+    for first, again in zip(*pooled, strict=True):
+        A, B = np.zeros((2, 9, 9))
+        for jacobian in jacobians:
+            inside, outside = (jacobian[:, mask].reshape(-1, 9) for mask in
+                               (first.partition.mask, ~first.partition.mask))
+            scale = np.trace(outside.T @ outside)
+            A, B = A + inside.T @ inside / scale / 2, B + outside.T @ outside / scale / 2
+        values = scipy.linalg.eigh(A, B + 1e-3 * np.eye(9))[0]
+        assert first.directions.eigenvalues[:2] == pytest.approx(values[:-3:-1], rel=1e-3)
+        assert again.directions.eigenvalues == pytest.approx(first.directions.eigenvalues, rel=1e-6)

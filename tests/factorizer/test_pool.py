@@ -278,7 +278,9 @@ def test_what_auto_chooses(quick, regions, dim, solver):
     assert auto.needs_jacobian(dim, regions) == (solver == 'dense')
     text = auto.choice('w', dim, regions)
     assert f'{dim} dimensions' in text
-    if quick:
+    if auto.needs_basis(dim, regions):
+        assert 'in a basis for all' in text
+    elif quick:
         assert ('the Jacobian is computed' in text) == (solver == 'dense') and ('it is not computed' in text) == (
             solver == 'davidson'
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from resefa_plugin import RegionJacobian, RegionPartition
@@ -45,18 +44,6 @@ def test_a_basis_stays_orthonormal_as_it_grows():
     np.testing.assert_allclose(builder.basis @ builder.basis.T, np.eye(5), atol=2e-15)
     assert builder.products == 5
     assert builder.pull(torch.ones(2, 3, 8, 8)).shape == (2, 9) and builder.model().products == 7
-
-
-@pytest.mark.parametrize('whole', [True, False])
-def test_a_moved_model_has_the_same_basis_and_other_pictures(whole):
-    here, there = jacobian(), jacobian(seed=1)
-    model = TangentModel.of_jacobian(here.compute()) if whole else TangentModel.of_basis(here, np.eye(9)[[2, 5]])
-    assert model.products == (0 if whole else 2)
-    moved = model.moved(there)
-    span = np.eye(9) if whole else np.diag(np.eye(9)[[2, 5]].sum(0))
-    np.testing.assert_allclose(moved.basis.T @ moved.basis, span, atol=1e-12)
-    expected = moved.basis @ columns(there)
-    np.testing.assert_allclose(moved.columns, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_gram_matrices_are_summed_in_float64():

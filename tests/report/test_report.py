@@ -260,10 +260,12 @@ def test_each_sample_has_its_sections_and_its_picture_to_hold(tmp_path):
 
 
 def test_background_kept_beside_straight(tmp_path):
-    kept = BackgroundRow(2, [-1, 3], [0.01, 0.04], [4e-4, 1.6e-3], [0.0101, 0.0405], [1.6e-4, 2.25e-4], picture(7))
+    kept = BackgroundRow(2, [-1, 3], [0.01, 0.04], [4e-4, 1.6e-3], [0.0101, 0.0405], [1.6e-4, 2.25e-4], picture(7),
+                         ['at strength +3 the background could not be kept <at all>'])
     _, with_rows = page(tmp_path, report(samples=[sample([region('mouth', background=[kept])])]))
     # 127.5 times the roots of the MSE, straight and kept, at both strengths
-    for text in ('With the background kept', 'Outside, kept', '2.55', '1.61', '5.10', '1.91'):
+    for text in ('With the background kept', 'Outside, kept', '2.55', '1.61', '5.10', '1.91',
+                 'Direction 2: at strength +3 the background could not be kept <at all>.'):
         assert text in with_rows.text
     _, without = page(tmp_path, report())
     assert 'background kept' not in without.text

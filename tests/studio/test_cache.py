@@ -188,3 +188,18 @@ def test_strangers_cannot_end_a_session_in_use_however_many_they_are(store):
         with contextlib.suppress(ResefaError):
             store.open(f'stranger{second}')
     assert store.get(mine) and len(store) == 4
+
+
+def test_what_is_beside_a_jacobian_goes_with_it():
+    cache, made = JacobianCache(1 << 30), []
+    viewpoint = Viewpoint(TinyHook(), 'w', TinyHook().sample(0))
+
+    def make(name):
+        return cache.beside('a', name, lambda: made.append(name) or name)
+
+    assert make('x') == make('x') == 'x' and made == ['x', 'x']  # of a Jacobian that is not kept
+    cache.put('a', cache.open(viewpoint).compute())
+    assert [make(name) for name in ('x', 'x', 'y', 'y')] == ['x', 'x', 'y', 'y'] and made[2:] == ['x', 'y']
+    cache.limit = jacobian_bytes(cache.open(viewpoint))
+    cache.put('b', cache.open(viewpoint).compute())
+    assert 'a' not in cache and not cache._beside

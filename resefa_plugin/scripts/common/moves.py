@@ -55,11 +55,6 @@ class Move:
         lengths = self.strengths(steps) * (1.0 if self.step is None else self.step)
         return np.asarray(np.outer(lengths, self.direction.astype(np.float64)), np.float32)
 
-    @property
-    def unit(self) -> NDArray[np.float32]:
-        """The offset `[d]` of strength 1."""
-        return self.direction if self.step is None else np.asarray(np.float64(self.step) * self.direction, np.float32)
-
 
 class Moves:
     """The moves of `--directions`, `--index` and `--strength`: each is given once, for all, or as often as the others.

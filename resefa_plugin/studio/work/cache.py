@@ -6,11 +6,17 @@ import hashlib
 import math
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar, cast
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.common_basis import PROBES
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tile_grams import choose_side
+from resefa_plugin.rayleigh.solvers import Auto
+
+T = TypeVar('T')
 
 
 def jacobian_key(viewpoint: Viewpoint) -> str:
@@ -26,11 +32,21 @@ def jacobian_key(viewpoint: Viewpoint) -> str:
 
 
 def jacobian_bytes(jacobian: RegionJacobian) -> int:
-    """What a Jacobian of `JacobianCache.open` takes once it is used: columns in float32, sums of them in float64."""
-    d = jacobian.viewpoint.dim
+    """What a Jacobian of `JacobianCache.open` takes once it is used: columns in float32, sums of them in float64.
+
+    Of a space with too many dimensions, that of its common basis.
+    """
+    d, basis = jacobian.viewpoint.dim, 0
+    if not whole(d):
+        d, basis = PROBES, 8 * PROBES * d
     assert jacobian.gram_room is not None
     _, sums = choose_side((d, *jacobian.image_shape), jacobian.gram_room)
-    return 4 * d * math.prod(jacobian.image_shape) + sums
+    return 4 * d * math.prod(jacobian.image_shape) + sums + basis
+
+
+def whole(dim: int) -> bool:
+    """Whether all columns of a Jacobian are computed, or those of a basis common to all regions."""
+    return Auto().needs_jacobian(dim)
 
 
 # Of the 1.65 GB that Jacobians may take of 3: sums over tiles of 32 pixels for 512 dimensions, and three samples.
@@ -48,6 +64,7 @@ class JacobianCache:
         self.limit = limit
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, RegionJacobian] = OrderedDict()
+        self._beside: dict[str, tuple[Hashable, Any]] = {}
 
     @property
     def bytes(self) -> int:
@@ -83,10 +100,26 @@ class JacobianCache:
                 '--memory or a smaller --resolution')
         with self._lock:
             while self._kept and self._taken() + needed > self.limit:
-                self._kept.popitem(last=False)
+                key, _ = self._kept.popitem(last=False)
+                self._beside.pop(key, None)
 
     def put(self, key: str, jacobian: RegionJacobian) -> None:
         """Keeps a computed Jacobian of `open`. Raises ResefaError if it exceeds the bound."""
         self.make_room(jacobian)
         with self._lock:
             self._kept[key] = jacobian
+
+    def beside(self, key: str, what: Hashable, make: Callable[[], T]) -> T:
+        """Something small that is made of a kept Jacobian and goes with it; one for each, made anew for another `what`.
+
+        Of a Jacobian that is not kept, it is made each time.
+        """
+        with self._lock:
+            found = self._beside.get(key)
+        if found is not None and found[0] == what:
+            return cast(T, found[1])
+        made = make()
+        with self._lock:
+            if key in self._kept:
+                self._beside[key] = what, made
+        return made

@@ -65,7 +65,7 @@ def solve(jacobian: RegionJacobian, region: RegionPartition, solver: Solver, con
     directions, (inside, outside) = find_directions(jacobian, region, solver, constraints, progress)
     partition = RegionPartition(directions.mask, region.name)
     return Finding(partition, constraints.protect, directions, source, jacobian.viewpoint.sample, inside, outside,
-                   quick=not jacobian.computed)
+                   quick=not jacobian.serves_regions)
 
 
 def with_ends(finding: Finding, viewpoint: Viewpoint, breathe: Callable[[], None]) -> Finding:

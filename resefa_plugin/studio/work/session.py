@@ -21,15 +21,17 @@ from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.protection import Protection
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
 from resefa_plugin.hooks.viewpoint import Viewpoint, default_resolution
+from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.rayleigh.problem import TAU
-from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, Auto
+from resefa_plugin.rayleigh.solvers import BASIS_TANGENTS, NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, Auto
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
+from resefa_plugin.report.kept_background import shortfalls
 from resefa_plugin.studio.work import findings
-from resefa_plugin.studio.work.cache import JacobianCache, jacobian_bytes, jacobian_key
+from resefa_plugin.studio.work.cache import JacobianCache, jacobian_bytes, jacobian_key, whole
 from resefa_plugin.studio.work.findings import Finding
 from resefa_plugin.studio.work.sources import Source, file_sample, seed_sample
 from resefa_plugin.studio.work.state import Region, State, edit_offset, moved_region
@@ -87,7 +89,7 @@ class Session:
                 self._history = [*self._history, before][-HISTORY:]
             self._dragged_from = None if remember else before
             if changes.keys() & {'strengths', 'sample', 'space', 'keep'}:
-                changes['bend'] = None
+                changes |= {'bend': None, 'shortfalls': ()}
             self.state = replace(self.state, **changes)
             self.version += 1
             return self.state
@@ -163,16 +165,16 @@ class Session:
 
     @property
     def direct(self) -> bool:
-        """Whether the space has too many dimensions for a Jacobian, so that each region is searched without."""
-        jacobian = self.cache.open(self.viewpoint())
-        affordable = Auto(tau=self.tau).needs_jacobian(jacobian.viewpoint.dim)
-        return not affordable or jacobian_bytes(jacobian) > self.cache.limit
+        """Whether neither a Jacobian nor a basis of the space has room, so that each region is searched without."""
+        return jacobian_bytes(self.cache.open(self.viewpoint())) > self.cache.limit
 
     def compute_jacobian(self, report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
         """Computes the Jacobian of the sample on the screen, and keeps it in the cache.
 
+        In a space of too many dimensions, that is what a basis common to all regions knows of it.
+
         Args:
-            report: called with the tangents done and their number; an exception that it raises ends the computation.
+            report: called with the products done and their number; an exception that it raises ends the computation.
 
         Raises:
             ProbeError: the generator's derivatives cannot be trusted.
@@ -184,18 +186,22 @@ class Session:
         if jacobian is None:
             jacobian = self.cache.open(viewpoint)
             self.cache.make_room(jacobian)
-            report(0, viewpoint.dim)
+            report(0, viewpoint.dim if whole(viewpoint.dim) else BASIS_TANGENTS)
             self._probe(viewpoint)
             done = 0
 
-            def progress(count: int) -> None:
+            def progress(count: int, total: int = viewpoint.dim) -> None:
                 nonlocal done
                 done += count
-                report(done, viewpoint.dim)
+                report(done, total)
 
-            jacobian.compute(progress, self.jacobian_dir)
+            if whole(viewpoint.dim):
+                jacobian.compute(progress, self.jacobian_dir)
+            else:
+                jacobian.basis = CommonBasis.compute(jacobian, progress, self.jacobian_dir)
             # J^T J is made with the first region: better now than when somebody waits for it.
-            jacobian.gram(RegionPartition.from_center(0.5, self.hook.image_shape[1:]))
+            inner = jacobian if jacobian.basis is None else jacobian.basis.inner
+            inner.gram(RegionPartition.from_center(0.5, self.hook.image_shape[1:]))
             self.cache.put(key, jacobian)
         return jacobian
 
@@ -321,13 +327,21 @@ class Session:
             return
         if jacobian is None:
             raise ResefaError('the background is kept once the sample is prepared: until then, edits are straight')
-        straight = edit_offset(state, jacobian.viewpoint.dim).numpy()
-        keeper = BackgroundKeeper(jacobian.viewpoint, moved_region(state), model=TangentModel.of_jacobian(jacobian))
-        bend = keeper.path(straight, [1.0], breathe=breathe).offsets[0].numpy() - straight
+        straight = edit_offset(state, jacobian.viewpoint.dim)
+        path = self._keeper(jacobian, moved_region(state)).keep(straight[None], breathe=breathe)
+        bend = (path.offsets[0] - straight).numpy()
         with self._lock:
             if self.state.strengths == state.strengths and self.state.sample is state.sample and self.state.keep:
-                self.state = replace(self.state, bend=bend)
+                self.state = replace(self.state, bend=bend, shortfalls=tuple(shortfalls(path)))
                 self.version += 1
+
+    def _keeper(self, jacobian: RegionJacobian, region: RegionPartition) -> BackgroundKeeper:
+        """That of the last edit as long as the sample and the region stay: it knows what it found."""
+        def make() -> BackgroundKeeper:
+            model = TangentModel.of_jacobian(jacobian) if jacobian.basis is None else jacobian.basis.model()
+            return BackgroundKeeper(jacobian.viewpoint, region, model=model)
+
+        return self.cache.beside(jacobian_key(jacobian.viewpoint), region.mask.tobytes(), make)
 
     def offset(self, scale: float = 1.0) -> Tensor:
         """The edit as an offset `[d]` float32: the sum over all sliders, times `scale`."""

@@ -41,6 +41,7 @@ class State:
         strengths: of directions by (region, index), those that are not zero.
         keep: the background of the edit is to be kept.
         bend: `[d]`, what is added to the offset for that; None until it is known.
+        shortfalls: what could not be kept, a clause for each kind.
     """
 
     source: Source
@@ -52,6 +53,7 @@ class State:
     strengths: Mapping[tuple[str, int], float] = field(default_factory=dict)
     keep: bool = False
     bend: np.ndarray | None = None
+    shortfalls: tuple[str, ...] = ()
 
 
 def edit_offset(state: State, dim: int, scale: float = 1.0) -> Tensor:

@@ -1,0 +1,217 @@
+"""A basis in which every region of a sample is solved, where a space has too many dimensions for its Jacobian."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import pathlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from typing_extensions import override
+
+from resefa_plugin.errors import DamagedFileError, NonFiniteError, ResefaError
+from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.region_jacobian import MAX_CHUNK, RegionJacobian
+from resefa_plugin.jacobian.tangent_model import TangentModel
+from resefa_plugin.linearization import Linearization
+from resefa_plugin.machine.arrays import open_npz, reading
+from resefa_plugin.machine.files import replacing
+from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
+
+# Chosen on the demo generator in StyleSpace, see benchmarks/README.md.
+TILES = 16  # along the longer side of the picture
+PROBES = 2 * TILES ** 2  # of a square picture: so many dimensions the basis has at most
+# Of the largest eigenvalue: what is left out of a factor of a Gram matrix. Of B, a thousandth of the ridge at most.
+NEGLIGIBLE = 1e-6
+DEPENDENT = 1e-5  # of the longest row: what is left of one that repeats the others is rounding of float32
+ORTHONORMAL = 1e-6  # by which a kept basis may be off
+
+Tile = tuple[slice, slice, slice]  # of a picture [C, h, w]
+
+
+class CommonBasis:
+    """An orthonormal basis of what a picture's tiles respond to, and the pictures J q of its vectors.
+
+    The gradient J^T u of a pattern u on one tile lies in the span of what moves the tile. A random pattern of signs on
+    each of 16 x 16 tiles gives the first half of the basis; the pattern that moves most along those gives the second,
+    as in subspace iteration. It is a range finder (Halko, Martinsson and Tropp 2011) of which each probe is local, so
+    that small regions count as much as large ones. In the span J is known exactly, and a region is a problem of a few
+    hundred dimensions.
+
+    Args:
+        jacobian: of the sample, in the whole space; not computed.
+        vectors: `[m, d]` float64, orthonormal rows.
+
+    Attributes:
+        inner: the derivative in the coordinates of the basis, which `compute` computes.
+    """
+
+    def __init__(self, jacobian: RegionJacobian, vectors: NDArray[np.float64]):
+        self.vectors = vectors
+        self.inner = RegionJacobian(_Span(jacobian.viewpoint, vectors), jacobian.chunk_size, jacobian.gram_room)
+
+    @classmethod
+    def compute(cls, jacobian: RegionJacobian, progress: Callable[[int, int], None] = lambda count, total: None,
+                path: str | pathlib.Path | None = None) -> CommonBasis:
+        """Finds the basis and its pictures: as many products J^T u as there are probes, then as many J q.
+
+        Args:
+            progress: called after each chunk of products with their number, and how many there are in all.
+            path: a folder to keep both in, and to find them in again.
+
+        Raises NonFiniteError and ResefaError as `RegionJacobian.compute` does.
+        """
+        tiles = list(_tiles(jacobian.image_shape))
+
+        def report(done: int) -> None:
+            progress(done, 4 * len(tiles))
+
+        file = None if path is None else pathlib.Path(path) / f'basis-{jacobian.viewpoint.fingerprint()}-{TILES}.npz'
+        vectors = _kept(file, jacobian.viewpoint.dim)
+        if vectors is not None:
+            report(2 * len(tiles))
+            basis = cls(jacobian, vectors)
+            basis.inner.compute(report, path)
+            return basis
+        generator = torch.Generator().manual_seed(0)
+        first = cls(jacobian, _orthonormal(_pulled(jacobian, tiles, lambda tile: _signs(tile, generator), report)))
+        jacobian.release()
+        first.inner.compute(report)
+        pictures = first.inner.matrix.unflatten(1, jacobian.image_shape)
+        rows = _pulled(jacobian, tiles, lambda tile: _strongest(pictures[(slice(None), *tile)]), report)
+        jacobian.release()
+        vectors, columns = first.vectors, first.inner.matrix
+        new = _orthonormal(rows, vectors)
+        if len(new):
+            second = cls(jacobian, new)
+            second.inner.compute(report)
+            vectors, columns = np.concatenate([vectors, new]), torch.cat([columns, second.inner.matrix])
+        basis = cls(jacobian, vectors)
+        if file is not None:
+            with replacing(file) as part, open(part, 'wb') as opened:
+                np.savez(opened, vectors=vectors)
+        basis.inner.take(columns, path)
+        return basis
+
+    def model(self) -> TangentModel:
+        """The picture to first order in the span."""
+        return TangentModel(self.vectors, self.inner.matrix, self.inner.gram)
+
+    def factored(self, grams: DenseGrams) -> FactoredGrams:
+        """Gram matrices `[m, m]` in the basis as those of the whole space: exact in the span, nothing across it."""
+        return FactoredGrams(self.vectors.T @ _root(grams.A), self.vectors.T @ _root(grams.B), grams.background)
+
+
+class _Span(Viewpoint):
+    """A viewpoint whose offsets are coordinates in a basis `[m, d]` of its space."""
+
+    def __init__(self, viewpoint: Viewpoint, vectors: NDArray[np.float64]):
+        self.__dict__ |= copy.copy(viewpoint).__dict__
+        self._whole, self._vectors = viewpoint, torch.from_numpy(vectors).float().to(viewpoint.device)
+
+    @property
+    @override
+    def dim(self) -> int:
+        return len(self._vectors)
+
+    @override
+    def images(self, offsets: Tensor) -> Tensor:
+        return self._whole.images(offsets @ self._vectors)
+
+    @override
+    def linearize(self) -> Linearization | None:
+        whole = self._whole.linearize()
+        if whole is None:
+            return None
+        pull = whole.pull
+        return Linearization(lambda V: whole.push(V @ self._vectors),
+                             None if pull is None else lambda U: pull(U) @ self._vectors.T, whole.in_parts)
+
+    @override
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self._whole.fingerprint().encode())
+        digest.update(self._vectors.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def _tiles(image_shape: tuple[int, ...]) -> Iterator[Tile]:
+    """The tiles of a picture `(C, h, w)`, row by row."""
+    channels, height, width = image_shape
+    side = -(-max(height, width) // TILES)
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            yield slice(0, channels), slice(top, min(top + side, height)), slice(left, min(left + side, width))
+
+
+def _signs(tile: Tile, generator: torch.Generator) -> Tensor:
+    """A random pattern for a tile, `[C, h, w]` of its size."""
+    shape = [part.stop - part.start for part in tile]
+    return torch.randint(0, 2, shape, generator=generator) * 2.0 - 1
+
+
+def _strongest(pictures: Tensor) -> Tensor:
+    """The pattern `[C, h, w]` that pictures of a tile, `[m, C, h, w]`, share most: their first singular vector."""
+    return torch.linalg.svd(pictures.flatten(1).cpu().double(), full_matrices=False)[2][0].view(pictures.shape[1:])
+
+
+def _pulled(jacobian: RegionJacobian, tiles: Sequence[Tile], pattern: Callable[[Tile], Tensor],
+            progress: Callable[[int], None]) -> NDArray[np.float64]:
+    """J^T u for a pattern u on each tile, `[tiles, d]`."""
+    rows = []
+    for start in range(0, len(tiles), MAX_CHUNK):
+        chosen = tiles[start:start + MAX_CHUNK]
+        pictures = torch.zeros(len(chosen), *jacobian.image_shape)
+        for picture, tile in zip(pictures, chosen, strict=True):
+            picture[tile] = pattern(tile).float()
+        rows.append(jacobian.vjp(pictures).cpu())
+        if not rows[-1].isfinite().all():
+            raise NonFiniteError(f'{jacobian.viewpoint.hook.name}: the Jacobian of {jacobian.viewpoint.sample.name} '
+                                 'contains NaN or infinity')
+        progress(len(chosen))
+    return torch.cat(rows).double().numpy()
+
+
+def _orthonormal(rows: NDArray[np.float64], known: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """An orthonormal basis of what rows `[n, d]` span beside known orthonormal ones; short rows count as long ones."""
+    lengths = np.linalg.norm(rows, axis=1)
+    rows = rows[lengths > DEPENDENT * lengths.max()]
+    if not len(rows):
+        raise ResefaError('the picture does not move with the latent: there is nothing to find directions in')
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    if known is not None:
+        for _ in range(2):  # twice is enough (Kahan and Parlett)
+            rows = rows - rows @ known.T @ known
+    _, sizes, basis = np.linalg.svd(rows, full_matrices=False)
+    new = basis[sizes > DEPENDENT * max(1.0, sizes[0])]
+    if known is not None and len(new):
+        new = np.linalg.qr((new - new @ known.T @ known).T)[0].T
+    return np.ascontiguousarray(new)
+
+
+def _root(gram: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F `[m, r]` with F F^T = a Gram matrix `[m, m]`, but for what is negligible of it."""
+    values, vectors = np.linalg.eigh(gram)
+    large = values > NEGLIGIBLE * max(values[-1], 0.0)
+    return np.asarray(vectors[:, large] * np.sqrt(values[large]))
+
+
+def _kept(file: pathlib.Path | None, dim: int) -> NDArray[np.float64] | None:
+    """The basis in a file; None if there is none, and with a warning if it is damaged."""
+    if file is None or not file.exists():
+        return None
+    try:
+        with reading(file, DamagedFileError), open_npz(file) as arrays:
+            vectors = arrays.read('vectors')
+            if vectors.dtype != np.float64 or vectors.ndim != 2 or vectors.shape[1] != dim or not len(vectors):
+                raise DamagedFileError(f'it holds {vectors.dtype} {list(vectors.shape)}, expected float64 [m, {dim}]')
+            if not np.abs(vectors @ vectors.T - np.eye(len(vectors))).max() < ORTHONORMAL:
+                raise DamagedFileError('its rows are not orthonormal')
+        return np.asarray(vectors)
+    except DamagedFileError as error:
+        warnings.warn(f'{error}. The basis is computed anew', stacklevel=2)
+        return None
