@@ -192,7 +192,7 @@ def test_zip_archives_are_checked(tmp_path):
         (archive(a__datapkl=OBJECT, a__data__0=bytes(20)), 'a storage of 20 bytes'),
         (archive(a__datapkl=OBJECT, a__data__0=bytes(16), a__byteorder=b'big'), 'big-endian'),
         (archive(a__datapkl=OBJECT, b__datapkl=OBJECT), '2 members named'),
-        (archive(other=b''), '0 members named'),
+        (archive(other=b''), "a zip archive of other files, 'other'"),
         (archive(a__datapkl=hostile_calls(marker)['os.system']), 'os.system'),
         (compressed.getvalue(), 'missing or compressed'),
         (b'PK\x03\x04' + b'PK\x01\x02' * 60_000, 'more than 50000 members'),
@@ -220,3 +220,13 @@ def test_mutations_are_read_or_refused(is_zip):
         except CheckpointError:
             refused += 1
     assert 50 < refused < 300
+
+
+def test_a_network_that_was_packed_into_an_archive(tmp_path):
+    """As release pages offer it; what is packed is itself an archive of torch, whose first bytes show through."""
+    inner = io.BytesIO()
+    torch.save({'w': torch.zeros(2)}, inner)
+    with zipfile.ZipFile(tmp_path / 'net.zip', 'w') as archive:
+        archive.writestr('net.pt', inner.getvalue())
+    with pytest.raises(CheckpointError, match="a zip archive of other files, 'net.pt'. Remedy: unpack it with 'unzip"):
+        read_torch_file(tmp_path / 'net.zip')

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from resefa_plugin.checkpoints import formats
 from resefa_plugin.checkpoints.network_source import read_source
 from resefa_plugin.checkpoints.pickles.inert_pickle import Budget, load_inert, naming, utf8
 from resefa_plugin.checkpoints.pickles.inert_values import Call, Global, PersistentRef, shorten
@@ -270,6 +271,9 @@ def _zip_errors() -> Iterator[None]:
 def _read_archive(archive: zipfile.ZipFile, budget: Budget) -> tuple[object, FindStorage]:
     members = {info.filename: info for info in archive.infolist()}
     objects = [name for name in members if name.endswith('/data.pkl') and name.count('/') == 1]
+    if not any(name.endswith('/data.pkl') for name in members):
+        raise CheckpointError(f'it is {formats.ZIP.title}, {", ".join(map(shorten, list(members)[:3]))}. Remedy: '
+                              f'{formats.ZIP.remedy}')
     if len(objects) != 1:
         raise CheckpointError(f'a zip archive with {len(objects)} members named NAME/data.pkl; torch.save writes one')
     folder = objects[0].removesuffix('data.pkl')
