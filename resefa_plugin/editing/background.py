@@ -27,7 +27,7 @@ WORTHWHILE = 0.05
 BASIS_MU = 10.0
 # Vectors of the Krylov basis of a sample of which nothing is known, two products each: in a space whose whole Jacobian
 # is affordable, and in a larger one, where a correction has more to choose from.
-VECTORS, MANY_VECTORS, MANY = 18, 60, 2048
+VECTORS, MANY_VECTORS, MANY = 24, 60, 2048
 # Two ends of edits whose cosine is below are taken together: what they change outside is of opposite sign, mostly.
 OPPOSITE = -0.9
 APART = 0.05  # of the longest edit, by which another one has to leave its line to count
@@ -98,7 +98,7 @@ class BackgroundKeeper:
         mu: what a pixel of the region weighs, one outside weighs 1; None chooses it for each edit, so that correcting
             it costs no more than LOSS of its change inside, to first order.
         ridge: eps relative to tr(J^T J), 1e-9 or more.
-        vectors: of a Krylov basis, two products each; None for 18 in up to 2048 dimensions, 60 in more.
+        vectors: of a Krylov basis, two products each; None for 24 in up to 2048 dimensions, 60 in more.
 
     Raises ResefaError if a number is out of range, RegionError if the region vanishes at the resolution.
     """

@@ -85,7 +85,7 @@ def edit(network: str | None, function: str | None, value_range: tuple[float, fl
         --region=mouth --keep-background --outdir=smile
 
     \b
-    # The face outside the mouth stays still: about five seconds more per sample, in StyleSpace fifteen
+    # The face outside the mouth stays still: about ten seconds more per sample
     resefa edit --network=mobilestylegan-ffhq --seeds=1 --trunc=0.7 --directions=out/seed0000-mouth.npz \\
         --keep-background --outdir=still
     """
