@@ -77,7 +77,7 @@ class MetricError(ResefaError):
 
 def check_type(name: str, value: object, kind: type, is_list: bool = False) -> None:
     """Raises ResefaError unless an argument is of a class, or a list or tuple of such: before the long part begins."""
-    expected = f'a list of {kind.__name__}' if is_list else f'of type {kind.__name__}'
+    expected = f'a list of {kind.__name__}' if is_list else f'a value of type {kind.__name__}'
     if is_list != isinstance(value, (list, tuple)) or not all(
             isinstance(item, kind) for item in (value if isinstance(value, (list, tuple)) else [value])):
         raise ResefaError(f'{name} is {repr(value)[:100]}, expected {expected}')

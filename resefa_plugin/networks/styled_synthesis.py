@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.linearization import Linearization
-from resefa_plugin.networks.stylegan_layers import NOISE_MODES, FullyConnectedLayer
+from resefa_plugin.networks.stylegan_layers import NOISE_MODES, FullyConnectedLayer, MappingNetwork
 
 
 class StyledSynthesis(nn.Module, abc.ABC):
@@ -143,3 +144,46 @@ class StyledSynthesis(nn.Module, abc.ABC):
     def forward(self, ws: Tensor, noise_mode: str = 'const') -> Tensor:
         """The picture of intermediate latents: `from_styles(styles(ws))`."""
         return self.from_styles(self.styles(ws), noise_mode)
+
+
+class StyledGenerator(nn.Module, abc.ABC):
+    """z to pictures: `G(z, c)`, or `G.synthesis(G.mapping(z, c))`.
+
+    Args:
+        z_dim: dimensions of z.
+        c_dim: dimensions of the label, 0 if it takes none.
+        w_dim: dimensions of w.
+        img_resolution: pixels per side, a power of two.
+        img_channels: colours.
+        mapping_kwargs: arguments of the mapping network.
+        synthesis_kwargs: arguments of the synthesis network; settings of speed, such as `num_fp16_res`, are dropped.
+
+    Attributes:
+        parts: the classes that take the arguments in each dictionary.
+
+    Raises: CheckpointError for arguments that are unknown, of another type or out of range.
+    """
+
+    parts: Mapping[str, tuple[type[nn.Module], ...]]
+
+    def __init__(self, z_dim: int, c_dim: int, w_dim: int, img_resolution: int, img_channels: int,
+                 mapping_kwargs: Mapping[str, Any] = {}, synthesis_kwargs: Mapping[str, Any] = {}):
+        super().__init__()
+        self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
+        self.img_resolution, self.img_channels = img_resolution, img_channels
+        self.synthesis = self._synthesis(synthesis_kwargs)
+        self.num_ws = self.synthesis.num_ws
+        self.mapping = self._mapping(mapping_kwargs)
+
+    @abc.abstractmethod
+    def _synthesis(self, kwargs: Mapping[str, Any]) -> StyledSynthesis:
+        """The synthesis network of arguments in a file."""
+
+    @abc.abstractmethod
+    def _mapping(self, kwargs: Mapping[str, Any]) -> MappingNetwork:
+        """The mapping network of arguments in a file; `num_ws` is known by now."""
+
+    def forward(self, z: Tensor, c: Tensor | None, truncation_psi: float = 1, truncation_cutoff: int | None = None,
+                noise_mode: str = 'const') -> Tensor:
+        """The pictures `[N, img_channels, img_resolution, img_resolution]` of latents `z [N, z_dim]`."""
+        return self.synthesis(self.mapping(z, c, truncation_psi, truncation_cutoff), noise_mode)

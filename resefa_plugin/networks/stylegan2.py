@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+from typing_extensions import override
 
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.linearization import Chain, Linearization, Stage
 from resefa_plugin.machine.memory import STAGE, room
-from resefa_plugin.networks.styled_synthesis import StyledSynthesis
+from resefa_plugin.networks.styled_synthesis import StyledGenerator, StyledSynthesis
 from resefa_plugin.networks.stylegan2_layers import SynthesisBlock, SynthesisLayer
 from resefa_plugin.networks.stylegan_layers import MappingNetwork, known_kwargs, positive
 
@@ -87,40 +88,18 @@ class SynthesisNetwork(StyledSynthesis):
         return stages
 
 
-class Generator(nn.Module):
-    """z to pictures: `G(z, c)`, or `G.synthesis(G.mapping(z, c))`.
-
-    Args:
-        z_dim: dimensions of z.
-        c_dim: dimensions of the label, 0 if it takes none.
-        w_dim: dimensions of w.
-        img_resolution: pixels per side, a power of two.
-        img_channels: colours.
-        mapping_kwargs: arguments of MappingNetwork.
-        synthesis_kwargs: arguments of SynthesisNetwork; settings of speed, such as `num_fp16_res`, are dropped.
-
-    Attributes:
-        parts: the classes that take the arguments in each dictionary.
-
-    Raises: CheckpointError for arguments that are unknown or out of range.
-    """
+class Generator(StyledGenerator):
+    """See StyledGenerator."""
 
     parts = {'mapping_kwargs': (MappingNetwork,),
              'synthesis_kwargs': (SynthesisNetwork, SynthesisBlock, SynthesisLayer)}
 
-    def __init__(self, z_dim: int, c_dim: int, w_dim: int, img_resolution: int, img_channels: int,
-                 mapping_kwargs: Mapping[str, Any] = {}, synthesis_kwargs: Mapping[str, Any] = {}):
-        super().__init__()
-        self.z_dim, self.c_dim, self.w_dim = z_dim, c_dim, w_dim
-        self.img_resolution, self.img_channels = img_resolution, img_channels
-        synthesis_kwargs = known_kwargs('synthesis_kwargs', synthesis_kwargs, *self.parts['synthesis_kwargs'],
-                                        inert=INERT_KWARGS)
-        self.synthesis = SynthesisNetwork(w_dim, img_resolution, img_channels, **synthesis_kwargs)
-        self.num_ws = self.synthesis.num_ws
-        mapping_kwargs = known_kwargs('mapping_kwargs', mapping_kwargs, *self.parts['mapping_kwargs'])
-        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, **mapping_kwargs)
+    @override
+    def _synthesis(self, kwargs: Mapping[str, Any]) -> SynthesisNetwork:
+        known = known_kwargs('synthesis_kwargs', kwargs, *self.parts['synthesis_kwargs'], inert=INERT_KWARGS)
+        return SynthesisNetwork(self.w_dim, self.img_resolution, self.img_channels, **known)
 
-    def forward(self, z: Tensor, c: Tensor | None, truncation_psi: float = 1, truncation_cutoff: int | None = None,
-                noise_mode: str = 'const') -> Tensor:
-        """The pictures `[N, img_channels, img_resolution, img_resolution]` of latents `z [N, z_dim]`."""
-        return self.synthesis(self.mapping(z, c, truncation_psi, truncation_cutoff), noise_mode)
+    @override
+    def _mapping(self, kwargs: Mapping[str, Any]) -> MappingNetwork:
+        known = known_kwargs('mapping_kwargs', kwargs, *self.parts['mapping_kwargs'])
+        return MappingNetwork(self.z_dim, self.c_dim, self.w_dim, self.num_ws, **known)

@@ -27,7 +27,7 @@ from resefa_plugin.projection.projector import Likeness, Projection, Projector, 
 from resefa_plugin.rayleigh.solvers import Auto
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, photographs, sampling
-from resefa_plugin.scripts.common.types import FILE, StrengthRange
+from resefa_plugin.scripts.common.types import FILE, FiniteRange, StrengthRange
 
 TILE = 320  # pixels, of a picture in a strip
 
@@ -45,7 +45,7 @@ TILE = 320  # pixels, of a picture in a strip
 @click.option('--class', 'label', metavar='CLASS', help='Class of a conditional network')
 @click.option('--passes', metavar='INT', type=click.IntRange(min=1), default=Settings.passes, show_default=True,
               help='Passes through the generator to find the latent, at most')
-@click.option('--naturalness', metavar='FLOAT', type=click.FloatRange(min=0), default=Settings.naturalness,
+@click.option('--naturalness', metavar='FLOAT', type=FiniteRange(min=0), default=Settings.naturalness,
               show_default=True, help='More of it: less likeness, and edits that look more natural')
 @click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), default=3, show_default=True,
               help='Directions per region')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 import os
 import pathlib
@@ -45,7 +46,7 @@ class HintedCommand(click.Command):
             raise
 
 
-class TextType(click.ParamType):
+class TextType(click.ParamType, abc.ABC):
     """Base of the types below: a text is parsed once, and what click passes again as a value stays as it is.
 
     `name` in capitals is what the help shows as the value.
@@ -60,9 +61,9 @@ class TextType(click.ParamType):
         except ResefaError as error:
             self.fail(str(error), param, ctx)
 
+    @abc.abstractmethod
     def parse(self, text: str) -> Any:
         """The value of a text. Raises ResefaError."""
-        raise NotImplementedError
 
 
 class FiniteRange(click.FloatRange):
@@ -74,6 +75,15 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f'{value} is not a finite number', param, ctx)
         return number
+
+
+def _numbers(text: str) -> list[float]:
+    """The finite numbers between the commas of a text; none if anything else is there."""
+    try:
+        numbers = [float(part) for part in text.split(',')]
+    except ValueError:
+        return []
+    return numbers if all(math.isfinite(number) for number in numbers) else []
 
 
 class SeedRange(TextType):
@@ -103,12 +113,9 @@ class StrengthRange(TextType):
 
     @override
     def parse(self, text: str) -> tuple[float, float]:
-        try:
-            numbers = [float(part) for part in text.split(',')]
-            if len(numbers) > 2 or not all(math.isfinite(number) for number in numbers):
-                raise ValueError
-        except ValueError:
-            raise ResefaError(f"'{text}' is not LOW,HIGH: expected two numbers such as -3,3") from None
+        numbers = _numbers(text)
+        if len(numbers) not in (1, 2):
+            raise ResefaError(f"'{text}' is not LOW,HIGH: expected two numbers such as -3,3")
         return (-numbers[0], numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
@@ -119,13 +126,10 @@ class ValueRange(TextType):
 
     @override
     def parse(self, text: str) -> tuple[float, float]:
-        try:
-            low, high = map(float, text.split(','))
-        except ValueError:
-            low = high = math.nan
-        if not low < high or not math.isfinite(high - low):
+        numbers = _numbers(text)
+        if len(numbers) != 2 or not numbers[0] < numbers[1]:
             raise ResefaError(f"'{text}' is not LOW,HIGH: expected two numbers, that of black first, such as 0,255")
-        return low, high
+        return numbers[0], numbers[1]
 
 
 class Vector2(TextType):
@@ -135,13 +139,10 @@ class Vector2(TextType):
 
     @override
     def parse(self, text: str) -> tuple[float, float]:
-        try:
-            x, y = map(float, text.split(','))
-        except ValueError:
-            x = y = math.nan
-        if not (math.isfinite(x) and math.isfinite(y)):
+        numbers = _numbers(text)
+        if len(numbers) != 2:
             raise ResefaError(f"'{text}' is not X,Y: expected two numbers, such as 0.3,0")
-        return x, y
+        return numbers[0], numbers[1]
 
 
 class Degrees(TextType):
