@@ -31,6 +31,8 @@ NEGLIGIBLE = 1e-6
 DEPENDENT = 1e-5  # of the longest row: what is left of one that repeats the others is rounding of float32
 ORTHONORMAL = 1e-6  # by which a kept basis may be off
 
+_KIND = 'resefa-basis'
+
 Tile = tuple[slice, slice, slice]  # of a picture [C, h, w]
 
 
@@ -94,7 +96,7 @@ class CommonBasis:
         basis = cls(jacobian, vectors)
         if file is not None:
             with replacing(file) as part, open(part, 'wb') as opened:
-                np.savez(opened, vectors=vectors)
+                np.savez(opened, kind=np.array(_KIND), key=np.array(file.stem), vectors=vectors)
         basis.inner.take(columns, path)
         return basis
 
@@ -206,6 +208,8 @@ def _kept(file: pathlib.Path | None, dim: int) -> NDArray[np.float64] | None:
         return None
     try:
         with reading(file, DamagedFileError), open_npz(file) as arrays:
+            if arrays.read('kind') != _KIND or arrays.read('key') != file.stem:
+                raise DamagedFileError('it holds something else than its name says')
             vectors = arrays.read('vectors')
             if vectors.dtype != np.float64 or vectors.ndim != 2 or vectors.shape[1] != dim or not len(vectors):
                 raise DamagedFileError(f'it holds {vectors.dtype} {list(vectors.shape)}, expected float64 [m, {dim}]')

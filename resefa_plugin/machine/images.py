@@ -12,6 +12,7 @@ from PIL import Image
 
 from resefa_plugin.errors import ResefaError, printable
 
+PIXELS_PER_BYTE = 16  # of a photograph, at most: JPEG of the lowest quality
 # Of what pictures are saved as. Pillow reads some others with other programs.
 FORMATS = 'PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM'
 
@@ -23,6 +24,8 @@ class ImageUse:
     Attributes:
         what: a picture is meant to be, such as `mask`.
         most_pixels: in all; of larger ones, no pixel is decoded.
+        free_pixels: that a file of any length may have; a larger picture takes a byte for every 16 pixels, as
+            photographs do. None where small files are large pictures, as masks are.
         remedy: what to do about one that is too large.
         expected: instead of a file that is not an image.
         error_class: of all that is raised.
@@ -35,6 +38,7 @@ class ImageUse:
     expected: str
     error_class: type[ResefaError]
     instead: Callable[[str | os.PathLike[str]], str] = lambda path: ''
+    free_pixels: int | None = None
 
     def load(self, path: str | os.PathLike[str]) -> Image.Image:
         """The first frame of a file of FORMATS, whatever its ending, decoded."""
@@ -53,6 +57,10 @@ class ImageUse:
         if width * height > self.most_pixels:
             raise self.error_class(f"'{path}' is {width} x {height} pixels, more than any {self.what} needs "
                                    f'({self.most_pixels} in all): {self.remedy}')
+        if self.free_pixels is not None and \
+                width * height > max(self.free_pixels, PIXELS_PER_BYTE * os.path.getsize(path)):
+            raise self.error_class(f"'{path}' is {width} x {height} pixels in {os.path.getsize(path)} bytes, which is "
+                                   f'no {self.what}: {self.remedy}')
 
     @contextlib.contextmanager
     def decoding(self, path: str | os.PathLike[str]) -> Iterator[None]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resefa_plugin.errors import ResefaError
+from resefa_plugin.errors import DamagedFileError, ResefaError
 from resefa_plugin.machine.arrays import open_npz, reading
 from resefa_plugin.machine.files import replacing
 
@@ -100,12 +100,20 @@ class Descent:
             np.savez(file, numbers=np.array([self.passes, self._least]), key=np.array(key), **arrays)
 
     def load(self, path: pathlib.Path, key: str) -> None:
-        """Goes on from a file; one of another key is left aside. Raises DirectionsError for a damaged one."""
-        with reading(path), open_npz(path) as file:
+        """Goes on from a file; one of another key is left aside. Raises DamagedFileError for what is no state."""
+        with reading(path, DamagedFileError), open_npz(path) as file:
             if str(file.read('key')) != key:
                 return
-            arrays = {name: torch.from_numpy(file.read(name)) for name in _PARTS}
+            arrays = {name: file.read(name) for name in _PARTS}
             passes, least = file.read('numbers').tolist()
+            for name, array in arrays.items():
+                mine = getattr(self, name)
+                dtype = mine.cpu().numpy().dtype
+                if array.dtype != dtype or array.shape != tuple(mine.shape) or not np.isfinite(array).all():
+                    raise DamagedFileError(f"array '{name}' is {array.dtype} {list(array.shape)}, expected finite "
+                                           f'{dtype} {list(mine.shape)}')
+            if not (passes >= 0 and passes == int(passes) and least > 0):
+                raise DamagedFileError(f'it says {passes} passes and a loss of {least}')
         for name, array in arrays.items():
-            setattr(self, name, array.to(self.x))
+            setattr(self, name, torch.from_numpy(array).to(self.x))
         self.passes, self._least = int(passes), float(least)

@@ -22,7 +22,7 @@ from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.images import ImageUse
 
 PHOTOGRAPH = ImageUse('photograph', 8192 * 8192, 'make it smaller', 'a photograph as PNG, JPEG, WebP or TIFF',
-                      PhotographError, instead_of_picture)
+                      PhotographError, instead_of_picture, free_pixels=4096 * 3072)
 # Files of phones that not every Pillow reads, by the brand behind `ftyp`.
 PHONE_FORMATS = {b'heic': 'HEIC', b'heix': 'HEIC', b'hevc': 'HEIC', b'mif1': 'HEIC', b'msf1': 'HEIC', b'avif': 'AVIF'}
 WHITE = 255
@@ -135,9 +135,12 @@ def as_photograph(image: Image.Image, name: str = 'photo') -> Photograph:
         info.pop('icc_profile', None)  # it describes inks
     elif upright.mode.startswith('I') or upright.mode == 'F':
         notes.append('16 bits of grey were made 8: the edited photograph has 8')
-        levels = np.asarray(upright).astype(np.float64)
-        top = 255 if 255 < levels.max() * 256 <= 255 * 256 else 65535
-        converted = Image.fromarray((levels.clip(0, top) * (255 / top)).round().astype(np.uint8))
+        levels = np.asarray(upright)
+        top = 255 if 255 < float(levels.max()) * 256 <= 255 * 256 else 65535
+        pixels = np.empty(levels.shape, np.uint8)
+        for row, of_row in zip(pixels, levels, strict=True):  # row by row: numbers of 8 bytes are many
+            row[:] = (of_row.astype(np.float64).clip(0, top) * (255 / top)).round()
+        converted = Image.fromarray(pixels)
     else:
         transparent = 'transparency' in info or upright.mode in ('PA', 'La', 'RGBa')
         converted = upright.convert('RGBA' if transparent else 'L' if upright.mode == '1' else 'RGB')

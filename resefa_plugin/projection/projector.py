@@ -13,6 +13,7 @@ import hashlib
 import math
 import os
 import pathlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from resefa_plugin.errors import PhotographError, ResefaError, check_number
+from resefa_plugin.errors import DamagedFileError, PhotographError, ResefaError, check_number
 from resefa_plugin.hooks.base import GeneratorHook, Sample, box_average
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.metrics.metric_networks import rgb
@@ -164,7 +165,10 @@ class Projector:
         path = None if state is None else pathlib.Path(state)
         key = self._key(target, way.x)
         if path is not None and path.exists():
-            way.load(path, key)
+            try:
+                way.load(path, key)
+            except DamagedFileError as error:
+                warnings.warn(f'{error}. The projection begins anew', stacklevel=2)
         features = None if self._lpips is None else self._lpips.features(rgb(target))
         with self._viewpoint.hook.differentiable():
             while way.passes < self.settings.passes:

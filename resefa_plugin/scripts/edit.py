@@ -24,6 +24,7 @@ from resefa_plugin.report.kept_background import outside_summary
 from resefa_plugin.scripts.common import options, sampling
 from resefa_plugin.scripts.common.moves import Move, Moves, class_flag
 from resefa_plugin.scripts.common.types import FILE, HintedCommand, LayerRange, StrengthRange
+from resefa_plugin.third_party import mobilestylegan_ffhq
 
 
 @click.command(cls=HintedCommand)
@@ -138,7 +139,7 @@ def _as_recorded(given: Moves, network: str | None, function: str | None,
     path, metadata = found
     asked, taken = click.get_current_context().get_parameter_source, []
     if network is None and function is None:
-        network = metadata.network
+        network = _trusted_name(metadata.network)
         taken.append(f'--network={network}')
     recorded = {'truncation_psi': metadata.truncation_psi, 'truncation_cutoff': metadata.truncation_cutoff,
                 'label': class_flag(metadata)}
@@ -150,6 +151,18 @@ def _as_recorded(given: Moves, network: str | None, function: str | None,
     if taken:
         click.echo(f'as {path} says: {" ".join(taken)}', err=True)
     return network, which
+
+
+def _trusted_name(network: str) -> str:
+    """The network that a file names, if it is the demo generator or a file that is there.
+
+    Whoever made the file may have named anything: an address to fetch from, or a plugin to run. Raises
+    click.UsageError for these.
+    """
+    if network != mobilestylegan_ffhq.NAME and not pathlib.Path(network).is_file():
+        raise click.UsageError(f"name the generator with --network or --hook: the directions say '{network}', which is "
+                               'not taken from a file unless it is a file that is there')
+    return network
 
 
 def _kept(viewpoint: Viewpoint, moves: Sequence[Move], straight: torch.Tensor, captions: Sequence[str],

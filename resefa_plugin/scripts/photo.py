@@ -81,6 +81,8 @@ def photo(network: str | None, function: str | None, value_range: tuple[float, f
     keep_large_blocks()
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
                                   translate, rotate)
+    if space == 's':
+        raise click.UsageError('--space=s: projected_w.npz holds w or z; a projection in s is for Python (Projector)')
     height, width = hook.image_shape[1:]
     photograph, framing = photographs.framed(target, how, face, (height, width))
     drawn_size = (height, width) if drawn_on == 'aligned' else photograph.size

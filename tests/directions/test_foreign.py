@@ -205,7 +205,7 @@ def test_our_own_files_with_fewer_layers_are_measured_anew(tiny, tiny_directions
     np.testing.assert_allclose(after, own.latent[0] + own.offset(0, 3.0), atol=1e-4)
 
 
-def test_what_no_flag_says_is_as_it_was_found(tiny, tmp_path, tiny_directions):
+def test_what_no_flag_says_is_as_it_was_found(tiny, tmp_path, tiny_directions, monkeypatch):
     own = DirectionSet.load(tiny_directions)
     metadata = dataclasses.replace(own.metadata, network='tiny', truncation_psi=0.5, truncation_cutoff=3)
     path = tmp_path / 'own.npz'
@@ -218,12 +218,24 @@ def test_what_no_flag_says_is_as_it_was_found(tiny, tmp_path, tiny_directions):
         return np.load(tmp_path / 'out' / 'seed0001-00.npz')['w'], result.output
 
     hook = TinyHook()
+    monkeypatch.setattr('resefa_plugin.scripts.edit.mobilestylegan_ffhq.NAME', 'tiny')  # the demo generator's place
     w, said = latent('--seeds=1')
     np.testing.assert_allclose(w, hook.sample(1, 0.5, 3).latents['ws'].numpy(), atol=FLOAT32)
     assert f'as {path} says: --network=tiny --trunc=0.5 --trunc-cutoff=3' in said
     w, said = latent('--seeds=1', '--trunc=1', '--network=tiny')
     np.testing.assert_allclose(w, hook.sample(1, 1.0, 3).latents['ws'].numpy(), atol=FLOAT32)
     assert 'says: --trunc-cutoff=3' in said
+
+
+@pytest.mark.parametrize('named', ['http://127.0.0.1:9/net.pkl', 'plugin:anything', 'gone.pkl'])
+def test_a_file_names_no_network_to_fetch_or_to_run(tiny_directions, tmp_path, named):
+    """Whoever sends directions would choose what this machine opens."""
+    own = DirectionSet.load(tiny_directions)
+    dataclasses.replace(own, metadata=dataclasses.replace(own.metadata, network=named)).save(tmp_path / 'own.npz')
+    result = CliRunner().invoke(main, ['edit', f'--directions={tmp_path}/own.npz', f'--outdir={tmp_path}/out'])
+    assert result.exit_code == 2
+    assert f"name the generator with --network or --hook: the directions say '{named}'" in ' '.join(
+        result.output.split()) and not os.path.exists(tmp_path / 'out')
 
 
 @pytest.mark.parametrize('weights, flag', [

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+import pickle
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from resefa_plugin.checkpoints.graphs.onnx_tensors import read_onnx_tensors
 from resefa_plugin.checkpoints.graphs.openvino_ir import OpenVINOGraph
@@ -23,15 +24,20 @@ from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.latent_files import make_sample, read_latents
 from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.metrics.networks.tfjs_network import TfjsNetwork
+from resefa_plugin.projection.photograph import read_photograph
+from resefa_plugin.projection.projector import STATE_EVERY, Projector, Settings
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 from resefa_plugin.regions.partition import RegionPartition
 from tests.checkpoints.test_legacy_tf_pickle import pickled, static_kwargs, variables
 from tests.checkpoints.test_openvino_ir import DATA, XML
 from tests.checkpoints.test_rosinality import forge_state
+from tests.checkpoints.test_selection import forged, genforce_state, safetensors
 from tests.helpers import biggan_toys, network_files
 from tests.helpers.direction_sets import make_set
+from tests.helpers.pickle_forge import persistent
 from tests.helpers.toys import TanhToy, TinyHook
 from tests.metrics.test_metric_networks import convolution, onnx_file, tfjs_file
 
@@ -75,6 +81,9 @@ def _latents(folder: pathlib.Path) -> list[pathlib.Path]:
     torch.save({'latent': torch.from_numpy(ws)}, folder / 'zip.pt')
     torch.save(torch.from_numpy(ws), folder / 'legacy.pt', _use_new_zipfile_serialization=False)
     torch.save({'a.png': {'latent': torch.from_numpy(ws[0]), 'noise': []}}, folder / 'projector.pt')
+    np.save(folder / 'restyle.npy', np.array({'a.png': [ws[0], ws[1]]}, object))
+    (folder / 'latents.safetensors').write_bytes(safetensors({'w': torch.from_numpy(ws)}))
+    (folder / 'latents.pkl').write_bytes(pickle.dumps({'w': ws}))
     return sorted(folder.iterdir())
 
 
@@ -107,6 +116,56 @@ def _masks(folder: pathlib.Path) -> list[pathlib.Path]:
     image.save(folder / 'L.tiff')
     image.save(folder / 'L.bmp')
     return sorted(folder.iterdir())
+
+
+def _photographs(folder: pathlib.Path) -> list[pathlib.Path]:
+    image = Image.fromarray(np.random.RandomState(0).randint(0, 256, (24, 32, 3)).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    image.save(folder / 'photo.jpg', exif=exif, icc_profile=profile)
+    image.convert('RGBA').save(folder / 'photo.png', icc_profile=profile)
+    image.convert('CMYK').save(folder / 'cmyk.tiff')
+    image.save(folder / 'photo.webp', exif=exif)
+    Image.fromarray(np.arange(768, dtype=np.uint16).reshape(24, 32) * 80).save(folder / 'deep.png')
+    return sorted(folder.iterdir())
+
+
+def _read_photograph(path: pathlib.Path) -> None:
+    photograph = read_photograph(path)
+    assert photograph.rgb.shape == (*photograph.size, 3)
+    photograph.save(photograph.with_pixels(photograph.pixels), path.parent / 'edited.png')
+
+
+def _projector() -> Projector:
+    return Projector(TinyHook(), 'w+', settings=Settings(passes=STATE_EVERY + 1))
+
+
+TARGET = TinyHook().space('w').render(TinyHook().sample(1).latents['ws'], TinyHook().sample(1))
+
+
+def _projection(folder: pathlib.Path) -> list[pathlib.Path]:
+    _projector().project(TARGET, state=folder / 'state.npz')
+    return sorted(folder.iterdir())
+
+
+def _go_on_projecting(path: pathlib.Path) -> None:
+    assert _projector().project(TARGET, state=path).sample.latents['ws'].isfinite().all()
+
+
+def _of_many_dimensions() -> RegionJacobian:
+    hook = TanhToy(z_dim=12, shape=(1, 16, 16)).hook()
+    return RegionJacobian(Viewpoint(hook, 'z', hook.sample(0)))
+
+
+def _basis(folder: pathlib.Path) -> list[pathlib.Path]:
+    CommonBasis.compute(_of_many_dimensions(), path=folder)
+    return sorted(folder.iterdir())
+
+
+def _use_basis(path: pathlib.Path) -> None:
+    basis = CommonBasis.compute(_of_many_dimensions(), path=path.parent)
+    assert basis.vectors.shape[1] == 12 and basis.inner.matrix.isfinite().all()
 
 
 def _labels(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -161,6 +220,13 @@ def _render(hook: GeneratorHook) -> None:
 
 
 def _networks(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Of every way in which a generator is stored."""
+    G = network_files.make_generator()
+    init = {**network_files.SIZES, 'synthesis_kwargs': network_files.SMALL}
+    (folder / 'pti.pt').write_bytes(forged(persistent(network_files.skeleton(G.state_dict()), **init), legacy=False))
+    torch.save({'state_dict': {f'module.{name}': value for name, value in G.state_dict().items()}}, folder / 'bare.pt')
+    torch.save({'models': {'generator_smooth': genforce_state(G)}}, folder / 'genforce.pth')
+    (folder / 'state.safetensors').write_bytes(safetensors(G.state_dict()))
     network_files.forge(folder, 'stylegan2')
     network_files.forge(folder, 'stylegan2', seed=1, c_dim=2)
     network_files.forge(folder, 'stylegan3')
@@ -210,6 +276,9 @@ KINDS = {
     'latents': Kind(_latents, _read_latents),
     'foreign directions': Kind(_foreign, lambda path: load_directions(path, TinyHook())),
     'masks': Kind(_masks, lambda path: RegionPartition.from_mask(path, SIZE)),
+    'photographs': Kind(_photographs, _read_photograph),
+    'projections': Kind(_projection, _go_on_projecting),
+    'common bases': Kind(_basis, _use_basis),
     'label maps': Kind(_labels, lambda path: RegionPartition.from_labels(path, [1, 2], SIZE)),
     'kept Jacobians': Kind(_kept_jacobian, _use_kept_jacobian),
     'Gram matrices': Kind(_grams, lambda path: GramStore.load(path, 6)),

@@ -24,6 +24,7 @@ from resefa_plugin.evaluation.cell_store import read_cell
 from resefa_plugin.factorizer.gram_store import GramStore
 from resefa_plugin.hooks.latent_files import read_latents
 from resefa_plugin.machine.allocator import give_back
+from resefa_plugin.projection.photograph import read_photograph
 from tests.fuzz.test_fuzz import peak_bytes
 from tests.helpers.direction_sets import edited_json, write_npz
 from tests.helpers.pickle_forge import legacy_torch, storage_ref, tensor_call
@@ -76,6 +77,14 @@ def png(path, width: int, height: int, bits: int = 8, colour: int = 0) -> None:
         for name, content in chunks))
 
 
+def webp(path) -> None:
+    """A small picture that says that it is a large one."""
+    Image.new('RGB', (8, 8)).save(path, lossless=False)
+    content = bytearray(path.read_bytes())
+    content[26:30] = (0x3fff).to_bytes(2, 'little') * 2
+    path.write_bytes(content)
+
+
 def torch_file(value: object) -> Callable[[pathlib.Path], None]:
     return lambda path: torch.save(value, path)
 
@@ -119,6 +128,10 @@ BOMBS: dict[str, tuple[str, Callable[[pathlib.Path], object], Callable[[pathlib.
     'a mask as large as may be, RGBA': ('m.png', lambda p: png(p, 4096, 4096, 8, 6), region),
     'a mask as large as may be, of palette': (
         'm.gif', lambda p: Image.new('P', (4096, 4096)).save(p), region),
+    'a photograph of 67 million pixels': ('p.png', lambda p: png(p, 8192, 8192, 8, 2), read_photograph),
+    'a photograph of 12 million pixels': ('p.png', lambda p: png(p, 4000, 3000, 8, 6), read_photograph),
+    'a photograph of 12 million pixels, of 16 bits': ('p.png', lambda p: png(p, 4000, 3000, 16), read_photograph),
+    'a WebP of 268 million pixels': ('p.webp', webp, read_photograph),
     'labels of 300 million pixels': (
         'l.png', lambda p: png(p, 20_000, 15_000), lambda p: RegionPartition.from_labels(p, [1], (512, 512))),
     'a network of containers': ('n.pkl', lambda p: p.write_bytes(b'\x80\x04(' + b']\x94' * 400_000 + b'l.'),

@@ -124,10 +124,20 @@ def test_a_kept_basis_is_found_again(tmp_path, monkeypatch):
 def test_a_damaged_basis_is_computed_anew(tmp_path, damage, message):
     first = CommonBasis.compute(jacobian(), path=tmp_path)
     file, = tmp_path.glob('basis-*.npz')
-    np.savez(file, vectors=damage(first.vectors))
+    np.savez(file, kind=np.array('resefa-basis'), key=np.array(file.stem), vectors=damage(first.vectors))
     with pytest.warns(UserWarning, match=message + '.*. The basis is computed anew'):
         again = CommonBasis.compute(jacobian(), path=tmp_path)
     assert np.array_equal(again.vectors, first.vectors)
+
+
+def test_a_basis_under_another_name_is_computed_anew(tmp_path):
+    first = CommonBasis.compute(jacobian(), path=tmp_path)
+    file, = tmp_path.glob('basis-*.npz')
+    for key, kind in (('basis-of-another-sample-16', 'resefa-basis'), (file.stem, 'resefa-grams')):
+        np.savez(file, kind=np.array(kind), key=np.array(key), vectors=first.vectors[::-1])
+        with pytest.warns(UserWarning, match='something else than its name says. The basis is computed anew'):
+            again = CommonBasis.compute(jacobian(), path=tmp_path)
+        assert np.array_equal(again.vectors, first.vectors)
 
 
 def test_rows_count_the_same_however_long_they_are():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from resefa_plugin.errors import DirectionsError, ResefaError
+from resefa_plugin.errors import DamagedFileError, ResefaError
 from resefa_plugin.projection import descent
 from resefa_plugin.projection.descent import Descent
 
@@ -99,5 +99,5 @@ def test_on_disk_and_back(tmp_path, monkeypatch, largest):
     torch.testing.assert_close(again.x, half.x, rtol=0, atol=0)
     assert again._least == half._least
     (tmp_path / 'state.npz').write_bytes((tmp_path / 'state.npz').read_bytes()[:300])
-    with pytest.raises(DirectionsError, match='state.npz cannot be read'):
+    with pytest.raises(DamagedFileError, match='state.npz cannot be read'):
         again.load(tmp_path / 'state.npz', 'mine')

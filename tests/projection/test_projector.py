@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from resefa_plugin import Viewpoint
-from resefa_plugin.errors import DirectionsError, PhotographError, ResefaError
+from resefa_plugin.errors import PhotographError, ResefaError
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.latent_files import make_sample, read_latents, write_latents
 from resefa_plugin.projection.projector import Likeness, Projector, Settings
@@ -95,10 +95,28 @@ def test_the_state_of_another_projection_is_left_aside(hook, target, tmp_path, c
     assert seen[0].passes == 1
 
 
-def test_a_damaged_state_says_so(hook, target, tmp_path):
-    (tmp_path / 'state.npz').write_bytes(b'PK nothing')
-    with pytest.raises(DirectionsError, match='state.npz cannot be read'):
-        Projector(hook, 'w', settings=QUICK).project(target, state=tmp_path / 'state.npz')
+def swapped(**changes):
+    """Writes a state anew with other arrays, and right checksums."""
+    def damage(path):
+        with np.load(path) as file:
+            arrays = {**file, **changes}
+        np.savez(path, **arrays)
+
+    return damage
+
+
+@pytest.mark.parametrize('damage', [
+    lambda path: path.write_bytes(b'PK nothing'), lambda path: path.write_bytes(path.read_bytes()[:-200]),
+    swapped(x=np.zeros(3, np.float32)), swapped(mean=np.full((1, 4), np.nan, np.float32)),
+    swapped(numbers=np.array([np.nan, 1])), swapped(numbers=np.array([-1.0, 1])), swapped(best=np.zeros(4, int)),
+], ids=['no archive', 'cut off', 'another shape', 'NaN', 'passes', 'negative passes', 'type'])
+def test_a_damaged_state_is_left_aside_with_a_word(hook, target, tmp_path, damage):
+    path = tmp_path / 'state.npz'
+    fresh = Projector(hook, 'w', settings=QUICK).project(target, state=path)
+    damage(path)
+    with pytest.warns(UserWarning, match='state.npz.* The projection begins anew'):
+        again = Projector(hook, 'w', settings=QUICK).project(target, state=path)
+    assert torch.equal(again.sample.latents['ws'], fresh.sample.latents['ws'])
 
 
 def test_a_start_that_is_the_answer_ends_at_once(hook, target):

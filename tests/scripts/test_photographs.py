@@ -131,3 +131,9 @@ def test_a_real_portrait_from_end_to_end(tmp_path):
     assert 0.002 < change.mean() < 0.05
     rows, columns = np.nonzero(change)
     assert np.hypot(columns.mean() - 224.6, rows.mean() - 142.7) < 10  # the mouth, as set by hand
+
+
+def test_a_projection_in_styles_is_for_python(portrait, tiny, tmp_path):
+    said = invoke('photo', '--network=tiny', f'--target={portrait}', '--region=mouth', '--space=s',
+                  f'--outdir={tmp_path}/out', code=2)
+    assert 'projected_w.npz holds w or z' in ' '.join(said.split()) and not (tmp_path / 'out').exists()
