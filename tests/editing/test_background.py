@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
-from resefa_plugin import Auto, DirectionSet, RegionPartition
-from resefa_plugin.editing.anchors import LOSS, SMALLEST_MU, GaussNewton, residual, size
+from resefa_plugin import Auto, RegionPartition
+from resefa_plugin.editing.anchors import residual
 from resefa_plugin.editing.background import BackgroundKeeper, KeptPath, _starts
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.errors import NonFiniteError, ResefaError
@@ -19,7 +18,6 @@ from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.regions.partition import parse_region
 from resefa_plugin.report.kept_background import outside_summary, shortfalls
-from resefa_plugin.scripts.main import main
 from tests.helpers.dcgan import dcgan
 from tests.helpers.runs import factorizer
 from tests.helpers.toys import TanhToy, TinyHook, images_at
@@ -81,30 +79,6 @@ def test_a_linear_generator_has_the_closed_form(known, mu):
         expected = [s ** 2 * np.mean((J[part] @ vector) ** 2) for s in strengths]
         assert getattr(path, quantity) == pytest.approx(expected, rel=1e-2), quantity
     assert path.offsets.dtype == torch.float32 and (path.products == 0) == known
-
-
-def test_a_step_solves_the_normal_equations():
-    """Against numpy's least squares of the stacked problem, in float64."""
-    J, hook = linear()
-    model = TangentModel.of_jacobian(computed(hook, at(hook, *[0.0] * 6)))
-    rest = torch.from_numpy(np.random.RandomState(2).randn(1, 8, 8)).float()
-    mask, mu, ridge = torch.tensor(LEFT.mask), 3.0, 1e-3
-    weights = np.sqrt(np.where(LEFT.mask.reshape(-1), mu, 1))[:, None]
-    eps = ridge * np.square(J).sum()
-    stacked = np.vstack([weights * J, np.sqrt(eps) * np.eye(6)])
-    expected = np.linalg.lstsq(stacked, -np.append(weights[:, 0] * rest.numpy().ravel(), np.zeros(6)), rcond=None)[0]
-    step, gain = GaussNewton(model, LEFT, ridge).step(rest, mask, mu)
-    assert step == pytest.approx(expected, rel=1e-5)
-    # Of |r + J s|^2 + eps |s|^2, which is least at s
-    after = np.square(weights[:, 0] * (rest.numpy().ravel() + J @ expected)).sum() + eps * expected @ expected
-    assert gain == pytest.approx(np.square(weights[:, 0] * rest.numpy().ravel()).sum() - after, rel=1e-4)
-    assert size(rest, mask, mu) == pytest.approx(np.square(weights[:, 0] * rest.numpy().ravel()).sum(), rel=1e-6)
-
-
-def test_a_residual_is_to_the_straight_edit_inside_and_to_the_original_outside():
-    pictures = torch.full((1, 8, 8), 5.0), torch.full((1, 8, 8), 1.0), torch.full((1, 8, 8), 3.0)
-    rest = residual(*pictures, torch.tensor(LEFT.mask))
-    assert (rest[:, torch.tensor(LEFT.mask)] == 2).all() and (rest[:, torch.tensor(~LEFT.mask)] == 4).all()
 
 
 @pytest.mark.parametrize('known', [True, False])
@@ -268,33 +242,6 @@ def test_more_corrections_leave_less(known):
         before = left
 
 
-def test_a_larger_mu_keeps_more_of_the_edit_and_less_of_the_rest():
-    hook, sample, jacobian, direction = tanh_case()
-    model = TangentModel.of_jacobian(jacobian)
-    paths = [keeper(hook, sample, model=model, mu=mu).path(direction, [0.4]) for mu in (0.1, 1, 10, 100)]
-    assert (np.diff([path.difference[0] for path in paths]) < 0).all()
-    assert (np.diff([path.outside[0] for path in paths]) > 0).all()
-
-
-@pytest.mark.parametrize('scale, at_bound', [(1.0, False), (0.02, True)])
-def test_mu_is_what_costs_the_edit_so_much(scale, at_bound):
-    """By bisection over the closed form; where the background hardly moves, the smallest mu costs less."""
-    J, hook = linear()
-    inside, n = LEFT.mask.reshape(-1), np.random.RandomState(1).randn(6)
-    J[~inside] *= scale
-    hook = FunctionHook(lambda z: (z @ torch.from_numpy(J).float().T + 0.3).unflatten(1, (1, 8, 8)), 6, name='linear')
-    path = keeper(hook, at(hook, *[0.0] * 6)).path(n, [1.0])
-    A, B = J[inside].T @ J[inside], J[~inside].T @ J[~inside]
-
-    def loss(mu):
-        kept = np.linalg.solve(B + mu * A, mu * A @ n)
-        return np.linalg.norm(J[inside] @ (kept - n)) / np.linalg.norm(J[inside] @ n)
-
-    found = np.sqrt(path.difference[0] / path.straight_inside[0])
-    assert (loss(SMALLEST_MU) < LOSS) == at_bound
-    assert found == pytest.approx(loss(SMALLEST_MU) if at_bound else LOSS, rel=0.05)
-
-
 def test_reported_changes_are_those_of_the_pictures():
     hook, sample, jacobian, direction = tanh_case()
     strengths = [0.3, -0.3]
@@ -399,40 +346,6 @@ def test_a_moved_viewpoint_is_the_space_elsewhere():
         assert torch.equal(viewpoint.latent, space.latent(sample))
 
 
-def test_gram_of_a_basis_is_the_gram_of_the_jacobian_in_it():
-    hook, sample, jacobian, _ = tanh_case()
-    model = TangentModel.of_basis(jacobian, np.random.RandomState(3).randn(4, 12))
-    assert model.basis @ model.basis.T == pytest.approx(np.eye(4), abs=1e-12)
-    for found, full in zip(model.gram(LEFT), jacobian.gram(LEFT), strict=True):
-        assert found == pytest.approx(model.basis @ full.numpy() @ model.basis.T, rel=1e-4, abs=1e-4)
-    u = torch.randn(jacobian.image_shape, generator=torch.Generator().manual_seed(0))
-    assert model.pull(u) == pytest.approx(model.basis @ jacobian.vjp(u[None])[0].double().numpy(), rel=1e-4, abs=1e-4)
-    assert model.offset(model.coordinates(model.basis[2])) == pytest.approx(model.basis[2], abs=1e-12)
-
-
-def test_krylov_basis_ends_where_nothing_is_new():
-    """A and B of rank 1 each: two vectors span all that moves the picture, whatever the number of blocks."""
-    hook = halves(lambda z: z[:, 0], lambda z: z[:, 1] + z[:, 0], 6)
-    jacobian = RegionJacobian(Viewpoint(hook, hook.space('z'), at(hook, *[0.1] * 6)))
-    change = torch.ones(1, *jacobian.image_shape)
-    model = TangentModel.krylov(jacobian, torch.where(torch.tensor(LEFT.mask), 10.0, 1.0), change, blocks=50)
-    assert len(model.basis) == 2 and model.products < 10
-
-
-def test_krylov_basis_spans_the_powers_of_the_normal_equations():
-    hook = TanhToy(z_dim=40).hook()
-    jacobian = computed(hook, hook.sample(0))
-    A, B = (M.numpy() for M in jacobian.gram(LEFT))
-    weights = torch.where(torch.tensor(LEFT.mask), 3.0, 1.0)
-    changes = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    model = TangentModel.krylov(jacobian, weights, changes, blocks=3)
-    assert len(model.basis) == 6 and model.products == 12
-    H = B + 3 * A
-    for g in jacobian.vjp(changes).double().numpy():
-        for vector in (g, H @ g, H @ H @ g):
-            assert np.linalg.norm(vector - vector @ model.basis.T @ model.basis) < 1e-3 * np.linalg.norm(vector)
-
-
 SPACES = [('z', None), ('w', None), ('w', (1, 2)), ('w+', None), ('w+', (0, 2)), ('s', None), ('s', (1, 5))]
 
 
@@ -449,52 +362,6 @@ def test_every_space_and_other_samples(space, layers):
         assert not path.lost.any()
         # Random pixels leave little room, four dimensions less; a sample that took no part always has some.
         assert (path.outside < path.straight_outside).any() or sample.seed == 0
-
-
-def invoke(*arguments, code=0):
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == code, result.output + str(result.exception)
-    return result.output
-
-
-def factorize(outdir, *arguments, code=0):
-    return invoke('factorize', '--network=tiny', '--region=box=2,2,20,20', '--other-seeds=7', *arguments,
-                  f'--outdir={outdir}', code=code)
-
-
-@pytest.mark.parametrize('flag, corrections', [('--keep-background', 3), ('--keep-background=1', 1)])
-def test_commands(tiny, tmp_path, flag, corrections):
-    out = tmp_path / 'out'
-    factorize(out, '--space=w+', '--num-directions=2', flag)
-    html = (out / 'report.html').read_text()
-    assert 'With the background kept' in html and (out / 'seed0000-box' / 'direction2-kept.png').exists()
-    path = out / 'seed0000-box.npz'
-    for name, arguments in (('off', []), ('on', [flag])):
-        said = invoke('edit', '--network=tiny', '--seeds=5', f'--directions={path}', '--strength=-2,2', '--steps=3',
-               *arguments, f'--outdir={tmp_path / name}')
-        assert ('outside the region the change is at most' in said) == (name == 'on')
-    directions, hook = DirectionSet.load(path), TinyHook()
-    space, sample = directions.check_fits(hook), hook.sample(5)
-    keeper = BackgroundKeeper(
-        Viewpoint(hook, space, sample), RegionPartition(directions.mask, 'box'), corrections=corrections
-    )
-    expected = keeper.path(directions.offset(0, 1.0), [-2, 0, 2])
-    for i in range(3):
-        off, on = (np.load(tmp_path / name / f'seed0005-0{i}.npz')['w'] for name in ('off', 'on'))
-        assert np.allclose(on, space.move(space.latent(sample), expected.offsets[i:i + 1]).numpy(), atol=1e-5)
-        assert np.allclose(on, off, atol=1e-5) == (i == 1)
-    assert (expected.outside[[0, 2]] < expected.straight_outside[[0, 2]]).all()
-
-
-def test_without_the_flag_nothing_is_compared(tiny, tmp_path):
-    factorize(tmp_path, '--num-directions=1')
-    assert 'With the background kept' not in (tmp_path / 'report.html').read_text()
-    assert not list(tmp_path.glob('*/*kept*'))
-
-
-@pytest.mark.parametrize('value', ['0', 'x'])
-def test_flag_out_of_range(tiny, tmp_path, value):
-    assert '--keep-background' in factorize(tmp_path, f'--keep-background={value}', code=2)
 
 
 @pytest.mark.network

@@ -10,35 +10,18 @@ import torch
 from resefa_plugin import FunctionHook, RegionPartition, ResefaError, parse_region
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.editing.background import BackgroundKeeper
-from resefa_plugin.errors import DirectionsError, RegionError
 from resefa_plugin.factorizer.protection import DEFAULT_WEIGHT
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.rayleigh.solve import solve_rayleigh
 from resefa_plugin.studio.work.cache import JacobianCache
-from resefa_plugin.studio.work.session import HISTORY, MAX_REGIONS, Session
+from resefa_plugin.studio.work.session import HISTORY, Session
 from resefa_plugin.studio.work.sources import Source
 from tests.helpers.runs import factorizer
+from tests.helpers.studio_pages import BOX, make_session, ready
 from tests.helpers.toys import TanhToy, TinyHook, TwoPartToy
 
 # Directions are stored in float32; eigenvectors of well separated eigenvalues keep what their matrix has.
 FLOAT32 = 1e-4
-BOX = np.zeros((32, 32), bool)
-BOX[8:16, 8:20] = True
-
-
-@pytest.fixture
-def session():
-    return make(TinyHook())
-
-
-def make(hook, **options):
-    return Session(hook, JacobianCache(1 << 30), **options)
-
-
-def ready(session, name='box', mask=BOX):
-    session.set_region(name, mask)
-    session.compute_jacobian()
-    return session.factorize(name)
 
 
 def box(top, bottom, left, right, shape=(8, 8)):
@@ -49,7 +32,7 @@ def box(top, bottom, left, right, shape=(8, 8)):
 
 def test_directions_solve_the_dense_problem():
     toy = TanhToy()
-    session, mask = make(toy.hook()), box(2, 6, 1, 5)
+    session, mask = make_session(toy.hook()), box(2, 6, 1, 5)
     finding = ready(session, 'box', mask)
     J = toy.jacobian(session.state.sample.latents['z'])
     A, B = (J[:, part].reshape(-1, 6).T @ J[:, part].reshape(-1, 6) for part in (mask, ~mask))
@@ -66,7 +49,7 @@ def test_directions_solve_the_dense_problem():
 
 def test_protected_pixels_count_more_and_are_no_part_of_the_region():
     toy = TanhToy()
-    session, mask, protect = make(toy.hook()), box(0, 4, 0, 4), box(3, 8, 0, 8)
+    session, mask, protect = make_session(toy.hook()), box(0, 4, 0, 4), box(3, 8, 0, 8)
     session.set_region('keep', protect, protect=True)
     finding = ready(session, 'box', mask)
     used = mask & ~protect
@@ -137,7 +120,7 @@ def test_pictures_of_both_ends_show_the_surroundings_of_the_region(session):
 
 def test_a_strength_keeps_its_picture_when_its_step_is_measured():
     toy = TanhToy()  # cubed, so that steps are off by far when they are predicted
-    session = make(
+    session = make_session(
         FunctionHook(lambda z: torch.tanh(20 * (z @ torch.from_numpy(toy.M).to(z).T) ** 3).unflatten(1, (3, 8, 8)), 6)
     )
     ready(session, 'box', box(2, 6, 1, 5))
@@ -151,7 +134,7 @@ def test_a_strength_keeps_its_picture_when_its_step_is_measured():
 
 def test_several_directions_add_up_in_closed_form():
     """x is linear in z: the picture of a sum is the sum of the changes."""
-    session = make(TwoPartToy().hook(), num_directions=3)
+    session = make_session(TwoPartToy().hook(), num_directions=3)
     ready(session, 'left', box(0, 8, 0, 4))
     session.set_region('right', box(0, 8, 4, 8))
     session.factorize('right')
@@ -177,7 +160,7 @@ def test_preview_is_the_box_average(session):
 
 
 def test_change_measures_in_and_out_in_grey_levels():
-    session = make(TwoPartToy().hook())
+    session = make_session(TwoPartToy().hook())
     ready(session, 'left', box(0, 8, 0, 4))
     session.measure('left')
     with pytest.raises(ResefaError, match='nothing is changed yet: move a slider'):
@@ -290,68 +273,6 @@ def test_uploaded_latents(session, tmp_path):
     session.load_file(tmp_path / 'z.npz', Source(truncation_psi=0.5))
     assert torch.equal(session.state.sample.latents['ws'], torch.full((1, 8, 4), 0.5))
     assert session.state.source.note == 'z latents [1, 4], mapped to w with truncation 0.5'
-
-
-def test_errors_of_latents(session, tmp_path):
-    np.savez(tmp_path / 'w.npz', w=np.zeros((1, 8, 5), np.float32))
-    with pytest.raises(DirectionsError, match=r'expected w\+ \[1, 8, 4\]'):
-        session.load_file(tmp_path / 'w.npz', Source())
-    function = make(TanhToy().hook())
-    with pytest.raises(
-        ResefaError, match='tanh-toy has no w: latent files are for the StyleGAN families; choose a seed'
-    ):
-        function.load_file(tmp_path / 'w.npz', Source())
-
-
-def test_errors_of_samples(session):
-    with pytest.raises(ResefaError, match='tiny is unconditional: leave the class empty'):
-        session.load_seed(Source(seed=0, label='3'))
-    with pytest.raises(ResefaError, match='seed is -1, expected a whole number of at least 0'):
-        session.load_seed(Source(seed=-1))
-
-    class Conditional(TinyHook):
-        c_dim = 3
-
-    with pytest.raises(ResefaError, match='tiny has classes 0 to 2: choose one'):
-        make(Conditional())
-    made = make(Conditional(), source=Source(seed=0, label='2'))
-    assert made.state.sample.c.tolist() == [[0, 0, 1]]
-
-
-def test_errors_of_regions(session):
-    with pytest.raises(RegionError, match="region name '../x' is not fit for a file name"):
-        session.set_region('../x', BOX)
-    with pytest.raises(RegionError, match=r"region 'a' is \[8, 8\], the pictures are \[32, 32\]"):
-        session.set_region('a', BOX[8:16, 4:12])
-    with pytest.raises(RegionError, match="region 'a' is empty"):
-        session.set_region('a', np.zeros((32, 32), bool))
-    for number in range(MAX_REGIONS):
-        session.set_region(f'r{number}', BOX)
-    with pytest.raises(RegionError, match='there are 12 regions already: remove one first'):
-        session.set_region('more', BOX)
-    with pytest.raises(RegionError, match="there is no region 'eyes' to change: draw it first"):
-        session.partition('eyes')
-    session.set_region('r0', BOX, protect=True)
-    with pytest.raises(RegionError, match="there is no region 'r0' to change"):
-        session.partition('r0')
-    with pytest.raises(RegionError, match="region 'r1' lies wholly within the protected r0: protect less"):
-        session.partition('r1')
-
-
-def test_errors_of_strengths(session):
-    with pytest.raises(ResefaError, match="region 'box' has no directions yet: factorize it first"):
-        session.set_strengths({('box', 0): 1.0})
-    ready(session)
-    with pytest.raises(DirectionsError, match='direction 9 is out of range'):
-        session.set_strengths({('box', 9): 1.0})
-    for value in (float('nan'), float('inf'), 21.0):
-        with pytest.raises(ResefaError, match=f'strength {value} is out of range: expected -20 to 20'):
-            session.set_strengths({('box', 0): value})
-
-
-def test_a_resolution_that_does_not_divide_is_refused():
-    with pytest.raises(ResefaError, match='resolution 5 does not divide'):
-        make(TinyHook(), resolution=5)
 
 
 def test_saved_directions_are_read_again(session, tmp_path):
