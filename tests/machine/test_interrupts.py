@@ -51,6 +51,34 @@ def test_runs_end_in_order(number):
     assert ended(BEGUN.format(how='ended_in_order'), number) == (0, 'in order\n', '')
 
 
+@pytest.mark.parametrize('number', ENDINGS, ids=lambda number: number.name)
+def test_an_interrupt_within_a_finalizer_is_not_lost(number):
+    """Progress bars have one, and garbage collection calls it at any time."""
+    finalizer = """
+class Bar:
+    def __del__(self):
+        print('ready', flush=True)
+        for _ in range(600):
+            time.sleep(0.1)
+"""
+    code = BEGUN.replace("print('ready', flush=True)", 'Bar()').replace('sleep(60)', 'sleep(1)')
+    code = code.replace('\ntry:', finalizer + 'try:', 1).format(how='ended_in_order')
+    assert ended(code, number) == (0, 'in order\n', '')
+
+
+def test_what_else_finalizers_raise_is_reported_as_before(monkeypatch):
+    class Broken:
+        def __del__(self):
+            raise ValueError('of a finalizer')
+
+    seen = []
+    monkeypatch.setattr(sys, 'unraisablehook', lambda unraisable: seen.append(str(unraisable.exc_value)))
+    before = sys.unraisablehook
+    with interrupts.ended_in_order():
+        Broken()
+    assert seen == ['of a finalizer'] and sys.unraisablehook is before
+
+
 def test_what_is_ignored_stays_so():
     """As `nohup` does with the end of a terminal."""
     code = 'import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)' + BEGUN.replace('sleep(60)', 'sleep(2)')
