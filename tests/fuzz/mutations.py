@@ -5,6 +5,7 @@ Containers are written anew with right sizes and checksums, so that a reader get
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
@@ -241,8 +242,9 @@ def _by_format(data: bytes) -> st.SearchStrategy[bytes]:
         return changed_npy(data)
     if data.startswith(b'\x89PNG'):
         return changed_png(data)
-    if data[:1] == b'\x80' and data[1:2] in b'\x02\x03\x04\x05':
-        return changed_pickle(data)
-    if data[:1] in b'{[' and data:
-        return changed_json(data.decode()).map(lambda text: text.encode('utf-8', 'surrogatepass'))
+    with contextlib.suppress(ValueError):  # a tensor may begin as a pickle or a JSON text does
+        if data[:1] == b'\x80' and data[1:2] in b'\x02\x03\x04\x05' and list(pickletools.genops(data)):
+            return changed_pickle(data)
+        if data[:1] in b'{[' and json.loads(text := data.decode()):
+            return changed_json(text).map(lambda new: new.encode('utf-8', 'surrogatepass'))
     return changed_bytes(data)
