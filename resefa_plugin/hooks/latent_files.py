@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from resefa_plugin.checkpoints.latent_entries import LatentEntry, read_entries
-from resefa_plugin.errors import DirectionsError
+from resefa_plugin.errors import DirectionsError, ResefaError
 from resefa_plugin.hooks.base import LatentSpace, Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.machine.files import replacing
@@ -33,7 +32,7 @@ class FileLatent:
         ws: `[1, num_ws, w_dim]`, or `[1, 1, w_dim]`: one w for all layers. float32.
         z: `[1, z_dim]` float32; beside `ws`, what they were mapped from.
         name: of the picture, if the file has it: `of 'face.png'`.
-        noise: that the file has for the layers of the network, which has its own.
+        noise: that the file has for the layers of the network, `[..., h, w]` each.
     """
 
     ws: Tensor | None = None
@@ -140,10 +139,13 @@ def _as_z(array: Tensor, hook: StyleBasedHook) -> Tensor:
 
 
 def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor | None = None,
-                truncation_psi: float = 1.0, truncation_cutoff: int | None = None) -> tuple[Sample, str]:
+                truncation_psi: float = 1.0, truncation_cutoff: int | None = None, *,
+                is_alone: bool = False) -> tuple[Sample, str]:
     """The sample of a latent in a file, and a sentence that says what it was taken for.
 
     A z is mapped with the class and the truncation. A w is taken as it is; a z beside it is kept if it maps to it.
+    Noise beside it is set in the generator, for all its pictures from then on, if the sample has it for itself
+    (`is_alone`), and left aside otherwise.
     """
     if latent.ws is None:
         assert latent.z is not None  # one of the two is there
@@ -151,7 +153,7 @@ def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor |
         return sample, f'{latent}, mapped to w with truncation {truncation_psi:g}'
     sample = dataclasses.replace(hook.sample_from_ws(latent.ws, name), c=c)
     if latent.z is None:
-        return sample, f'{latent}{_left_noise(hook, latent, sample)}'
+        return sample, f'{latent}{_noise(hook, latent, sample, is_alone)}'
     if not hook.c_dim or c is not None:
         mapped = hook.sample_from_z(latent.z, name, truncation_psi, truncation_cutoff, c)
         ws = sample.latents['ws']
@@ -162,25 +164,22 @@ def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor |
                     'truncation')
 
 
-def _left_noise(hook: StyleBasedHook, latent: FileLatent, sample: Sample) -> str:
-    """What is said of the noise in a file: it is left aside, and how much that changes the picture."""
+def _noise(hook: StyleBasedHook, latent: FileLatent, sample: Sample, is_alone: bool) -> str:
+    """What is said of the noise in a file: used, or left aside, and how much that changes the picture."""
     if not latent.noise:
         return ''
-    said = '; the noise in the file is left aside, as every sample of a run has the noise of the network'
-    layers: list[Any] = [module for module in getattr(hook, 'G', torch.nn.Module()).modules()
-                         if hasattr(module, 'noise_const')]
-    if len(layers) != len(latent.noise) or any(noise.numel() != layer.noise_const.numel() or not noise.isfinite().all()
-                                               for layer, noise in zip(layers, latent.noise, strict=True)):
-        return said
-    own, ws = [layer.noise_const.clone() for layer in layers], sample.latents['ws']
+    own, ws = hook.noise(), sample.latents['ws']
+    try:
+        hook.use_noise(latent.noise)
+    except ResefaError as error:
+        return f'; the noise in the file is left aside: {error}'
+    if is_alone:
+        return ', with the noise in the file, which all pictures of this run have'
     with torch.no_grad():
-        before = hook.synthesis(ws, None)
         try:
-            for layer, noise in zip(layers, latent.noise, strict=True):
-                layer.noise_const.copy_(noise.reshape(layer.noise_const.shape))
             after = hook.synthesis(ws, None)
         finally:
-            for layer, noise in zip(layers, own, strict=True):
-                layer.noise_const.copy_(noise)
-    difference = float((after - before).square().mean().sqrt())
-    return f'{said}: the picture is {difference:.2g} (root mean square, of 2) away from that of the projector'
+            hook.use_noise(own)
+        difference = float((after - hook.synthesis(ws, None)).square().mean().sqrt())
+    return ('; the noise in the file is left aside, as all samples here have the noise of the network: the picture is '
+            f'{difference:.2g} (root mean square, of 2) away from that of the projector')

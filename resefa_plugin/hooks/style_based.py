@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -85,6 +85,20 @@ class StyleBasedHook(GeneratorHook):
         if not ws.isfinite().all():
             raise ResefaError('the latents contain NaN or infinity')
         return Sample(name, {'ws': ws.expand(1, self.num_ws, self.w_dim).contiguous()})
+
+    def noise(self) -> list[Tensor]:
+        """A copy of the noise of each layer that has some, `[h, w]`."""
+        return []
+
+    def use_noise(self, noise: Sequence[Tensor]) -> None:
+        """Takes other noise for all pictures from now on.
+
+        Args:
+            noise: for each layer that has some, in their order: `[h, w]`, with any number of axes of 1 before.
+
+        Raises ResefaError, and changes nothing, where it does not fit.
+        """
+        raise ResefaError(f'{self.name} has no noise that could be another')
 
     @override
     def space(self, name: str, layers: tuple[int, ...] | None = None) -> LatentSpace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -83,6 +83,27 @@ class StyleGANHook(StyleBasedHook):
             super().place(translate, rotate)
         else:
             transform.copy_(inverse_placement(translate, rotate))
+
+    def _noise_layers(self) -> list[Any]:
+        return [module for module in self.G.synthesis.modules() if hasattr(module, 'noise_const')]
+
+    @override
+    def noise(self) -> list[Tensor]:
+        return [layer.noise_const.clone() for layer in self._noise_layers()]
+
+    @override
+    def use_noise(self, noise: Sequence[Tensor]) -> None:
+        if self.noise_mode == 'none':
+            raise ResefaError('--noise-mode=none renders without noise')
+        layers = self._noise_layers()
+        shapes = [tuple(layer.noise_const.shape) for layer in layers]
+        if [tuple(each.shape[-2:]) for each in noise] != shapes or any(each.shape[:-2].numel() != 1 for each in noise):
+            raise ResefaError(f'noise of shapes {", ".join(str(list(each.shape)) for each in noise)} does not fit '
+                              f'{self.name}: expected {", ".join(str(list(shape)) for shape in shapes) or "none"}')
+        if not all(each.isfinite().all() for each in noise):
+            raise ResefaError('the noise contains NaN or infinity')
+        for layer, each in zip(layers, noise, strict=True):
+            layer.noise_const.copy_(each.reshape(layer.noise_const.shape))
 
     @override
     def sample_from_z(self, z: Tensor, name: str = 'proj00', truncation_psi: float = 1.0,

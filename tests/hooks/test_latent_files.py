@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -17,6 +18,8 @@ from resefa_plugin.errors import CheckpointError, DirectionsError
 from resefa_plugin.hooks import opening
 from resefa_plugin.hooks.latent_files import make_sample, read_latents
 from resefa_plugin.hooks.stylegan import StyleGANHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.scripts.common import sampling
 from resefa_plugin.scripts.main import main
 from tests.helpers.network_files import make_generator
 from tests.helpers.toys import TinyHook
@@ -87,22 +90,66 @@ def test_the_projector_of_stylegan2_pytorch(tmp_path):
     assert note.startswith("w+ latents [1, 8, 4] of 'b.png'; the noise in the file is left aside")
 
 
-def test_how_much_the_noise_of_a_projector_changes_is_measured(tmp_path):
-    G = make_generator(img_resolution=16)
-    hook, noises = StyleGANHook(G, 'own'), [torch.randn(1, 1, r, r) for r in (4, 8, 8, 16, 16)]
+NOISY = {f'synthesis.b{r}.{conv}.noise_const': r for r, conv in ((4, 'conv1'), (8, 'conv0'), (8, 'conv1'),
+                                                                (16, 'conv0'), (16, 'conv1'))}
+
+
+@pytest.fixture
+def projected(tmp_path):
+    """A generator, a file of the projector of stylegan2-pytorch, its ws and the picture that it is of."""
+    G, ws = make_generator(img_resolution=16), torch.randn(1, 6, 8)
     own = {name: value.clone() for name, value in G.state_dict().items()}
-    ws = torch.randn(6, 8)
-    torch.save({'a.png': {'img': torch.zeros(1), 'latent': ws, 'noise': noises}}, tmp_path / 'a.pt')
-    sample, note = make_sample(hook, read_latents(tmp_path / 'a.pt', hook)[0], 'proj00')
-    assert all(torch.equal(value, own[name]) for name, value in G.state_dict().items())
-    names = [f'synthesis.b{r}.{conv}.noise_const' for r, conv in ((4, 'conv1'), (8, 'conv0'), (8, 'conv1'),
-                                                                   (16, 'conv0'), (16, 'conv1'))]
+    noises = [torch.randn(r, r) for r in NOISY.values()]
     with torch.no_grad():
-        before = G.synthesis(ws[None])
-        G.load_state_dict({**own, **{name: noise[0, 0] for name, noise in zip(names, noises, strict=True)}})
-        difference = float((G.synthesis(ws[None]) - before).square().mean().sqrt())
-    assert difference > 0.01 and f'the picture is {difference:.2g} (root mean square' in note
-    assert torch.equal(sample.latents['ws'][0], ws)
+        G.load_state_dict({**own, **dict(zip(NOISY, noises, strict=True))})
+        picture = G.synthesis(ws)
+        G.load_state_dict(own)
+    content = {'img': torch.zeros(1), 'latent': ws[0], 'noise': [noise[None, None] for noise in noises]}
+    torch.save({'a.png': content}, tmp_path / 'a.pt')
+    torch.save({'a.png': content, 'b.png': content}, tmp_path / 'two.pt')
+    return StyleGANHook(G, 'own'), tmp_path, ws, picture
+
+
+def samples(hook, path):
+    return sampling.make_samples(hook, None, path, None, 1.0, None)
+
+
+def test_a_projected_picture_has_its_noise(projected, capsys):
+    hook, folder, ws, picture = projected
+    before = Viewpoint(hook, 'w+', hook.sample_from_ws(ws), 16).fingerprint()
+    sample, = samples(hook, folder / 'a.pt')
+    assert "of 'a.png', with the noise in the file" in capsys.readouterr().err
+    viewpoint = Viewpoint(hook, 'w+', sample, 16)
+    assert torch.equal(viewpoint.images(viewpoint.zero()), picture)
+    assert viewpoint.fingerprint() != before  # so that nothing of another noise, which was kept, is taken for it
+
+
+def test_of_several_with_noise_all_have_that_of_the_network(projected, capsys):
+    hook, folder, ws, picture = projected
+    own = hook.noise()
+    assert len(samples(hook, folder / 'two.pt')) == 2
+    difference = float((hook.synthesis(ws, None) - picture).square().mean().sqrt())
+    said = capsys.readouterr().err
+    assert difference > 0.01 and said.count(f'the picture is {difference:.2g} (root mean square') == 2
+    assert all(torch.equal(now, before) for now, before in zip(hook.noise(), own, strict=True))
+
+
+@pytest.mark.parametrize('noise, message', [
+    (lambda own: own[:-1], 'does not fit own: expected [4, 4], [8, 8], [8, 8], [16, 16], [16, 16]'),
+    (lambda own: [each.expand(2, 1, *each.shape) for each in own], 'noise of shapes [2, 1, 4, 4], '),
+    (lambda own: [*own[:-1], own[-1] * torch.nan], 'the noise contains NaN or infinity')])
+def test_noise_that_does_not_fit_is_left_aside(projected, noise, message):
+    hook, folder, ws, _ = projected
+    own = hook.noise()
+    latent = dataclasses.replace(read_latents(folder / 'a.pt', hook)[0], noise=tuple(noise(own)))
+    assert message in make_sample(hook, latent, 'proj00', is_alone=True)[1]
+    assert all(torch.equal(now, before) for now, before in zip(hook.noise(), own, strict=True))
+
+
+def test_noise_of_a_run_without_any_is_left_aside(projected, capsys):
+    hook, folder, *_ = projected
+    samples(StyleGANHook(hook.G, 'own', 'none'), folder / 'a.pt')
+    assert 'the noise in the file is left aside: --noise-mode=none renders without noise' in capsys.readouterr().err
 
 
 def safetensors(path, **arrays):

@@ -106,7 +106,7 @@ def test_colour_profiles_are_read_for_the_network_and_kept_in_the_file(tmp_path)
     assert Image.open(tmp_path / 'again.png').info['icc_profile'] == wide_profile()
 
 
-@pytest.mark.parametrize('profile', [b'nonsense', wide_profile()[:200]])
+@pytest.mark.parametrize('profile', [b'nonsense', wide_profile()[:200]], ids=['nonsense', 'cut short'])
 def test_profiles_that_are_damaged_are_left_alone(tmp_path, profile):
     shot = saved(tmp_path, Image.fromarray(COLOURS), icc_profile=profile)
     np.testing.assert_array_equal(shot.rgb, COLOURS)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import pathlib
 import warnings
 from itertools import count, islice
-from typing import Any
 
 import click
 import torch
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, Sample
-from resefa_plugin.hooks.latent_files import FileLatent, make_sample, read_latents
+from resefa_plugin.hooks.latent_files import make_sample, read_latents
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.scripts.common import options
 from resefa_plugin.scripts.common.types import FILE, SeedRange
@@ -51,15 +50,13 @@ def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: path
         raise click.UsageError('--seeds and --projected-w exclude each other')
     if not isinstance(hook, StyleBasedHook):
         raise click.UsageError(f'--projected-w: {hook.name} has no w')
-    return [_sample(hook, latent, f'proj{i:02d}', c, truncation_psi, truncation_cutoff)
-            for i, latent in enumerate(read_latents(projected_w, hook))]
-
-
-def _sample(hook: StyleBasedHook, latent: FileLatent, name: str, *which: Any) -> Sample:
-    """The sample of a latent in a file; says which space it was taken for."""
-    sample, note = make_sample(hook, latent, name, *which)
-    click.echo(f'{name}: {note}', err=True)
-    return sample
+    latents, samples = read_latents(projected_w, hook), []
+    for i, latent in enumerate(latents):
+        sample, note = make_sample(hook, latent, f'proj{i:02d}', c, truncation_psi, truncation_cutoff,
+                                   is_alone=len(latents) == 1)
+        click.echo(f'{sample.name}: {note}', err=True)
+        samples.append(sample)
+    return samples
 
 
 def other_samples(hook: GeneratorHook, samples: list[Sample], seeds: list[int] | None, truncation_psi: float,
