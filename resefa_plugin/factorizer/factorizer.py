@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -19,21 +21,45 @@ from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.gram_store import GramStore
 from resefa_plugin.factorizer.results import RegionResult
-from resefa_plugin.factorizer.steps import RegionSolution, direction_set, measured_slopes, solve_region, worthwhile
+from resefa_plugin.factorizer.steps import (
+    RegionSolution,
+    direction_set,
+    measured_slopes,
+    solve_in_basis,
+    solve_region,
+    worthwhile,
+)
 from resefa_plugin.factorizer.store import Store
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.jacobian.common_basis import CommonBasis
+from resefa_plugin.jacobian.common_basis import PROBES, CommonBasis, factored
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.sharded import ShardedJacobian
 from resefa_plugin.machine.ranks import Ranks
+from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 from resefa_plugin.rayleigh.solution import RayleighSolution, Search
 from resefa_plugin.rayleigh.solvers import Auto, Solver
 from resefa_plugin.regions.partition import RegionPartition
 
+PROBED = 8  # samples of a pool whose tiles are probed for the basis that they share, at most
 CALIBRATED = 4  # samples of a pool that the strength of its directions is measured on, at most
 
 T = TypeVar('T')
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """How the samples of a run are gone through.
+
+    Attributes:
+        store: of their Gram matrices.
+        pool: whether they share one set of directions.
+        basis: that these are solved in, `[m, d]`; None for one of each sample, or none.
+    """
+
+    store: GramStore
+    pool: bool = False
+    basis: NDArray[np.float64] | None = None
 
 
 class Factorizer:
@@ -111,17 +137,26 @@ class Factorizer:
             self.constraints.check_poolable()
         return self._reported(self._pooled if pool else self._each, ranks)
 
-    def collect(self, ranks: Ranks | None = None) -> None:
-        """The part of a pooled run that takes long: keeps the Gram matrices of each sample, and solves nothing.
+    def collect(self, part: tuple[int, int] = (1, 1), ranks: Ranks | None = None) -> None:
+        """What takes long of a pooled run: keeps the Gram matrices of each sample, and solves nothing.
 
-        Several runs may collect samples of one pool; a run of all of them then finds them there.
+        Several runs may collect parts of one pool; a run of all of them then finds them there.
+
+        Args:
+            part: `(i, n)`, the i-th of n parts of the samples, from 1.
+            ranks: as of `run`.
 
         Raises ResefaError where the store keeps no Gram matrices, and as `run` does.
         """
         if self.store.grams is None:
             raise ResefaError('collect is for a pool whose Gram matrices are kept: give store=Store(grams=FOLDER)')
         self.constraints.check_poolable()
-        self._reported(lambda: self._solved(self._gram_store(), pool=True), ranks)
+
+        def steps() -> Iterator[object]:
+            index, count = part
+            yield from self._solved(self._pool(), self.viewpoints[index - 1::count])
+
+        self._reported(steps, ranks)
 
     def _reported(self, steps: Callable[[], Iterable[T]], ranks: Ranks | None) -> list[T]:
         """The steps of a run, with the events of its beginning and end."""
@@ -145,70 +180,106 @@ class Factorizer:
                 getattr(callback, event)(*details)
 
     def _each(self) -> Iterator[RegionResult]:
-        for viewpoint, regions in self._solved(GramStore(None), pool=False):
+        for viewpoint, regions in self._solved(_Way(GramStore(None)), self.viewpoints):
             for solved in regions:
                 yield self._calibrate((viewpoint,), solved)
 
     def _pooled(self) -> Iterator[RegionResult]:
-        samples = [regions for _, regions in self._solved(self._gram_store(), pool=True)]
+        way = self._pool()
+        samples = [regions for _, regions in self._solved(way, self.viewpoints)]
         for of_region in zip(*samples, strict=True):
             start = time.perf_counter()
             grams = [solved.grams for solved in of_region]
-            solution = self.solver.solve(type(grams[0]).pooled(grams), self.constraints.coordinates(self.viewpoints[0]))
+            solution = self._solve_grams(type(grams[0]).pooled(grams), way.basis)
             seconds = {'jacobian': sum(solved.seconds.get('jacobian', 0) for solved in of_region),
                        'solve': time.perf_counter() - start}
             pooled = RegionSolution(of_region[0].region, grams[0], solution, None, seconds)
-            yield self._calibrate(self.viewpoints, pooled, self._agreement(of_region, solution))
+            yield self._calibrate(self.viewpoints, pooled, self._agreement(of_region, solution, way.basis))
 
-    def _agreement(self, of_region: Sequence[RegionSolution], pooled: RayleighSolution) -> tuple[Agreement, ...]:
+    def _pool(self) -> _Way:
+        basis = self._shared_basis()
+        if basis is not None:
+            key: list[object] = ['basis', hashlib.sha256(basis.tobytes()).hexdigest()]
+        else:
+            key = self.solver.matrices_key(self.viewpoints[0].dim, len(self.regions))
+            key += self.constraints.search_key() if key else []
+        return _Way(GramStore(self.store.grams, repr(key)), True, basis)
+
+    def _shared_basis(self) -> NDArray[np.float64] | None:
+        """The span `[m, d]` that a pool is solved in, on every rank; None where the whole space is affordable."""
+        first = self.viewpoints[0]
+        if not self.solver.needs_shared_basis(first.dim, len(self.regions)):
+            return None
+        vectors = None
+        if self._ranks.first:
+            probe(first)
+            vectors = CommonBasis.shared(
+                [RegionJacobian(viewpoint) for viewpoint in self.viewpoints[:PROBED]],
+                lambda count: self._notify('on_basis', first, count, self._pool_products), self.store.grams)
+        found: NDArray[np.float64] = self._ranks.broadcast(vectors)
+        return found
+
+    @property
+    def _pool_products(self) -> int:
+        """Products with Jacobians that a pool in a shared basis takes, at most."""
+        return PROBES * (1 + len(self.viewpoints))
+
+    def _solve_grams(self, grams: DenseGrams | FactoredGrams, basis: NDArray[np.float64] | None) -> RayleighSolution:
+        coordinates = self.constraints.coordinates(self.viewpoints[0])
+        if basis is None or not isinstance(grams, DenseGrams):
+            return self.solver.solve(grams, coordinates)
+        return solve_in_basis(grams, basis, self.solver, coordinates)
+
+    def _agreement(self, of_region: Sequence[RegionSolution], pooled: RayleighSolution,
+                   basis: NDArray[np.float64] | None) -> tuple[Agreement, ...]:
         """How well pooled directions serve each sample; nothing for a pool of one."""
         if len(of_region) < 2:
             return ()
         k, tau = self.solver.count(self.viewpoints[0].dim), self.solver.tau
-        return tuple(agreement(viewpoint.sample.name, solved.grams, solved.solution.directions[:k],
+
+        def in_whole_space(grams: DenseGrams | FactoredGrams) -> DenseGrams | FactoredGrams:
+            return factored(grams, basis) if basis is not None and isinstance(grams, DenseGrams) else grams
+
+        return tuple(agreement(viewpoint.sample.name, in_whole_space(solved.grams), solved.solution.directions[:k],
                                pooled.directions[:k], tau)
                      for viewpoint, solved in zip(self.viewpoints, of_region, strict=True))
 
-    def _gram_store(self) -> GramStore:
-        key = self.solver.matrices_key(self.viewpoints[0].dim, len(self.regions))
-        return GramStore(self.store.grams, repr([*key, *self.constraints.search_key()] if key else key))
-
-    def _solved(self, store: GramStore, pool: bool) -> Iterator[tuple[Viewpoint, list[RegionSolution]]]:
+    def _solved(self, way: _Way, viewpoints: Sequence[Viewpoint]) -> Iterator[tuple[Viewpoint, list[RegionSolution]]]:
         """Each sample with what its regions gave, on rank 0.
 
         As many samples at a time as there are ranks; the last ones, if they are fewer, one by one with their tangents
         shared out.
         """
         size = self._ranks.size
-        whole = len(self.viewpoints) // size * size if size > 1 else 0
+        whole = len(viewpoints) // size * size if size > 1 else 0
         for start in range(0, whole, size):
-            batch = self.viewpoints[start:start + size]
-            gathered = self._ranks.gather(self._sample(batch[self._ranks.rank], Ranks(), store, pool))
+            batch = viewpoints[start:start + size]
+            gathered = self._ranks.gather(self._sample(batch[self._ranks.rank], Ranks(), way))
             if gathered is not None:  # on rank 0
                 for viewpoint, regions in zip(batch, gathered, strict=True):
-                    yield viewpoint, store.keep(regions)
-        for viewpoint in self.viewpoints[whole:]:
-            regions = self._sample(viewpoint, self._ranks, store, pool)
+                    yield viewpoint, way.store.keep(regions)
+        for viewpoint in viewpoints[whole:]:
+            regions = self._sample(viewpoint, self._ranks, way)
             if self._ranks.first:
-                yield viewpoint, store.keep(regions)
+                yield viewpoint, way.store.keep(regions)
 
-    def _sample(self, viewpoint: Viewpoint, ranks: Ranks, store: GramStore, pool: bool) -> list[RegionSolution]:
+    def _sample(self, viewpoint: Viewpoint, ranks: Ranks, way: _Way) -> list[RegionSolution]:
         """What the regions of one sample give: from kept Gram matrices if all are there, else from its Jacobian."""
         jacobian = RegionJacobian(viewpoint) if ranks.size == 1 else ShardedJacobian(viewpoint, ranks)
         self._notify('on_sample_start', viewpoint)
-        paths = [store.path(jacobian, region, self.constraints.protect) for region in self.regions]
-        kept = [grams for grams in (store.load(path, viewpoint.dim) for path in paths) if grams is not None]
+        paths = [way.store.path(jacobian, region, self.constraints.protect) for region in self.regions]
+        dim = viewpoint.dim if way.basis is None else len(way.basis)
+        kept = [grams for grams in (way.store.load(path, dim) for path in paths) if grams is not None]
         if ranks.least(len(kept) == len(paths), viewpoint.device):
             self._notify('on_jacobian_end', jacobian)
-            coordinates = self.constraints.coordinates(viewpoint)
-            return [RegionSolution(region, grams, self.solver.solve(grams, coordinates), None, {}, path, True)
+            return [RegionSolution(region, grams, self._solve_grams(grams, way.basis), None, {}, path, True)
                     for region, grams, path in zip(self.regions, kept, paths, strict=True)]
-        seconds = self._compute(jacobian, pool)
+        seconds = self._compute(jacobian, way)
         self._notify('on_jacobian_end', jacobian)
-        return [self._solve(jacobian, region, ranks, seconds, path, pool)
+        return [self._solve(jacobian, region, ranks, seconds, path, way.pool)
                 for region, path in zip(self.regions, paths, strict=True)]
 
-    def _compute(self, jacobian: RegionJacobian, pool: bool) -> float:
+    def _compute(self, jacobian: RegionJacobian, way: _Way) -> float:
         """Probes the generator, then computes what the solver wants: the Jacobian or a basis; returns the seconds.
 
         One sample in several processes is searched without a basis.
@@ -217,8 +288,12 @@ class Factorizer:
         probe(viewpoint)
         start = time.perf_counter()
         # Samples of a pool are all of one kind.
-        found = self.solver.takes_kept_jacobian and not pool and jacobian.is_kept(self.store.jacobians)
-        if found or self.solver.needs_jacobian(viewpoint.dim, len(self.regions)):
+        found = self.solver.takes_kept_jacobian and not way.pool and jacobian.is_kept(self.store.jacobians)
+        if way.basis is not None:
+            jacobian.basis = CommonBasis(jacobian, way.basis)
+            jacobian.basis.inner.compute(
+                lambda count: self._notify('on_basis', viewpoint, count, self._pool_products), self.store.jacobians)
+        elif found or self.solver.needs_jacobian(viewpoint.dim, len(self.regions)):
             jacobian.compute(lambda count: self._notify('on_tangents', viewpoint, count), self.store.jacobians)
         elif self.solver.needs_basis(viewpoint.dim, len(self.regions)) and not isinstance(jacobian, ShardedJacobian):
             jacobian.basis = CommonBasis.compute(

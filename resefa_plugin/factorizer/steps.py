@@ -18,9 +18,11 @@ from resefa_plugin.editing.strength import Calibration, slopes, uncalibrated
 from resefa_plugin.factorizer.agreement import Agreement
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.common_basis import factored
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.region_operator import RegionOperator
 from resefa_plugin.machine.ranks import Ranks
+from resefa_plugin.rayleigh.coordinates import Coordinates
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 from resefa_plugin.rayleigh.solution import RayleighSolution, fix_signs
 from resefa_plugin.rayleigh.solvers import Solver
@@ -78,13 +80,8 @@ def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solv
     grams: DenseGrams | FactoredGrams
     basis = None if jacobian.computed else jacobian.basis
     if basis is not None:
-        plain, weighted = _dense_grams(basis.inner, region, weights)
-        grams = basis.factored(weighted)
-        if coordinates is None:
-            inner = solver.solve(weighted)
-            solution = dataclasses.replace(inner, directions=fix_signs(inner.directions @ basis.vectors))
-        else:  # which are of the whole space; its products with factors are no search
-            solution = dataclasses.replace(solver.solve(grams, coordinates), search=None)
+        plain, grams = _dense_grams(basis.inner, region, weights)
+        solution = solve_in_basis(grams, basis.vectors, solver, coordinates)
         solved = time.perf_counter()
         predicted = _slopes_of_grams(
             basis.inner, region, solution.directions[:count] @ basis.vectors.T, plain) if predict else None
@@ -100,6 +97,21 @@ def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solv
         predicted = measured_slopes(jacobian, region, solution.directions[:count]) if predict else None
     return RegionSolution(region, grams, solution, predicted, {'solve': solved - start},
                           basis=0 if basis is None else len(basis.vectors))
+
+
+def solve_in_basis(grams: DenseGrams, vectors: NDArray[np.float64], solver: Solver,
+                   coordinates: Coordinates | None) -> RayleighSolution:
+    """The best directions of the whole space by Gram matrices `[m, m]` in the coordinates of a basis.
+
+    Args:
+        vectors: the basis, `[m, d]` orthonormal rows.
+        coordinates: of the whole space.
+    """
+    if coordinates is None:
+        inner = solver.solve(grams)
+        return dataclasses.replace(inner, directions=fix_signs(inner.directions @ vectors))
+    # Products with factors are no search.
+    return dataclasses.replace(solver.solve(factored(grams, vectors), coordinates), search=None)
 
 
 def _dense_grams(jacobian: RegionJacobian, region: RegionPartition,

@@ -20,6 +20,7 @@ from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.adjoint import adjoint_mismatch
 from resefa_plugin.jacobian.kept_columns import read_columns, write_columns
 from resefa_plugin.jacobian.reverse_mode import ReverseMode
+from resefa_plugin.jacobian.span import Span
 from resefa_plugin.jacobian.tile_grams import DirectGrams, TileGrams, pixel_grams
 from resefa_plugin.linearization import Linearization
 from resefa_plugin.machine.allocator import give_back
@@ -100,6 +101,10 @@ class RegionJacobian:
         if free - available_bytes(self.viewpoint.device) > room(GRAPH, self.viewpoint.device):
             self._reverse = None
         return rows
+
+    def within(self, vectors: NDArray[np.float64]) -> RegionJacobian:
+        """The derivative in the coordinates of a basis `[m, d]` of orthonormal rows, to be computed."""
+        return RegionJacobian(Span(self.viewpoint, vectors), self.chunk_size, self.gram_room)
 
     def release(self) -> None:
         """Gives back what products with J and its transpose keep, a linearization or a graph; they make it anew.

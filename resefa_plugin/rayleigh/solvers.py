@@ -63,6 +63,10 @@ class Solver(abc.ABC):
         """Whether a basis common to so many regions of one sample is computed, in place of the whole Jacobian."""
         return False
 
+    def needs_shared_basis(self, dim: int, num_regions: int = 1) -> bool:
+        """Whether a basis common to the samples of a pool is computed, in place of their whole Jacobians."""
+        return False
+
     @property
     def takes_kept_jacobian(self) -> bool:
         """Whether a whole Jacobian that is there already, from an earlier run, is taken though it is not needed."""
@@ -214,6 +218,10 @@ class Auto(Solver):
     def needs_basis(self, dim: int, num_regions: int = 1) -> bool:
         least = BASIS_TANGENTS / QUICK_TANGENTS if self.quick else 2
         return num_regions >= least and dim > BASIS_TANGENTS and not self.needs_jacobian(dim, num_regions)
+
+    @override
+    def needs_shared_basis(self, dim: int, num_regions: int = 1) -> bool:
+        return dim > BASIS_TANGENTS and not self.needs_jacobian(dim, num_regions)
 
     @property
     @override

@@ -140,8 +140,7 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
     store = Store(jacobian_dir, outdir / 'grams')
     with joined(device) as ranks:
         if shard:
-            part = viewpoints[shard[0] - 1::shard[1]]
-            return Factorizer(part, partitions, chosen, constraints, [ProgressBar()], store).collect(ranks)
+            return Factorizer(viewpoints, partitions, chosen, constraints, [ProgressBar()], store).collect(shard, ranks)
         callbacks: list[Callback] = []
         if ranks.first:
             record = options.write_options(outdir, hook, click.get_current_context().params)
