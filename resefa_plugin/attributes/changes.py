@@ -36,6 +36,15 @@ class AttributeChanges:
             raise MetricError(f"'{attribute}' is not an attribute; attributes: {', '.join(ATTRIBUTES)}")
         return self.values[:, :, list(ATTRIBUTES).index(attribute)].mean(dim=1)
 
+    def typical(self, attribute: str) -> Tensor:
+        """Median change of one attribute over the samples, `[k]`: one with glasses hides its eyes.
+
+        0 where it is not seen. Raises MetricError if there is no such attribute.
+        """
+        self.of(attribute)
+        values = self.values[:, :, list(ATTRIBUTES).index(attribute)].nan_to_num()
+        return values.quantile(0.5, dim=1)
+
     @property
     def mean(self) -> Tensor:
         """Mean changes over the samples, `[k, attributes]`, in the order of ATTRIBUTES."""

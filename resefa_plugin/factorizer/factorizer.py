@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from resefa_plugin.editing.strength import calibrate, describe_unreached
@@ -20,18 +21,21 @@ from resefa_plugin.factorizer.agreement import Agreement, agreement, describe
 from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.gram_store import GramStore
+from resefa_plugin.factorizer.objective import Objective
+from resefa_plugin.factorizer.pooling import Grams, Pooled, is_enough, pool, transfer
 from resefa_plugin.factorizer.results import RegionResult
 from resefa_plugin.factorizer.steps import (
     RegionSolution,
     direction_set,
-    measured_slopes,
+    mean_slopes,
     solve_in_basis,
     solve_region,
+    with_direction,
     worthwhile,
 )
 from resefa_plugin.factorizer.store import Store
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.jacobian.common_basis import PROBES, CommonBasis, factored
+from resefa_plugin.jacobian.common_basis import PROBES, CommonBasis
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.sharded import ShardedJacobian
@@ -76,6 +80,7 @@ class Factorizer:
         constraints: what else directions must satisfy; None where there is nothing else.
         callbacks: what happens along the way.
         store: where Jacobians and the Gram matrices of a pool are kept and found; None keeps nothing.
+        objective: what is wanted of each region; the results then are one direction each, made of those of the region.
 
     Raises:
         ResefaError: no viewpoint, or viewpoints that differ in generator, space or resolution.
@@ -85,7 +90,7 @@ class Factorizer:
 
     def __init__(self, viewpoints: Sequence[Viewpoint], regions: Sequence[RegionPartition],
                  solver: Solver | None = None, constraints: Constraints | None = None,
-                 callbacks: Sequence[Callback] = (), store: Store | None = None):
+                 callbacks: Sequence[Callback] = (), store: Store | None = None, objective: Objective | None = None):
         check_type('viewpoints', viewpoints, Viewpoint, is_list=True)
         check_type('regions', regions, RegionPartition, is_list=True)
         self.viewpoints, self.solver = tuple(viewpoints), solver or Auto()
@@ -93,7 +98,9 @@ class Factorizer:
         check_type('callbacks', callbacks, Callback, is_list=True)
         for name, kind in (('solver', Solver), ('constraints', Constraints), ('store', Store)):
             check_type(name, getattr(self, name), kind)
-        self.callbacks = list(callbacks)
+        self.callbacks, self.objective = list(callbacks), objective
+        if objective is not None and self.solver.num_directions is None:
+            self.solver = dataclasses.replace(self.solver, num_directions=objective.num_directions)
         self._check_viewpoints()
         self._check_regions(regions)
         self.regions = [self.constraints.unprotected(region) for region in regions]
@@ -119,14 +126,16 @@ class Factorizer:
                 raise RegionError(f"region '{region.name}' is for pictures of {list(region.mask.shape)}, "
                                   f'but {hook.name} makes {list(hook.image_shape[1:])}')
 
-    def run(self, pool: bool = False, ranks: Ranks | None = None) -> list[RegionResult]:
+    def run(self, pool: bool = False, ranks: Ranks | None = None, stop_early: bool = False) -> list[RegionResult]:
         """Factorizes every region at every sample, or at the pool of them; returns the results, sample by sample.
 
         Args:
             pool: one set of directions per region for all samples, from the mean of their Gram matrices (each over its
-                tr(B)).
+                tr(B)), of which none counts for more than half of them do.
             ranks: the processes of this run; None where this one is alone. Only rank 0 calls callbacks and returns
                 results.
+            stop_early: of a pool, take samples in their order until more of them hardly lower what the directions leak
+                at samples that are not in it.
 
         Raises:
             ProbeError: the generator's derivatives cannot be trusted.
@@ -135,7 +144,7 @@ class Factorizer:
         """
         if pool:
             self.constraints.check_poolable()
-        return self._reported(self._pooled if pool else self._each, ranks)
+        return self._reported((lambda: self._pooled(stop_early)) if pool else self._each, ranks)
 
     def collect(self, part: tuple[int, int] = (1, 1), ranks: Ranks | None = None) -> None:
         """What takes long of a pooled run: keeps the Gram matrices of each sample, and solves nothing.
@@ -184,17 +193,37 @@ class Factorizer:
             for solved in regions:
                 yield self._calibrate((viewpoint,), solved)
 
-    def _pooled(self) -> Iterator[RegionResult]:
+    def _pooled(self, stop_early: bool) -> Iterator[RegionResult]:
         way = self._pool()
-        samples = [regions for _, regions in self._solved(way, self.viewpoints)]
+        samples: list[list[RegionSolution]] = []
+
+        def pooled(grams: Sequence[Grams]) -> Pooled:
+            return pool(grams, lambda mean: self._solve_grams(mean, way.basis), within, self.solver.count(self._dim))
+
+        def within(directions: NDArray[np.float64]) -> NDArray[np.float64]:
+            return directions if way.basis is None else directions @ way.basis.T
+
+        def first(grams: Sequence[Grams]) -> NDArray[np.float64]:
+            direction: NDArray[np.float64] = within(pooled(grams).solution.directions[:1])[0]
+            return direction
+
+        def enough() -> bool:
+            return stop_early and all(is_enough([solved.grams for solved in of_region], first)
+                                      for of_region in zip(*samples, strict=True))
+
+        for _, regions in self._solved(way, self.viewpoints, enough):
+            samples.append(regions)
+        viewpoints = self.viewpoints[:len(samples)]
         for of_region in zip(*samples, strict=True):
-            start = time.perf_counter()
-            grams = [solved.grams for solved in of_region]
-            solution = self._solve_grams(type(grams[0]).pooled(grams), way.basis)
+            start, grams = time.perf_counter(), [solved.grams for solved in of_region]
+            found = pooled(grams)
             seconds = {'jacobian': sum(solved.seconds.get('jacobian', 0) for solved in of_region),
                        'solve': time.perf_counter() - start}
-            pooled = RegionSolution(of_region[0].region, grams[0], solution, None, seconds)
-            yield self._calibrate(self.viewpoints, pooled, self._agreement(of_region, solution, way.basis))
+            result = self._calibrate(
+                viewpoints, RegionSolution(of_region[0].region, found.grams, found.solution, None, seconds,
+                                           basis=way.basis), self._agreement(of_region, found))
+            result.transfer = transfer(grams, first)
+            yield result
 
     def _pool(self) -> _Way:
         basis = self._shared_basis()
@@ -230,22 +259,23 @@ class Factorizer:
             return self.solver.solve(grams, coordinates)
         return solve_in_basis(grams, basis, self.solver, coordinates)
 
-    def _agreement(self, of_region: Sequence[RegionSolution], pooled: RayleighSolution,
-                   basis: NDArray[np.float64] | None) -> tuple[Agreement, ...]:
+    def _agreement(self, of_region: Sequence[RegionSolution], pooled: Pooled) -> tuple[Agreement, ...]:
         """How well pooled directions serve each sample; nothing for a pool of one."""
         if len(of_region) < 2:
             return ()
-        k, tau = self.solver.count(self.viewpoints[0].dim), self.solver.tau
+        k, tau = self.solver.count(self._dim), self.solver.tau
+        return tuple(agreement(viewpoint.sample.name, solved.whole_grams, solved.solution.directions[:k],
+                               pooled.solution.directions[:k], tau, weight)
+                     for viewpoint, solved, weight in zip(self.viewpoints, of_region, pooled.weights.tolist(),
+                                                          strict=False))  # a pool may have stopped early
 
-        def in_whole_space(grams: DenseGrams | FactoredGrams) -> DenseGrams | FactoredGrams:
-            return factored(grams, basis) if basis is not None and isinstance(grams, DenseGrams) else grams
+    @property
+    def _dim(self) -> int:
+        return self.viewpoints[0].dim
 
-        return tuple(agreement(viewpoint.sample.name, in_whole_space(solved.grams), solved.solution.directions[:k],
-                               pooled.directions[:k], tau)
-                     for viewpoint, solved in zip(self.viewpoints, of_region, strict=True))
-
-    def _solved(self, way: _Way, viewpoints: Sequence[Viewpoint]) -> Iterator[tuple[Viewpoint, list[RegionSolution]]]:
-        """Each sample with what its regions gave, on rank 0.
+    def _solved(self, way: _Way, viewpoints: Sequence[Viewpoint],
+                enough: Callable[[], bool] = lambda: False) -> Iterator[tuple[Viewpoint, list[RegionSolution]]]:
+        """Each sample with what its regions gave, on rank 0, until there are enough.
 
         As many samples at a time as there are ranks; the last ones, if they are fewer, one by one with their tangents
         shared out.
@@ -258,10 +288,14 @@ class Factorizer:
             if gathered is not None:  # on rank 0
                 for viewpoint, regions in zip(batch, gathered, strict=True):
                     yield viewpoint, way.store.keep(regions)
+            if self._ranks.broadcast(self._ranks.first and enough()):
+                return
         for viewpoint in viewpoints[whole:]:
             regions = self._sample(viewpoint, self._ranks, way)
             if self._ranks.first:
                 yield viewpoint, way.store.keep(regions)
+            if self._ranks.broadcast(self._ranks.first and enough()):
+                return
 
     def _sample(self, viewpoint: Viewpoint, ranks: Ranks, way: _Way) -> list[RegionSolution]:
         """What the regions of one sample give: from kept Gram matrices if all are there, else from its Jacobian."""
@@ -272,7 +306,7 @@ class Factorizer:
         kept = [grams for grams in (way.store.load(path, dim) for path in paths) if grams is not None]
         if ranks.least(len(kept) == len(paths), viewpoint.device):
             self._notify('on_jacobian_end', jacobian)
-            return [RegionSolution(region, grams, self._solve_grams(grams, way.basis), None, {}, path, True)
+            return [RegionSolution(region, grams, self._solve_grams(grams, way.basis), None, {}, path, True, way.basis)
                     for region, grams, path in zip(self.regions, kept, paths, strict=True)]
         seconds = self._compute(jacobian, way)
         self._notify('on_jacobian_end', jacobian)
@@ -315,23 +349,26 @@ class Factorizer:
         self._notify('on_region_start', first, region, k)
         start = time.perf_counter()
         chosen = viewpoints[::max(1, math.ceil(len(viewpoints) / CALIBRATED))]
-        predicted = solved.slopes
-        if predicted is None:
-            each = [measured_slopes(RegionJacobian(viewpoint), region, solution.directions[:k]) for viewpoint in chosen]
-            inside, outside = zip(*each, strict=True)
-            predicted = np.mean(inside, axis=0), np.mean(outside, axis=0)
+        predicted = solved.slopes or mean_slopes(chosen, region, solution.directions[:k])
         calibration = calibrate(chosen, region, solution.directions[:k], (predicted[0][:k], predicted[1][:k]),
                                 lambda: self._notify('on_direction', first, region))
-        directions = direction_set(viewpoints, solved, calibration, self.constraints, rows)
+        if self.objective is not None:
+            steps = torch.from_numpy(solution.directions[:k] * calibration.step[:, None]).float()
+            solved, rows = with_direction(solved, self.objective(chosen, region, steps).double().cpu().numpy()), ()
+            solution = solved.solution
+            calibration = calibrate(chosen, region, solution.directions,
+                                    mean_slopes(chosen, region, solution.directions))
+        directions = direction_set(viewpoints, solved, calibration, self.constraints, rows, self.objective)
         notes = [describe(rows)] if rows else []
         if calibration.unreached:
             notes.append(describe_unreached(calibration.unreached))
         if solution.search is not None and not rows:
             notes.append(describe_search(solution.search, solution.residuals))
-        if solved.basis and not rows:
-            notes.append(f'Solved in the span of {solved.basis} directions that move the tiles of the picture.')
+        if solved.basis is not None:
+            notes.append(f'Solved in the span of {len(solved.basis)} directions that move the tiles of the picture.')
         return RegionResult(viewpoints, region, directions, solution.eigenvalues,
-                            solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows)
+                            solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows,
+                            labels=[] if self.objective is None else [self.objective.label])
 
 
 def describe_search(search: Search, residuals: NDArray[np.float64]) -> str:

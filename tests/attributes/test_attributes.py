@@ -185,3 +185,12 @@ def test_labels_come_into_the_report(tiny, tmp_path, monkeypatch):
     assert (
         html.count('class="label"') == 2 and 'Direction 2 <span class="label">mouth opens +</span>' in html
     )  # in the table and above the strip
+
+
+def test_a_sample_that_hides_an_attribute_does_not_count():
+    values = torch.zeros(1, 5, len(NAMES), dtype=torch.float64)
+    values[0, :, 0] = torch.tensor([1.0, 1.2, torch.nan, 1.1, -30.0])
+    changes = AttributeChanges(values, 2.0)
+    assert changes.typical('eyes_open').tolist() == [1.0]  # the median of -30, 0, 1, 1.1, 1.2
+    with pytest.raises(MetricError, match="'beauty' is not an attribute"):
+        changes.typical('beauty')

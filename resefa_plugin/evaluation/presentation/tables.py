@@ -12,6 +12,7 @@ from resefa_plugin.report.pictures import significant
 
 # Headings of figures; others appear under their own names.
 HEADINGS = {'inside': 'MSE inside', 'outside': 'MSE outside', 'attribute': 'attribute moved',
+            'outside_at_attribute': 'MSE outside at equal attribute', 'attribute_reached': 'moved so far',
             'lpips_in': 'LPIPS inside', 'lpips_out': 'LPIPS outside', 'fid': 'FID', 'kid': 'KID'}
 HIDDEN = {'alpha', 'mse_in', 'mse_out'}  # the last two repeat `inside` and `outside`
 
