@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.jacobian.region_jacobian import MAX_CHUNK, RegionJacobian
+from resefa_plugin.jacobian.region_jacobian import MAX_CHUNK, RegionJacobian, tangent_seconds
 from resefa_plugin.regions.partition import RegionPartition
 
 T = TypeVar('T')
@@ -64,19 +63,9 @@ class JacobianStore:
             seconds = time.perf_counter() - start
             found = chunks == [jacobian.viewpoint.dim] and jacobian.viewpoint.dim > MAX_CHUNK
             if found:
-                seconds = jacobian_seconds(jacobian)
+                seconds = tangent_seconds(jacobian) * jacobian.viewpoint.dim
             self._kept[key] = jacobian, seconds, found
         return self._kept[key]
-
-
-def jacobian_seconds(jacobian: RegionJacobian) -> float:
-    """Seconds of all columns, extrapolated from one chunk of tangents after another one that warms up."""
-    chunk = min(MAX_CHUNK, jacobian.viewpoint.dim)
-    V = torch.eye(jacobian.viewpoint.dim, device=jacobian.viewpoint.device)[:chunk]
-    jacobian.jvp(V)
-    start = time.perf_counter()
-    jacobian.jvp(V)
-    return (time.perf_counter() - start) * jacobian.viewpoint.dim / chunk
 
 
 @dataclass(frozen=True)

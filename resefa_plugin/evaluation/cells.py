@@ -29,6 +29,27 @@ from resefa_plugin.regions.partition import RegionPartition
 ATTRIBUTE_TOLERANCE, ATTRIBUTE_EVALUATIONS = 0.15, 4
 
 
+class Clock:
+    """How long edits take.
+
+    Attributes:
+        seconds, calls: of all renderings.
+    """
+
+    def __init__(self) -> None:
+        self.seconds, self.calls = 0.0, 0
+
+    def timed(self, render: Callable[[float], Edit]) -> Callable[[float], Edit]:
+        """The same, timed."""
+        def call(alpha: float) -> Edit:
+            start = time.perf_counter()
+            edit = render(alpha)
+            self.seconds, self.calls = self.seconds + time.perf_counter() - start, self.calls + 1
+            return edit
+
+        return call
+
+
 class Cells:
     """Computes the cells of one comparison.
 
@@ -70,14 +91,14 @@ class Cells:
         partition = RegionPartition(row.region.at(*self.held_out[0][1].shape[2:]), row.name)
         edits: list[dict[str, Any]] = []
         curve: list[dict[str, Any]] = []
-        pictures, editing = [], time.perf_counter()
+        pictures, clock = [], Clock()
         title = f"{row.name} {spec}{', kept' if kept else ''}"
         with tqdm(self.held_out, desc=title, unit='sample', dynamic_ncols=True) as bar:
             for number, (other, original) in enumerate(bar):
                 viewpoint = Viewpoint(self.hook, found.space, other, self.settings.resolution)
                 for sign in choice.signs:
                     make = self.keepers.renderer if kept else renderer
-                    render = make(viewpoint, choice.direction, sign, original, partition)
+                    render = clock.timed(make(viewpoint, choice.direction, sign, original, partition))
                     matched = match_change(render, self.settings.target, choice.start)
                     of_whom = {'sample': other.name, 'sign': sign}
                     edits.append({**of_whom, **_figures(matched.edit), 'reached': matched.reached,
@@ -90,7 +111,7 @@ class Cells:
                             edit = matched.edit if multiple == 1 else render(multiple * matched.edit.alpha)
                             curve.append({**of_whom, 'multiple': multiple, **_figures(edit)})
         edited = torch.stack(pictures)
-        seconds = dict(found.seconds) | {'edit': (time.perf_counter() - editing) / len(edits)}
+        seconds = dict(found.seconds) | {'edit': clock.seconds / clock.calls}
         originals = torch.cat([original for _, original in self.held_out]).repeat_interleave(len(choice.signs), dim=0)
         for key, values in self.measures.of_pairs(originals, edited, partition).items():
             for record, value in zip(edits, values, strict=True):

@@ -244,7 +244,7 @@ class Factorizer:
             probe(first)
             vectors = CommonBasis.shared(
                 [RegionJacobian(viewpoint) for viewpoint in self.viewpoints[:PROBED]],
-                lambda count: self._notify('on_basis', first, count, self._pool_products), self.store.grams)
+                lambda count: self._notify('on_pool', first, count, self._pool_products), self.store.grams)
         found: NDArray[np.float64] = self._ranks.broadcast(vectors)
         return found
 
@@ -326,7 +326,7 @@ class Factorizer:
         if way.basis is not None:
             jacobian.basis = CommonBasis(jacobian, way.basis)
             jacobian.basis.inner.compute(
-                lambda count: self._notify('on_basis', viewpoint, count, self._pool_products), self.store.jacobians)
+                lambda count: self._notify('on_pool', viewpoint, count, self._pool_products), self.store.jacobians)
         elif found or self.solver.needs_jacobian(viewpoint.dim, len(self.regions)):
             jacobian.compute(lambda count: self._notify('on_tangents', viewpoint, count), self.store.jacobians)
         elif self.solver.needs_basis(viewpoint.dim, len(self.regions)) and not isinstance(jacobian, ShardedJacobian):

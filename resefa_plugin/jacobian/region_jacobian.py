@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import pathlib
+import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -381,3 +382,13 @@ class RegionJacobian:
         if large.trace() < 1e-6 * total.trace():
             large = self.product(~part)
         return (small, large) if part is foreground else (large, small)
+
+
+def tangent_seconds(jacobian: RegionJacobian) -> float:
+    """Seconds of one column, from a chunk of tangents after another one that warms up."""
+    chunk = min(MAX_CHUNK, jacobian.viewpoint.dim)
+    V = torch.eye(chunk, jacobian.viewpoint.dim, device=jacobian.viewpoint.device)
+    jacobian.jvp(V)
+    start = time.perf_counter()
+    jacobian.jvp(V).sum().item()  # waits for a GPU
+    return (time.perf_counter() - start) / chunk

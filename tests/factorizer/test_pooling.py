@@ -37,7 +37,7 @@ def first(samples):
 
 
 def test_a_sample_that_moves_in_its_own_way_does_not_decide():
-    """Five samples whose region direction 0 changes, and one whose region another one changes a hundred times as much."""
+    """Direction 0 changes the region of five samples, another one that of the sixth, a hundred times more."""
     usual, odd = [sample(seed) for seed in range(5)], sample(5, along=1, size=100.0)
     plain = scipy.linalg.eigh(sum(g.A for g in [*usual, odd]), sum(g.B for g in [*usual, odd]))[1][:, -1]
     assert abs(plain[1]) > 0.9 * np.linalg.norm(plain)  # what the mean says

@@ -39,7 +39,7 @@ class Products(Callback):
     def __init__(self):
         self.counts, self.totals = [], set()
 
-    def on_basis(self, viewpoint, count, total):
+    def on_pool(self, viewpoint, count, total):
         self.counts.append(count)
         self.totals.add(total)
 
