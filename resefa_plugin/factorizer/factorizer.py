@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +22,7 @@ from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.gram_store import GramStore
 from resefa_plugin.factorizer.objective import Objective
 from resefa_plugin.factorizer.pooling import Grams, Pooled, is_enough, pool, transfer
-from resefa_plugin.factorizer.results import RegionResult
+from resefa_plugin.factorizer.results import RegionResult, looked_at
 from resefa_plugin.factorizer.steps import (
     RegionSolution,
     direction_set,
@@ -48,7 +47,6 @@ from resefa_plugin.rayleigh.solvers import Auto, Solver
 from resefa_plugin.regions.partition import RegionPartition
 
 PROBED = 8  # samples of a pool whose tiles are probed for the basis that they share, at most
-CALIBRATED = 4  # samples of a pool that the strength of its directions is measured on, at most
 
 T = TypeVar('T')
 
@@ -384,7 +382,7 @@ class Factorizer:
         k = worthwhile(solution, self.solver.count(first.dim))
         self._notify('on_region_start', first, region, k)
         start = time.perf_counter()
-        chosen = viewpoints[::max(1, math.ceil(len(viewpoints) / CALIBRATED))]
+        chosen = looked_at(viewpoints)
         predicted = solved.slopes or mean_slopes(chosen, region, solution.directions[:k])
         calibration = calibrate(chosen, region, solution.directions[:k], (predicted[0][:k], predicted[1][:k]),
                                 lambda: self._notify('on_direction', first, region))
