@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -241,11 +240,10 @@ class Factorizer:
         basis, parts = None, None
         if first.space.has_channels and self.solver.needs_channels(dim):
             basis, parts = self._channels()
-            key: list[object] = ['channels', basis.nonzero()[1].tolist(), {name: rows.tolist()
-                                                                          for name, rows in parts.items()}]
+            key: list[object] = ['basis']
         elif self.solver.needs_shared_basis(dim, count):
             basis = self._ranks.broadcast(self._shared_basis() if self._ranks.first else None)
-            key = ['basis', hashlib.sha256(basis.tobytes()).hexdigest()]
+            key = ['basis']
         else:
             key = self.solver.matrices_key(dim, count)
             key += self.constraints.search_key() if key else []
@@ -335,8 +333,9 @@ class Factorizer:
         """What the regions of one sample give: from kept Gram matrices if all are there, else from its Jacobian."""
         jacobian = RegionJacobian(viewpoint) if ranks.size == 1 else ShardedJacobian(viewpoint, ranks)
         self._notify('on_sample_start', viewpoint)
-        paths = [way.store.path(jacobian, region, self.constraints.protect) for region in self.regions]
         bases = [way.basis_of(region) for region in self.regions]
+        paths = [way.store.path(jacobian, region, self.constraints.protect, basis)
+                 for region, basis in zip(self.regions, bases, strict=True)]
         kept = [grams for path, basis in zip(paths, bases, strict=True)
                 if (grams := way.store.load(path, viewpoint.dim if basis is None else len(basis))) is not None]
         if ranks.least(len(kept) == len(paths), viewpoint.device):

@@ -128,6 +128,9 @@ def test_a_region_is_the_same_whatever_else_is_asked_for(tmp_path):
     again = factorizer(hook, samples(hook), [CORNER, BOX], 's', solver=Auto(2), store=store,
                        callbacks=[products]).run(pool=True)
     assert sum(products.counts) == 3 * 2 * 2 * 22  # the channels are looked for again, their pictures are not
+    products.counts.clear()
+    factorizer(hook, samples(hook), [BOX], 's', solver=Auto(2), store=store, callbacks=[products]).run(pool=True)
+    assert sum(products.counts) == 3 * 2 * 22
     for one, other in zip(both, again, strict=True):
         np.testing.assert_allclose(one.directions.directions, other.directions.directions, atol=1e-6)
 
