@@ -397,7 +397,7 @@ class Factorizer:
             notes.append(describe_unreached(calibration.unreached))
         if solution.search is not None and not rows:
             notes.append(describe_search(solution.search, solution.residuals))
-        if solved.basis is not None and not rows:
+        if solved.basis is not None and len(viewpoints) == 1:
             notes.append(f'Solved in the span of {len(solved.basis)} directions that move the tiles of the picture.')
         return RegionResult(viewpoints, region, directions, solution.eigenvalues,
                             solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows,
