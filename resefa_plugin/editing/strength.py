@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from resefa_plugin.errors import NonFiniteError
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -20,6 +21,7 @@ STRENGTH_RMS = 0.1
 # The step is corrected by what was measured, so often, and by this factor at most: beyond it the picture saturates.
 CORRECTIONS, MAX_CORRECTION = 2, 4.0
 CLOSE_ENOUGH = 0.02
+TILES = 32  # along the longer side of a picture, of which each is seen by itself
 NOT_REACHED = 0.2  # relative: a change that is further from STRENGTH_RMS is not what strength 1 promises
 
 
@@ -54,6 +56,23 @@ def mean_square(change: Tensor, partition: RegionPartition) -> tuple[Tensor, Ten
     mask = torch.tensor(partition.mask)
     squares = change.double().square().mean(dim=1)  # [N, H, W]
     return squares[:, mask].mean(dim=1), squares[:, ~mask].mean(dim=1)
+
+
+def largest_outside(change: Tensor, partition: RegionPartition) -> Tensor:
+    """Mean squared change of the tile outside the region that changes most: a mean over all of it hides what is seen.
+
+    Args:
+        change, partition: as of `mean_square`.
+
+    Returns: `[N]` float64, over 32 x 32 tiles along the longer side and channels; 0 where nothing is outside.
+    """
+    outside = ~torch.tensor(partition.mask)[None]
+    squares = change.double().square().mean(dim=1) * outside  # [N, H, W]
+    side = -(-max(squares.shape[1:]) // TILES)
+    sums, counts = (functional.avg_pool2d(each[:, None].double(), side, ceil_mode=True, divisor_override=1)
+                    for each in (squares, outside))
+    enough = counts >= side ** 2 / 4  # a few pixels between region and border are no tile
+    return (sums / counts.clamp(min=1) * enough).amax(dim=(1, 2, 3))
 
 
 @dataclass(frozen=True)

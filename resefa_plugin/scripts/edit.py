@@ -14,17 +14,21 @@ from tqdm import tqdm
 
 from resefa_plugin.callbacks.background_comparison import keep
 from resefa_plugin.editing.background import CORRECTIONS, BackgroundKeeper
-from resefa_plugin.editing.strength import render_edits
+from resefa_plugin.editing.strength import largest_outside, render_edits
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.regions.partition import RegionPartition, parse_region
 from resefa_plugin.report import pictures
 from resefa_plugin.report.kept_background import outside_summary
+from resefa_plugin.report.page import grey_levels
+from resefa_plugin.report.pictures import significant
 from resefa_plugin.scripts.common import options, sampling
 from resefa_plugin.scripts.common.moves import Move, Moves, class_flag
 from resefa_plugin.scripts.common.types import FILE, HintedCommand, LayerRange, StrengthRange
 from resefa_plugin.third_party import mobilestylegan_ffhq
+
+UNSEEN = 4.0  # grey levels of 255, root mean square of a tile: less is not seen beside an edit
 
 
 @click.command(cls=HintedCommand)
@@ -50,7 +54,7 @@ from resefa_plugin.third_party import mobilestylegan_ffhq
 @options.keep_background_option
 @click.option('--straight', is_flag=True,
               help='Never correct an edit. By default, those of samples other than the one that the directions were '
-                   'found at are corrected as by --keep-background')
+                   'found at are corrected as by --keep-background where the rest would change visibly')
 @options.device_option
 @options.memory_option
 @options.outdir_option
@@ -121,9 +125,10 @@ def edit(network: str | None, function: str | None, value_range: tuple[float, fl
         for sample in samples:
             rows.append([])
             viewpoint, offsets = Viewpoint(hook, latent_space, sample, resolution), added
-            elsewhere = unasked and any(move.found_elsewhere(viewpoint) for move in moves)
-            if keep_background or elsewhere:
-                offsets = _kept(viewpoint, moves, added, captions, keep_background or CORRECTIONS, bar.write)
+            if keep_background:
+                offsets = _kept(viewpoint, moves, added, captions, keep_background, bar.write)
+            elif unasked and any(move.found_elsewhere(viewpoint) for move in moves):
+                offsets = _kept_if_seen(viewpoint, moves, added, captions, bar.write)
             for name, offset in zip(names, offsets, strict=True):
                 image = Image.fromarray(pictures.to_uint8(render_edits(viewpoint.full(), offset[None]))[0])
                 pictures.save_png(image, outdir / f'{sample.name}-{name}.png')
@@ -174,13 +179,31 @@ def _trusted_name(network: str) -> str:
 def _kept(viewpoint: Viewpoint, moves: Sequence[Move], straight: torch.Tensor, captions: Sequence[str],
           corrections: int, write: Callable[[str], None]) -> torch.Tensor:
     """The offsets with the background of all moves kept, `[N, d]`, and a word on what it gained."""
-    parts = [move.region for move in moves if move.region is not None]  # all of them are known here
-    names = dict.fromkeys(part.name for part in parts)
-    region = RegionPartition(np.any([part.mask for part in parts], axis=0), '_and_'.join(names)[:64])
-    keeper = BackgroundKeeper(viewpoint, region, corrections=corrections)
+    keeper = BackgroundKeeper(viewpoint, _region_of(moves), corrections=corrections)
     path = keep(keeper, straight, f'{viewpoint.sample.name}: background')
     write(f'{viewpoint.sample.name}: {outside_summary(path, captions)}')
     return path.offsets
+
+
+def _kept_if_seen(viewpoint: Viewpoint, moves: Sequence[Move], straight: torch.Tensor, captions: Sequence[str],
+                  write: Callable[[str], None]) -> torch.Tensor:
+    """The same where somebody could see that the background changes; else the straight offsets, as that is quicker."""
+    region = _region_of(moves)
+    original = render_edits(viewpoint, viewpoint.zero())
+    seen = RegionPartition(region.at(*original.shape[2:]), region.name)
+    most = max(float(largest_outside(render_edits(viewpoint, offset[None]) - original, seen)) for offset in straight)
+    if grey_levels(most) > UNSEEN:
+        return _kept(viewpoint, moves, straight, captions, CORRECTIONS, write)
+    write(f'{viewpoint.sample.name}: no part outside the region changes by more than {significant(grey_levels(most))} '
+          'grey levels of 255, so that nothing is corrected')
+    return straight
+
+
+def _region_of(moves: Sequence[Move]) -> RegionPartition:
+    """What all moves together change."""
+    parts = [move.region for move in moves if move.region is not None]  # all of them are known here
+    names = dict.fromkeys(part.name for part in parts)
+    return RegionPartition(np.any([part.mask for part in parts], axis=0), '_and_'.join(names)[:64])
 
 
 def _save_latents(path: pathlib.Path, viewpoint: Viewpoint, offset: torch.Tensor) -> None:

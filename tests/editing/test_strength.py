@@ -15,6 +15,7 @@ from resefa_plugin.editing.strength import (
     Calibration,
     calibrate,
     describe_unreached,
+    largest_outside,
     mean_square,
     render_edits,
     slopes,
@@ -158,3 +159,24 @@ def test_a_picture_that_is_none_at_some_step_is_an_error():
     viewpoint = toy(lambda z: torch.where(z.abs() > 1, torch.nan, SLOPE * z))
     with pytest.raises(NonFiniteError, match='a picture of .* contains NaN .* once the latent is moved by 5'):
         calibrate([viewpoint], LEFT, np.ones((1, 1)), (np.array([SLOPE ** 2]), np.array([SLOPE ** 2 / 4])))
+
+
+@pytest.mark.parametrize('shape, side', [((64, 64), 2), ((20, 50), 2), ((33, 64), 2)])
+def test_the_tile_outside_that_changes_most(shape, side):
+    random = np.random.RandomState(0)
+    mask = np.zeros(shape, bool)
+    mask[3:9, 4:15] = True
+    change = torch.from_numpy(random.randn(2, 3, *shape))
+    change[0, :, 3:9, 4:15] = 100.0
+    change[1, :, 12:14, 18:20] = 7.0
+    found = largest_outside(change, RegionPartition(mask, 'box'))
+    squares, expected = change.square().mean(dim=1).numpy(), []
+    for each in squares:
+        tiles = []
+        for top in range(0, shape[0], side):
+            for left in range(0, shape[1], side):
+                outside = ~mask[top:top + side, left:left + side]
+                if outside.sum() >= 1:
+                    tiles.append(each[top:top + side, left:left + side][outside].mean())
+        expected.append(max(tiles))
+    assert found.numpy() == pytest.approx(expected) and found[1] == pytest.approx(49)

@@ -59,7 +59,18 @@ def edited(tmp_path, name, *arguments, code=0):
     return said, [np.load(path)['w'] for path in sorted((tmp_path / name).glob('*.npz'))]
 
 
-def test_edits_of_other_samples_are_kept_and_those_of_their_own_are_not(tiny, tmp_path):
+def test_what_nobody_sees_is_not_corrected(tiny, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    factorize(out, '--num-directions=1', '--seeds=0')
+    given = f'--directions={out}/seed0000-box.npz', '--seeds=5'
+    monkeypatch.setattr('resefa_plugin.scripts.edit.UNSEEN', 1e3)
+    said, by_default = edited(tmp_path, 'default', *given)
+    assert 'seed0005: no part outside the region changes by more than' in said and 'nothing is corrected' in said
+    np.testing.assert_array_equal(by_default, edited(tmp_path, 'straight', *given, '--straight')[1])
+
+
+def test_edits_of_other_samples_are_kept_and_those_of_their_own_are_not(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr('resefa_plugin.scripts.edit.UNSEEN', 0.0)
     out = tmp_path / 'out'
     factorize(out, '--space=w+', '--num-directions=1', '--seeds=0')
     factorize(out, '--space=w+', '--num-directions=1', '--seeds=0,1')
