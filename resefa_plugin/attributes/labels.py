@@ -7,6 +7,7 @@ import torch
 from resefa_plugin.attributes.changes import AttributeChanges
 from resefa_plugin.attributes.scores import ATTRIBUTES
 
+STRENGTHS = (1.5, 3.0)  # each way, at which a direction is looked at to be named: what people use
 # A smaller change from -strength to +strength, in standard deviations over faces, is not seen.
 THRESHOLD = 0.8
 
@@ -14,11 +15,12 @@ THRESHOLD = 0.8
 def direction_labels(changes: AttributeChanges) -> list[str]:
     """A label for each direction, what positive strength does, e.g. `mouth opens +`; empty where nothing is clear.
 
-    It names the attribute that changes most of those that change the same way at all samples, if by THRESHOLD or more.
+    It names the attribute in the region that changes most of those that change the same way at all samples and
+    strengths, if by THRESHOLD or more. A direction of the mouth is never called after what it does to the nose.
     """
     result = []
     for change, consistent in zip(changes.mean, changes.consistent, strict=True):
-        clear = torch.where(consistent, change, 0).abs()
+        clear = torch.where(consistent & changes.belongs, change, 0).abs()
         best = int(clear.argmax())
         attribute = list(ATTRIBUTES.values())[best]
         result.append('' if clear[best] < THRESHOLD else f'{attribute.more if change[best] > 0 else attribute.less} +')

@@ -52,7 +52,6 @@ class RegionResult:
         seconds: time of the steps: `jacobian` (shared by the regions of a sample), `solve`, `calibrate`.
         notes: sentences that a reader should know.
         agreement: of a pool, how well its directions serve each sample.
-        labels: what each direction does, in a person's words, empty where nothing is clear; by FaceLabels.
         background: the directions with their background kept; by BackgroundComparison.
     """
 
@@ -63,7 +62,6 @@ class RegionResult:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     agreement: tuple[Agreement, ...] = ()
-    labels: list[str] = field(default_factory=list)
     background: list[BackgroundRow] = field(default_factory=list)
 
     @property
