@@ -69,7 +69,7 @@ def tiny_directions(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(opening.NAMED_NETWORKS, 'tiny', lambda rest, device: TinyHook())
         folder = tmp_path_factory.mktemp('tiny')
-        arguments = ['--network=tiny', '--region=box=2,2,20,20', '--num-directions=2', '--other-seeds=1']
+        arguments = ['--network=tiny', '--seeds=0', '--region=box=2,2,20,20', '--num-directions=2', '--other-seeds=1']
         result = CliRunner().invoke(main, ['factorize', *arguments, f'--outdir={folder}'])
         assert result.exit_code == 0, result.output
     return folder / 'seed0000-box.npz'

@@ -17,6 +17,11 @@ from resefa_plugin.regions.partition import RegionPartition
 
 HALF, QUARTER = 0.5, 0.25
 
+# The smallest changes that are named, in standard deviations over faces. Forms are noticed before colours, and before
+# how much of a region is covered; what can be mistaken, make-up for an iris or hair for a hat, has to change more.
+# benchmarks/README.md has how well directions are named by them.
+FORM, COLOUR, UNSURE = 1.0, 1.5, 3.0
+
 Weights = Callable[[FaceParts], Tensor]
 
 
@@ -31,6 +36,8 @@ class Attribute:
         place: weights `[512, 512]` of the pixels that the score is of.
         cropped: whether the score is of the pixels inside the region alone: a colour can be seen in a piece of a part,
             a form needs the whole.
+        least: the smallest change that is named, in standard deviations. Of several attributes, the one that changes
+            most in units of it is.
     """
 
     score: Callable[[FaceParts], Tensor]
@@ -38,6 +45,7 @@ class Attribute:
     less: str
     place: Weights
     cropped: bool = False
+    least: float = FORM
 
     def belongs(self, parts: FaceParts) -> bool:
         """Whether it is in the region: half of its place or, if cropped, a quarter of the region is of its place."""
@@ -54,33 +62,36 @@ def _of(*names: str) -> Weights:
 ATTRIBUTES: dict[str, Attribute] = {
     'eyes_open': Attribute(lambda parts: parts.area(*EYES), 'eyes open', 'eyes close', _of(*EYES)),
     'mouth_open': Attribute(lambda parts: parts.area('mouth'), 'mouth opens', 'mouth closes', _of(*MOUTH)),
-    'lipstick': Attribute(shades.lipstick, 'lipstick', 'paler lips', _of(*LIPS)),
+    'lipstick': Attribute(shades.lipstick, 'lipstick', 'paler lips', _of(*LIPS), least=COLOUR),
     'nose_size': Attribute(lambda parts: parts.area('nose'), 'nose grows', 'nose shrinks', _of('nose')),
     'mouth_width': Attribute(lambda parts: parts.moments(*MOUTH)[2], 'mouth widens', 'mouth narrows', _of(*MOUTH)),
     'brow_height': Attribute(shapes.brow_height, 'brows rise', 'brows sink', _of(*BROWS)),
     'smile': Attribute(shapes.smile, 'smile', 'smile fades', _of(*MOUTH)),
     'lip_fullness': Attribute(shapes.lip_fullness, 'fuller lips', 'thinner lips', _of(*LIPS)),
-    'eye_lightness': Attribute(shades.eye_lightness, 'eyes lighten', 'eyes darken', _of(*EYES)),
+    'mouth_height': Attribute(shapes.mouth_height, 'mouth rises', 'mouth sinks', _of(*MOUTH)),
+    'gaze': Attribute(shapes.gaze, 'eyes look right', 'eyes look left', _of(*EYES), least=UNSURE),
+    'eye_shadow': Attribute(shades.eye_shadow, 'darker around the eyes', 'lighter around the eyes', _of(*EYES),
+                            least=COLOUR),
     'glasses': Attribute(lambda parts: parts.area('glasses'), 'glasses', 'glasses fade', _of(*EYES, 'glasses')),
     'brow_slope': Attribute(shapes.brow_slope, 'brows rise outwards', 'brows fall outwards', _of(*BROWS)),
     'brow_thickness': Attribute(shapes.brow_thickness, 'thicker brows', 'thinner brows', _of(*BROWS)),
-    'brow_darkness': Attribute(shades.brow_darkness, 'darker brows', 'paler brows', _of(*BROWS)),
+    'brow_darkness': Attribute(shades.brow_darkness, 'darker brows', 'paler brows', _of(*BROWS), least=COLOUR),
     'nose_width': Attribute(lambda parts: parts.moments('nose')[2], 'nose widens', 'nose narrows', _of('nose')),
     'nose_length': Attribute(shapes.nose_length, 'longer nose', 'shorter nose', _of('nose')),
     'face_width': Attribute(shapes.face_width, 'face widens', 'face narrows', shapes.cheeks),
     'chin_length': Attribute(shapes.chin_length, 'longer chin', 'shorter chin', shapes.chin),
     'head_turn': Attribute(shapes.head_turn, 'head turns right', 'head turns left', _of('skin', 'nose', *EYES)),
-    'beard': Attribute(shades.beard, 'beard', 'beard fades', shades.beard_area, cropped=True),
-    'skin_lightness': Attribute(shades.skin_lightness, 'skin lightens', 'skin darkens', shades.skin, cropped=True),
-    'skin_redness': Attribute(shades.skin_redness, 'redder skin', 'paler skin', shades.skin, cropped=True),
+    'beard': Attribute(shades.beard, 'beard', 'beard fades', shades.beard_area, True, COLOUR),
+    'skin_lightness': Attribute(shades.skin_lightness, 'skin lightens', 'skin darkens', shades.skin, True, COLOUR),
+    'skin_redness': Attribute(shades.skin_redness, 'redder skin', 'paler skin', shades.skin, True, COLOUR),
     'hair_length': Attribute(shapes.hair_length, 'longer hair', 'shorter hair', _of('hair')),
     'hair_volume': Attribute(lambda parts: parts.coverage(parts.map('hair')), 'more hair', 'less hair', _of('hair'),
-                             cropped=True),
-    'hair_lightness': Attribute(shades.hair_lightness, 'hair lightens', 'hair darkens', _of('hair'), cropped=True),
-    'hair_warmth': Attribute(shades.hair_warmth, 'warmer hair', 'greyer hair', _of('hair'), cropped=True),
-    'fringe': Attribute(shapes.fringe, 'fringe', 'fringe recedes', shapes.forehead, cropped=True),
-    'hat': Attribute(lambda parts: parts.coverage(parts.map('hat')), 'hat', 'hat fades', _of('hair', 'hat'),
-                     cropped=True),
+                             True, COLOUR),
+    'hair_lightness': Attribute(shades.hair_lightness, 'hair lightens', 'hair darkens', _of('hair'), True, COLOUR),
+    'hair_warmth': Attribute(shades.hair_warmth, 'warmer hair', 'greyer hair', _of('hair'), True, COLOUR),
+    'fringe': Attribute(shapes.fringe, 'fringe', 'fringe recedes', shapes.forehead, True, COLOUR),
+    'hat': Attribute(lambda parts: parts.coverage(parts.map('hat')), 'hat', 'hat fades', _of('hair', 'hat'), True,
+                     UNSURE),
 }
 
 
@@ -96,8 +107,10 @@ def attribute_scores(images: Tensor, networks: Networks,
     Returns: `[N]` float64 by attribute, in standard deviations over faces (SCALES); NaN where a part that is needed is
         not seen.
     """
-    rows = []
-    for image in images:
-        parts = FaceParts(image[None], networks, region)
-        rows.append(torch.stack([attribute.score(parts) / SCALES[name] for name, attribute in ATTRIBUTES.items()]))
+    rows = [scores_of(FaceParts(image[None], networks, region)) for image in images]
     return dict(zip(ATTRIBUTES, torch.stack(rows).unbind(1), strict=True))
+
+
+def scores_of(parts: FaceParts) -> Tensor:
+    """The scores of one picture, `[attributes]` float64, in the order of ATTRIBUTES and otherwise as above."""
+    return torch.stack([attribute.score(parts) / SCALES[name] for name, attribute in ATTRIBUTES.items()])

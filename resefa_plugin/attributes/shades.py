@@ -10,6 +10,7 @@ from resefa_plugin.attributes.shapes import EYES, LIPS, MOUTH, brows
 
 FINE = 7        # pixels of the window whose mean is taken from a luminance: what is left is texture
 EDGE = 4        # pixels of skin that are left out beside other parts: their edges are no texture
+LIDS = 8        # pixels around the eyes that are lids and lashes
 BROW_EDGE = 10  # pixels around the brows whose skin they are compared with
 # The skin that may bear a beard: so far below the middle of the nose, in sides of the picture, and beside the middle of
 # the mouth, in standard deviations of its columns.
@@ -60,9 +61,11 @@ def brow_darkness(parts: FaceParts) -> Tensor:
     return parts.brightness(around * parts.sure('skin')) - parts.brightness(weights)
 
 
-def eye_lightness(parts: FaceParts) -> Tensor:
-    """How much lighter the eyes are than the skin, as a logarithm: irises, whites and lashes together."""
-    return parts.brightness(parts.sure(*EYES)) - parts.brightness(parts.sure('skin'))
+def eye_shadow(parts: FaceParts) -> Tensor:
+    """How much darker the lids and lashes around the eyes are than the cheeks, as a logarithm."""
+    eyes = parts.sure(*EYES)
+    around = functional.max_pool2d(eyes[None, None].float(), 2 * LIDS + 1, 1, LIDS)[0, 0].double() - eyes
+    return parts.brightness(_cheeks(parts)) - parts.brightness(around)
 
 
 def beard(parts: FaceParts) -> Tensor:

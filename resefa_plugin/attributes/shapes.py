@@ -52,6 +52,11 @@ def smile(parts: FaceParts) -> Tensor:
     return -parabola(parts, weights)[2] * parts.moments(*MOUTH)[2].square()
 
 
+def mouth_height(parts: FaceParts) -> Tensor:
+    """How little the mouth is below the nose: the nose's row less the mouth's."""
+    return parts.moments('nose')[1] - parts.moments(*MOUTH)[1]
+
+
 def lip_fullness(parts: FaceParts) -> Tensor:
     """Area of the lips for the width of the mouth."""
     return parts.area(*LIPS) / parts.moments(*MOUTH)[2]
@@ -60,6 +65,18 @@ def lip_fullness(parts: FaceParts) -> Tensor:
 def nose_length(parts: FaceParts) -> Tensor:
     """Standard deviation of the rows of the nose."""
     return mean((parts.rows - parts.moments('nose')[1]).square(), parts.sure('nose')).sqrt()
+
+
+def gaze(parts: FaceParts) -> Tensor:
+    """How far what is dark in an eye, its iris, is right of the eye's middle, in widths of the eye; mean of both."""
+    return torch.stack([_gaze(parts, parts.sure(*EYES) * half) for half in parts.halves()]).mean()
+
+
+def _gaze(parts: FaceParts, eye: Tensor) -> Tensor:
+    x = mean(parts.columns, eye)
+    width = mean((parts.columns - x).square(), eye).sqrt()
+    darkness = (mean(parts.luminance, eye) - parts.luminance).clamp(min=0)
+    return (mean(parts.columns, eye * darkness) - x) / width
 
 
 def head_turn(parts: FaceParts) -> Tensor:

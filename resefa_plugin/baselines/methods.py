@@ -17,7 +17,12 @@ from resefa_plugin.baselines.ganspace import ganspace_directions
 from resefa_plugin.baselines.lowrankgan import lowrankgan_directions
 from resefa_plugin.baselines.problem import MethodResult, Problem
 from resefa_plugin.baselines.published import published_directions
-from resefa_plugin.baselines.resefa import resefa_directions, resefa_quick_directions, resefa_stylespace_directions
+from resefa_plugin.baselines.resefa import (
+    resefa_best_directions,
+    resefa_directions,
+    resefa_quick_directions,
+    resefa_stylespace_directions,
+)
 from resefa_plugin.baselines.sefa import sefa_directions
 from resefa_plugin.baselines.stylespace import stylespace_directions
 from resefa_plugin.errors import ResefaError
@@ -29,6 +34,7 @@ METHODS: dict[str, Method] = {
     'resefa': resefa_directions,
     'resefa-quick': resefa_quick_directions,
     'resefa-s': resefa_stylespace_directions,
+    'resefa-best': resefa_best_directions,
     'published': published_directions,
     'lowrankgan': lowrankgan_directions,
     'stylespace': stylespace_directions,

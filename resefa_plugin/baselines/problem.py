@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.jacobian.region_jacobian import MAX_CHUNK, RegionJacobian
+from resefa_plugin.jacobian.region_jacobian import MAX_CHUNK, RegionJacobian, tangent_seconds
 from resefa_plugin.regions.partition import RegionPartition
 
 T = TypeVar('T')
+Combine = Callable[[Sequence[Viewpoint], RegionPartition, Tensor], Tensor]
 
 
 class MethodError(ResefaError):
@@ -62,19 +63,9 @@ class JacobianStore:
             seconds = time.perf_counter() - start
             found = chunks == [jacobian.viewpoint.dim] and jacobian.viewpoint.dim > MAX_CHUNK
             if found:
-                seconds = jacobian_seconds(jacobian)
+                seconds = tangent_seconds(jacobian) * jacobian.viewpoint.dim
             self._kept[key] = jacobian, seconds, found
         return self._kept[key]
-
-
-def jacobian_seconds(jacobian: RegionJacobian) -> float:
-    """Seconds of all columns, extrapolated from one chunk of tangents after another one that warms up."""
-    chunk = min(MAX_CHUNK, jacobian.viewpoint.dim)
-    V = torch.eye(jacobian.viewpoint.dim, device=jacobian.viewpoint.device)[:chunk]
-    jacobian.jvp(V)
-    start = time.perf_counter()
-    jacobian.jvp(V)
-    return (time.perf_counter() - start) * jacobian.viewpoint.dim / chunk
 
 
 @dataclass(frozen=True)
@@ -90,6 +81,10 @@ class Problem:
         jacobians: those of `space`.
         layers: layers that the user restricts the method to; None leaves it to the method.
         attribute: what is looked for in the region, as it is named to the user; empty for nothing special.
+        pool: samples that no edit is measured on, for the methods that look at several.
+        regions: of all problems of a comparison, for what is computed once for them; no region for this one alone.
+        combine: `(viewpoints, region, offsets [k, d])` -> `[d]`, the combination of directions that moves the attribute
+            most for what it changes outside; None where no attribute is looked for.
     """
 
     hook: GeneratorHook
@@ -100,6 +95,9 @@ class Problem:
     jacobians: JacobianStore
     layers: tuple[int, ...] | None = None
     attribute: str = ''
+    pool: tuple[Sample, ...] = ()
+    regions: tuple[RegionPartition, ...] = ()
+    combine: Combine | None = None
 
     def viewpoint(self, space: LatentSpace) -> Viewpoint:
         """The sample in a space, at the resolution of the Jacobians."""

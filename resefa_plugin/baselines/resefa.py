@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import pathlib
 import time
 
 import numpy as np
+import torch
 
+from resefa_plugin.attributes.combination import COMBINED
 from resefa_plugin.baselines.problem import MethodError, MethodResult, Problem
+from resefa_plugin.errors import MetricError
 from resefa_plugin.factorizer.constraints import Constraints
+from resefa_plugin.factorizer.factorizer import Factorizer
+from resefa_plugin.factorizer.results import RegionResult
 from resefa_plugin.factorizer.steps import solve_region
+from resefa_plugin.factorizer.store import Store
 from resefa_plugin.hooks.base import LatentSpace
 from resefa_plugin.hooks.style_based import StyleBasedHook
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE, Auto, Davidson, Dense, Solver
@@ -42,6 +50,41 @@ def resefa_stylespace_directions(problem: Problem) -> MethodResult:
     if not isinstance(problem.hook, StyleBasedHook):
         raise MethodError(f'{problem.hook.name} has no styles')
     return _in_a_basis(problem, problem.hook.space('s', problem.layers))
+
+
+def resefa_best_directions(problem: Problem) -> MethodResult:
+    """The recommended way: StyleSpace, pooled over samples, and the combination that moves the attribute.
+
+    Raises MethodError for a generator without styles, and if no direction moves the attribute.
+    """
+    if not isinstance(problem.hook, StyleBasedHook):
+        raise MethodError(f'{problem.hook.name} has no styles')
+    space = problem.hook.space('s', problem.layers)
+    viewpoints = [Viewpoint(problem.hook, space, sample, problem.jacobians.resolution)
+                  for sample in problem.pool or (problem.sample,)]
+    regions = {region.mask.tobytes(): region for region in problem.regions or (problem.region,)}  # rows may share one
+
+    folder = None if problem.jacobians.folder is None else pathlib.Path(problem.jacobians.folder)
+
+    def pooled() -> tuple[dict[bytes, RegionResult], float]:
+        solver = Auto(max(problem.num_directions, COMBINED))
+        start, store = time.perf_counter(), Store(folder, folder)
+        found = Factorizer(viewpoints, list(regions.values()), solver, store=store).run(pool=True)
+        return ({result.partition.mask.tobytes(): result for result in found},
+                (time.perf_counter() - start) / len(found))
+
+    results, seconds = problem.jacobians.once(('pooled', space.layers, *regions), pooled)
+    directions = results[problem.region.mask.tobytes()].directions
+    if problem.combine is None:
+        return MethodResult.of(directions.directions[:problem.num_directions], space,
+                               {'jacobian': seconds, 'solve': 0.0})
+    start = time.perf_counter()
+    offsets = torch.stack([torch.from_numpy(directions.offset(i, 1.0)) for i in range(len(directions))])
+    try:
+        combined = problem.combine(viewpoints[::2], problem.region, offsets).numpy()[None]
+    except MetricError as error:
+        raise MethodError(str(error)) from error
+    return MethodResult.of(combined, space, {'jacobian': seconds, 'solve': time.perf_counter() - start})
 
 
 def _matrix_free(problem: Problem, space: LatentSpace) -> MethodResult:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from typing_extensions import override
 
 from resefa_plugin.callbacks.picture_writer import STRENGTHS
-from resefa_plugin.editing.background import BackgroundKeeper, KeptPath
+from resefa_plugin.editing.background import CORRECTIONS, BackgroundKeeper, KeptPath
 from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.results import BackgroundRow, RegionResult
@@ -41,7 +41,7 @@ class BackgroundComparison(Callback):
         corrections: see BackgroundKeeper.
     """
 
-    def __init__(self, outdir: pathlib.Path, corrections: int = 3):
+    def __init__(self, outdir: pathlib.Path, corrections: int = CORRECTIONS):
         self.outdir, self.corrections = outdir, corrections
         self._jacobian: RegionJacobian | None = None
 

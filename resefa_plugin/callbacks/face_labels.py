@@ -7,7 +7,7 @@ from tqdm import tqdm
 from typing_extensions import override
 
 from resefa_plugin.attributes.changes import attribute_changes, seen_by_parser
-from resefa_plugin.attributes.labels import STRENGTHS, direction_labels
+from resefa_plugin.attributes.labels import STRENGTH, direction_labels
 from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.results import RegionResult
 from resefa_plugin.metrics.metric_networks import Networks
@@ -30,9 +30,11 @@ class FaceLabels(Callback):
     @override
     def on_region_end(self, result: RegionResult) -> None:
         directions = result.directions
+        if all(directions.labels):  # of an attribute that was asked for
+            return
         viewpoints = [seen_by_parser(viewpoint) for viewpoint in result.viewpoints[:SAMPLES]]
         offsets = torch.stack([torch.from_numpy(directions.offset(i, 1.0)) for i in range(len(directions))])
         edits, title = len(offsets) * len(viewpoints), f'{result.name}: labels'
         with tqdm(total=edits, desc=title, unit='edit', dynamic_ncols=True) as bar:
-            changes = attribute_changes(viewpoints, offsets, self.networks, STRENGTHS, result.partition, bar.update)
+            changes = attribute_changes(viewpoints, offsets, self.networks, STRENGTH, result.partition, bar.update)
         result.directions = directions.labelled(direction_labels(changes))

@@ -83,6 +83,8 @@ class PictureWriter(Callback):
             'eigenvalues': plots.eigenvalue_plot(result.eigenvalues, len(directions)),
             'sheet': pictures.contact_sheet(tiles, captions, pictures.strength_captions(STRENGTHS), result.name),
         }
+        if result.transfer:
+            named['transfer'] = plots.transfer_plot(result.transfer)
         others = [*result.viewpoints[1:4], *self.others]
         if others:
             named['other_seeds'] = self._other_seeds(result, others)
@@ -91,7 +93,7 @@ class PictureWriter(Callback):
         self._regions.setdefault(result.source, []).append(RegionSection(
             result.partition.name, f'{result.name}.npz', float(mask.mean()), named['region'], heat_map,
             named['eigenvalues'], rows, named['sheet'], named.get('other_seeds'), result.notes, result.agreement,
-            result.background))
+            named.get('transfer'), result.background))
         self._overview.append((result.name, [pictures.thumbnail(named['region'], PICTURE_SIDE), *tiles[0]]))
         self._seconds |= {f'{result.source} {stage}' if stage == 'jacobian' else f'{result.name} {stage}': value
                           for stage, value in result.seconds.items()}

@@ -15,10 +15,11 @@ from resefa_plugin.regions.partition import RegionPartition
 
 
 class ProgressBar(Callback):
-    """A bar for the tangents of each Jacobian or the products of a search, and one for each region's strengths."""
+    """A bar for the tangents of each Jacobian, the products of a search or of a pool, and each region's strengths."""
 
     def __init__(self) -> None:
         self._bar: tqdm | None = None
+        self._pooling = False
 
     def _open(self, **options: Any) -> tqdm:
         if self._bar is None:
@@ -28,7 +29,7 @@ class ProgressBar(Callback):
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-        self._bar = None
+        self._bar, self._pooling = None, False
 
     @override
     def on_tangents(self, viewpoint: Viewpoint, count: int) -> None:
@@ -39,8 +40,16 @@ class ProgressBar(Callback):
         self._open(total=total, desc=f'{viewpoint.sample.name}: basis', unit='product').update(count)
 
     @override
+    def on_pool(self, viewpoint: Viewpoint, count: int, total: int) -> None:
+        self._pooling = True
+        bar = self._open(total=total, desc='pool', unit='product')
+        bar.set_postfix_str(viewpoint.sample.name, refresh=False)
+        bar.update(count)
+
+    @override
     def on_jacobian_end(self, jacobian: RegionJacobian) -> None:
-        self._close()
+        if not self._pooling:  # its bar is for all samples
+            self._close()
 
     @override
     def on_products(self, viewpoint: Viewpoint, region: RegionPartition, products: int, residual: float) -> None:

@@ -18,6 +18,7 @@ from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.regions.partition import RegionPartition
 
+CORRECTIONS = 3  # steps at each edit; more were not worthwhile
 # A correction that does not help is halved so often before it is given up.
 HALVINGS = 3
 # A second correction, or a first one of a guess, that would take away less than this share of what is left, to first
@@ -104,7 +105,8 @@ class BackgroundKeeper:
     """
 
     def __init__(self, viewpoint: Viewpoint, partition: RegionPartition, *, model: TangentModel | None = None,
-                 corrections: int = 3, mu: float | None = None, ridge: float = RIDGE, vectors: int | None = None):
+                 corrections: int = CORRECTIONS, mu: float | None = None, ridge: float = RIDGE,
+                 vectors: int | None = None):
         check_number('corrections', corrections, least=1, whole=True)
         if vectors is None:
             vectors = VECTORS if viewpoint.dim <= MANY else MANY_VECTORS

@@ -44,13 +44,14 @@ class CellStore:
             self._pictures.update(sample.name.encode())
             self._pictures.update(picture.cpu().numpy().tobytes())
 
-    def path(self, sample: Sample, row: Row, method: str) -> pathlib.Path:
+    def path(self, sample: Sample, row: Row, method: str, kept: bool = False) -> pathlib.Path:
         """Where the cell of a factorized sample, a row and a method is kept."""
-        return self.folder / f'{sample.name}-{row.name}-{pathlib.Path(method).name.replace(":", "_")}.json'
+        name = pathlib.Path(method).name.replace(':', '_') + '-kept' * kept
+        return self.folder / f'{sample.name}-{row.name}-{name}.json'
 
-    def load(self, sample: Sample, row: Row, method: str) -> dict[str, Any] | None:
+    def load(self, sample: Sample, row: Row, method: str, kept: bool = False) -> dict[str, Any] | None:
         """The cell, or None if it is not there, was made with other settings, or, with a warning, is damaged."""
-        path = self.path(sample, row, method)
+        path = self.path(sample, row, method, kept)
         if not os.path.exists(path):
             return None
         try:
@@ -58,20 +59,22 @@ class CellStore:
         except DamagedFileError as error:
             warnings.warn(f'{error}. This cell is computed anew', stacklevel=2)
             return None
-        return cell if cell.get('fingerprint') == self.fingerprint(sample, row, method) else None
+        return cell if cell.get('fingerprint') == self.fingerprint(sample, row, method, kept) else None
 
-    def save(self, cell: dict[str, Any], sample: Sample, row: Row, method: str) -> dict[str, Any]:
+    def save(self, cell: dict[str, Any], sample: Sample, row: Row, method: str,
+             kept: bool = False) -> dict[str, Any]:
         """Writes a cell, complete or not at all, and returns it with its fingerprint."""
-        cell = {'fingerprint': self.fingerprint(sample, row, method)} | cell
-        write_cell(self.path(sample, row, method), cell)
+        cell = {'fingerprint': self.fingerprint(sample, row, method, kept)} | cell
+        write_cell(self.path(sample, row, method, kept), cell)
         return cell
 
-    def fingerprint(self, sample: Sample, row: Row, method: str) -> str:
-        """A hash of network, samples, row, method and settings."""
+    def fingerprint(self, sample: Sample, row: Row, method: str, kept: bool = False) -> str:
+        """A hash of network, samples, row, method, settings, and whether backgrounds are kept."""
         # Where Jacobians are kept, and what other methods there are, is of no matter to a cell.
-        settings = dataclasses.asdict(dataclasses.replace(self.settings, methods=(method,), jacobian_dir=None))
+        settings = dataclasses.asdict(
+            dataclasses.replace(self.settings, methods=(method,), jacobian_dir=None, keep=True))
         facts = {'network': self.hook.sha256 or self.hook.name, 'row': [row.name, row.attribute, row.sign],
-                 'settings': settings, 'metrics': self.metrics, 'sample': sample.name}
+                 'settings': settings, 'metrics': self.metrics, 'sample': sample.name, 'kept': kept}
         digest = self._pictures.copy()
         digest.update(json.dumps(facts, sort_keys=True).encode())
         digest.update(row.region.mask.tobytes())

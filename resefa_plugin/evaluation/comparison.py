@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import pathlib
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from resefa_plugin.baselines.methods import NEED_JACOBIAN, parse_method
 from resefa_plugin.baselines.problem import JacobianStore
 from resefa_plugin.directions.metadata import package_versions
+from resefa_plugin.editing.background import MANY_VECTORS
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.evaluation.cell_store import CellStore
-from resefa_plugin.evaluation.cells import compute_cell
+from resefa_plugin.evaluation.cells import Cells
+from resefa_plugin.evaluation.keepers import Keepers
 from resefa_plugin.evaluation.measures import Measures
 from resefa_plugin.evaluation.presentation.plots import curves_plot
 from resefa_plugin.evaluation.presentation.strips import STRIP_SAMPLES, load_tiles, save_tiles, side_by_side
@@ -29,10 +31,16 @@ from resefa_plugin.evaluation.robustness import SUBSPACE, robustness
 from resefa_plugin.evaluation.rows import Row
 from resefa_plugin.evaluation.settings import Settings
 from resefa_plugin.hooks.base import GeneratorHook, Sample
+from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.hooks.viewpoint import Viewpoint, default_resolution
+from resefa_plugin.jacobian.common_basis import PROBES, CommonBasis
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
+
+POOL = 8  # samples that a method may look at, which the recommended way does
+KEPT = ', kept'  # behind the name of a method whose edits have their background kept
 
 
 class Comparison:
@@ -89,14 +97,14 @@ class Comparison:
         viewpoints = [Viewpoint(self.hook, space, sample, resolution) for sample in self.held_out]
         originals = [(viewpoint.sample, render_edits(viewpoint, viewpoint.zero())) for viewpoint in viewpoints]
         store = CellStore(self.outdir / 'cells', self.hook, self.settings, self.measures.names, originals)
-        features: dict[str, Tensor] = {}
+        ways = (False, True) if self.settings.keep else (False,)
         cells = []
-        for sample, row, method in itertools.product(self.samples, self.rows, self.settings.methods):
-            cell = store.load(sample, row, method)
-            if cell is None:
-                features = features or self.measures.features(torch.cat([picture for _, picture in originals]))
-                cell = self._compute(sample, row, method, originals, features, store)
-            cells.append(cell)
+        for sample in self.samples:
+            computing = Cells(self.hook, self.settings, self.measures, originals, self._pool(), self.rows,
+                              self._jacobians, self._keepers())
+            for row, method, kept in itertools.product(self.rows, self.settings.methods, ways):
+                cells.append(store.load(sample, row, method, kept)
+                             or self._compute(computing, sample, row, method, kept, store))
         results = {
             'network': self.hook.name, 'network_sha256': self.hook.sha256, 'implementation': self.hook.implementation,
             'image_shape': list(self.hook.image_shape), 'settings': self._plain_settings(),
@@ -106,24 +114,43 @@ class Comparison:
         self._write(results)
         return results
 
-    def _compute(self, sample: Sample, row: Row, method: str, originals: list[tuple[Sample, Tensor]],
-                 features: dict[str, Tensor], store: CellStore) -> dict[str, Any]:
-        start = time.perf_counter()
-        cell, edited = compute_cell(self.hook, sample, row, method, originals, features, self._jacobians,
-                                    self.settings, self.measures)
+    def _pool(self) -> list[Sample]:
+        """The samples of a pool: of the first seeds that no edit is measured on."""
+        taken = {sample.name for sample in self.held_out}
+        first = self.samples[0]
+        found = (self.hook.sample(seed, first.truncation_psi, first.truncation_cutoff, first.c)
+                 for seed in itertools.count())
+        return list(itertools.islice((sample for sample in found if sample.name not in taken), POOL))
+
+    def _keepers(self) -> Keepers:
+        """Keepers with one basis for all edits of a sample, where that takes fewer products than one for each edit."""
+        edits = len(self.rows) * len(self.settings.methods)
+        folder, resolution = self.settings.jacobian_dir, self.settings.resolution
+        if not isinstance(self.hook, StyleBasedHook) or edits * 2 * MANY_VECTORS < PROBES:
+            return Keepers(self.hook, resolution)
+
+        def basis() -> np.ndarray:
+            return CommonBasis.shared([RegionJacobian(Viewpoint(self.hook, 's', sample, resolution))
+                                       for sample in self._pool()], path=folder)
+
+        return Keepers(self.hook, resolution, functools.cache(basis), folder)
+
+    def _compute(self, computing: Cells, sample: Sample, row: Row, method: str, kept: bool,
+                 store: CellStore) -> dict[str, Any]:
+        cell, edited = computing.compute(sample, row, method, kept)
         of_whom: dict[str, Any] = {'sample': sample.name, 'row': row.name, 'attribute': row.attribute,
-                                   'attribute_sign': row.sign, 'method': method, 'elapsed': time.perf_counter() - start}
+                                   'attribute_sign': row.sign, 'method': method + KEPT * kept, 'elapsed': 0.0}
         cell = of_whom | cell
         if edited is not None:
-            signs = cell['signs']
+            signs, originals = cell['signs'], computing.held_out
             shown = cell['edits'][:STRIP_SAMPLES * len(signs)]
             cell['strip'] = [edit['sample'] + (f" {'+' if edit['sign'] > 0 else '-'}" if len(signs) > 1 else '')
                              for edit in shown]
             unedited = torch.cat([picture for _, picture in originals[:STRIP_SAMPLES]])
             save_tiles(unedited.repeat_interleave(len(signs), dim=0), edited[:len(shown)],
-                       store.path(sample, row, method).with_suffix('.png'))
-            cell['tiles'] = store.path(sample, row, method).with_suffix('.png').name
-        return store.save(cell, sample, row, method)
+                       store.path(sample, row, method, kept).with_suffix('.png'))
+            cell['tiles'] = store.path(sample, row, method, kept).with_suffix('.png').name
+        return store.save(cell, sample, row, method, kept)
 
     def _robustness(self) -> list[dict[str, Any]]:
         """Empty where no method needs a whole Jacobian, which may be out of reach, and nothing was asked about it."""

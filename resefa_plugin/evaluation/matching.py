@@ -42,8 +42,9 @@ class Matched:
     evaluations: int
 
 
-def match_change(render: Callable[[float], Edit], target: float, start: float) -> Matched:
-    """Finds the alpha with `render(alpha).inside` equal to the target within 5 %.
+def match_change(render: Callable[[float], Edit], target: float, start: float, tolerance: float = TOLERANCE,
+                 most: int = MAX_EVALUATIONS, slope: float = 2.0) -> Matched:
+    """Finds the alpha with `render(alpha).inside` equal to the target.
 
     A secant on the logarithms of change and step, which is exact where the change is a power of the step; once the
     target is bracketed, steps stay in the bracket, and every third one halves it. A direction whose change stops
@@ -53,6 +54,9 @@ def match_change(render: Callable[[float], Edit], target: float, start: float) -
         render: the picture at a step alpha > 0.
         target: mean squared change inside, above 0.
         start: the first alpha.
+        tolerance: by which the change may be off, relative to the target.
+        most: pictures at most.
+        slope: of log change over log step, as it is taken to be at first.
 
     Raises NonFiniteError if no picture is finite.
     """
@@ -60,10 +64,10 @@ def match_change(render: Callable[[float], Edit], target: float, start: float) -
     above: Edit | None = None
     last: Edit | None = None
     edit = best = _rendered(render, start)
-    for count in range(1, MAX_EVALUATIONS + 1):
+    for count in range(1, most + 1):
         if _distance(edit, target) <= _distance(best, target):
             best = edit
-        if abs(edit.inside / target - 1) <= TOLERANCE or count == MAX_EVALUATIONS:
+        if abs(edit.inside / target - 1) <= tolerance or count == most:
             break
         if edit.inside >= target:
             above = edit
@@ -72,11 +76,11 @@ def match_change(render: Callable[[float], Edit], target: float, start: float) -
                     and edit.inside < STALLED * below.inside):
                 break
             below = edit
-        alpha = _next(below, above, last, edit, target, halve=count % 3 == 0)
+        alpha = _next(below, above, last, edit, target, count % 3 == 0, slope)
         last, edit = edit, _rendered(render, alpha)
     if not math.isfinite(best.inside):
         raise NonFiniteError(f'the edited picture contains NaN or infinity, at steps down to {edit.alpha:g}')
-    return Matched(best, abs(best.inside / target - 1) <= TOLERANCE, count)
+    return Matched(best, abs(best.inside / target - 1) <= tolerance, count)
 
 
 def _rendered(render: Callable[[float], Edit], alpha: float) -> Edit:
@@ -89,7 +93,8 @@ def _distance(edit: Edit, target: float) -> float:
     return abs(math.log(max(edit.inside, 1e-300) / target))
 
 
-def _next(below: Edit | None, above: Edit | None, last: Edit | None, edit: Edit, target: float, halve: bool) -> float:
+def _next(below: Edit | None, above: Edit | None, last: Edit | None, edit: Edit, target: float, halve: bool,
+          slope: float) -> float:
     if below is not None and above is not None:
         low, high = below, above
         if halve or low.inside <= 0 or math.isinf(high.inside):
@@ -98,7 +103,6 @@ def _next(below: Edit | None, above: Edit | None, last: Edit | None, edit: Edit,
         return low.alpha * (high.alpha / low.alpha) ** min(max(share, 0.05), 0.95)
     if edit.inside <= 0:
         return edit.alpha * MAX_FACTOR
-    slope = 2.0
     if last is not None and 0 < last.inside < math.inf and edit.inside < math.inf:
         slope = math.log(edit.inside / last.inside) / math.log(edit.alpha / last.alpha)
         if slope < SLOPES[0] and edit.inside > target:  # on a plateau above the target, whose end is somewhere below

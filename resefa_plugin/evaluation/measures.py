@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from resefa_plugin.attributes.changes import attribute_changes
-from resefa_plugin.attributes.labels import best_direction
+from resefa_plugin.attributes.changes import attribute_changes, seen_by_parser
+from resefa_plugin.attributes.combination import combine
 from resefa_plugin.attributes.scores import ATTRIBUTES, attribute_scores
 from resefa_plugin.errors import MetricError
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -64,9 +64,14 @@ class Measures:
         values = {name: float(metric.distance(reference[name], edited[name])) for name, metric in self._sets.items()}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
-    def choose(self, viewpoint: Viewpoint, offsets: Tensor, attribute: str, sign: int) -> tuple[int, int] | None:
-        """The direction, from 0, and its sign that change an attribute most, and mainly it; None if there is none."""
-        return best_direction(attribute_changes([viewpoint.full()], offsets, self.networks), attribute, sign)
+    def changes(self, viewpoint: Viewpoint, offsets: Tensor, attribute: str) -> Tensor:
+        """How far each offset `[k, d]` moves an attribute of a sample, to and fro, `[k]`; 0 where it is not seen."""
+        return attribute_changes([seen_by_parser(viewpoint)], offsets, self.networks).of(attribute).nan_to_num()
+
+    def combine(self, attribute: str, sign: int, viewpoints: Sequence[Viewpoint], region: RegionPartition,
+                offsets: Tensor) -> Tensor:
+        """The best combination of directions for an attribute, see `attributes.combination.combine`."""
+        return combine(viewpoints, region, offsets, attribute, sign, self.networks)
 
     def attribute_change(self, sample: str, original: Tensor, edited: Tensor, attribute: str,
                          sign: int) -> float | None:

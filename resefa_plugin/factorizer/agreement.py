@@ -21,12 +21,14 @@ class Agreement:
         pooled: the quotient that the first pooled direction attains on this sample.
         overlap: of the subspaces of its own and of the pooled directions, the mean squared cosine of their principal
             angles: 1 for the same subspace, k / d for unrelated ones.
+        weight: how much the sample counts in the pool, in (0, 1].
     """
 
     sample: str
     own: float
     pooled: float
     overlap: float
+    weight: float = 1.0
 
     @property
     def share(self) -> float:
@@ -35,12 +37,12 @@ class Agreement:
 
 
 def agreement(sample: str, grams: DenseGrams | FactoredGrams, own: NDArray[np.float64], pooled: NDArray[np.float64],
-              tau: float) -> Agreement:
+              tau: float, weight: float = 1.0) -> Agreement:
     """Compares directions `[k, d]` of a sample alone with pooled ones, by the quotient of Eq. 11 on that sample."""
     k = min(len(own), len(pooled))
     own_basis, pooled_basis = (np.linalg.qr(n[:k].T)[0] for n in (own, pooled))
     overlap = float(np.square(own_basis.T @ pooled_basis).sum() / k)
-    return Agreement(sample, _quotient(grams, own[:1], tau), _quotient(grams, pooled[:1], tau), overlap)
+    return Agreement(sample, _quotient(grams, own[:1], tau), _quotient(grams, pooled[:1], tau), overlap, weight)
 
 
 def _quotient(grams: DenseGrams | FactoredGrams, n: NDArray[np.float64], tau: float) -> float:

@@ -25,6 +25,9 @@ class Callback:
     def on_basis(self, viewpoint: Viewpoint, count: int, total: int) -> None:
         """After each chunk of `count` of the `total` products that a basis common to all regions takes."""
 
+    def on_pool(self, viewpoint: Viewpoint, count: int, total: int) -> None:
+        """After each chunk of `count` products of a pool in a shared basis, of `total` for all samples at most."""
+
     def on_jacobian_end(self, jacobian: RegionJacobian) -> None:
         """After the Jacobian of a sample, or at once where it is not needed as a whole."""
 

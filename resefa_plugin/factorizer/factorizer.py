@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from resefa_plugin.editing.strength import calibrate, describe_unreached
@@ -18,22 +21,49 @@ from resefa_plugin.factorizer.agreement import Agreement, agreement, describe
 from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.gram_store import GramStore
+from resefa_plugin.factorizer.objective import Objective
+from resefa_plugin.factorizer.pooling import Grams, Pooled, is_enough, pool, transfer
 from resefa_plugin.factorizer.results import RegionResult
-from resefa_plugin.factorizer.steps import RegionSolution, direction_set, measured_slopes, solve_region, worthwhile
+from resefa_plugin.factorizer.steps import (
+    RegionSolution,
+    direction_set,
+    mean_slopes,
+    solve_in_basis,
+    solve_region,
+    with_direction,
+    worthwhile,
+)
 from resefa_plugin.factorizer.store import Store
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.jacobian.common_basis import CommonBasis
+from resefa_plugin.jacobian.common_basis import PROBES, CommonBasis
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.sharded import ShardedJacobian
 from resefa_plugin.machine.ranks import Ranks
+from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 from resefa_plugin.rayleigh.solution import RayleighSolution, Search
 from resefa_plugin.rayleigh.solvers import Auto, Solver
 from resefa_plugin.regions.partition import RegionPartition
 
+PROBED = 8  # samples of a pool whose tiles are probed for the basis that they share, at most
 CALIBRATED = 4  # samples of a pool that the strength of its directions is measured on, at most
 
 T = TypeVar('T')
+
+
+@dataclass(frozen=True, eq=False)
+class _Way:
+    """How the samples of a run are gone through.
+
+    Attributes:
+        store: of their Gram matrices.
+        pool: whether they share one set of directions.
+        basis: that these are solved in, `[m, d]`; None for one of each sample, or none.
+    """
+
+    store: GramStore
+    pool: bool = False
+    basis: NDArray[np.float64] | None = None
 
 
 class Factorizer:
@@ -50,6 +80,7 @@ class Factorizer:
         constraints: what else directions must satisfy; None where there is nothing else.
         callbacks: what happens along the way.
         store: where Jacobians and the Gram matrices of a pool are kept and found; None keeps nothing.
+        objective: what is wanted of each region; the results then are one direction each, made of those of the region.
 
     Raises:
         ResefaError: no viewpoint, or viewpoints that differ in generator, space or resolution.
@@ -59,7 +90,7 @@ class Factorizer:
 
     def __init__(self, viewpoints: Sequence[Viewpoint], regions: Sequence[RegionPartition],
                  solver: Solver | None = None, constraints: Constraints | None = None,
-                 callbacks: Sequence[Callback] = (), store: Store | None = None):
+                 callbacks: Sequence[Callback] = (), store: Store | None = None, objective: Objective | None = None):
         check_type('viewpoints', viewpoints, Viewpoint, is_list=True)
         check_type('regions', regions, RegionPartition, is_list=True)
         self.viewpoints, self.solver = tuple(viewpoints), solver or Auto()
@@ -67,7 +98,9 @@ class Factorizer:
         check_type('callbacks', callbacks, Callback, is_list=True)
         for name, kind in (('solver', Solver), ('constraints', Constraints), ('store', Store)):
             check_type(name, getattr(self, name), kind)
-        self.callbacks = list(callbacks)
+        self.callbacks, self.objective = list(callbacks), objective
+        if objective is not None and self.solver.num_directions is None:
+            self.solver = dataclasses.replace(self.solver, num_directions=objective.num_directions)
         self._check_viewpoints()
         self._check_regions(regions)
         self.regions = [self.constraints.unprotected(region) for region in regions]
@@ -93,14 +126,16 @@ class Factorizer:
                 raise RegionError(f"region '{region.name}' is for pictures of {list(region.mask.shape)}, "
                                   f'but {hook.name} makes {list(hook.image_shape[1:])}')
 
-    def run(self, pool: bool = False, ranks: Ranks | None = None) -> list[RegionResult]:
+    def run(self, pool: bool = False, ranks: Ranks | None = None, stop_early: bool = False) -> list[RegionResult]:
         """Factorizes every region at every sample, or at the pool of them; returns the results, sample by sample.
 
         Args:
             pool: one set of directions per region for all samples, from the mean of their Gram matrices (each over its
-                tr(B)).
+                tr(B)), of which none counts for more than half of them do.
             ranks: the processes of this run; None where this one is alone. Only rank 0 calls callbacks and returns
                 results.
+            stop_early: of a pool, take samples in their order until more of them hardly lower what the directions leak
+                at samples that are not in it.
 
         Raises:
             ProbeError: the generator's derivatives cannot be trusted.
@@ -109,19 +144,28 @@ class Factorizer:
         """
         if pool:
             self.constraints.check_poolable()
-        return self._reported(self._pooled if pool else self._each, ranks)
+        return self._reported((lambda: self._pooled(stop_early)) if pool else self._each, ranks)
 
-    def collect(self, ranks: Ranks | None = None) -> None:
-        """The part of a pooled run that takes long: keeps the Gram matrices of each sample, and solves nothing.
+    def collect(self, part: tuple[int, int] = (1, 1), ranks: Ranks | None = None) -> None:
+        """What takes long of a pooled run: keeps the Gram matrices of each sample, and solves nothing.
 
-        Several runs may collect samples of one pool; a run of all of them then finds them there.
+        Several runs may collect parts of one pool; a run of all of them then finds them there.
+
+        Args:
+            part: `(i, n)`, the i-th of n parts of the samples, from 1.
+            ranks: as of `run`.
 
         Raises ResefaError where the store keeps no Gram matrices, and as `run` does.
         """
         if self.store.grams is None:
             raise ResefaError('collect is for a pool whose Gram matrices are kept: give store=Store(grams=FOLDER)')
         self.constraints.check_poolable()
-        self._reported(lambda: self._solved(self._gram_store(), pool=True), ranks)
+
+        def steps() -> Iterator[object]:
+            index, count = part
+            yield from self._solved(self._pool(), self.viewpoints[index - 1::count])
+
+        self._reported(steps, ranks)
 
     def _reported(self, steps: Callable[[], Iterable[T]], ranks: Ranks | None) -> list[T]:
         """The steps of a run, with the events of its beginning and end."""
@@ -145,70 +189,131 @@ class Factorizer:
                 getattr(callback, event)(*details)
 
     def _each(self) -> Iterator[RegionResult]:
-        for viewpoint, regions in self._solved(GramStore(None), pool=False):
+        for viewpoint, regions in self._solved(_Way(GramStore(None)), self.viewpoints):
             for solved in regions:
                 yield self._calibrate((viewpoint,), solved)
 
-    def _pooled(self) -> Iterator[RegionResult]:
-        samples = [regions for _, regions in self._solved(self._gram_store(), pool=True)]
+    def _pooled(self, stop_early: bool) -> Iterator[RegionResult]:
+        way = self._pool()
+        samples: list[list[RegionSolution]] = []
+
+        def pooled(grams: Sequence[Grams]) -> Pooled:
+            return pool(grams, lambda mean: self._solve_grams(mean, way.basis), within, self.solver.count(self._dim))
+
+        def within(directions: NDArray[np.float64]) -> NDArray[np.float64]:
+            return directions if way.basis is None else directions @ way.basis.T
+
+        def first(grams: Sequence[Grams]) -> NDArray[np.float64]:
+            direction: NDArray[np.float64] = within(pooled(grams).solution.directions[:1])[0]
+            return direction
+
+        def enough() -> bool:
+            return stop_early and all(is_enough([solved.grams for solved in of_region], first)
+                                      for of_region in zip(*samples, strict=True))
+
+        for _, regions in self._solved(way, self.viewpoints, enough):
+            samples.append(regions)
+        viewpoints = self.viewpoints[:len(samples)]
         for of_region in zip(*samples, strict=True):
-            start = time.perf_counter()
-            grams = [solved.grams for solved in of_region]
-            solution = self.solver.solve(type(grams[0]).pooled(grams), self.constraints.coordinates(self.viewpoints[0]))
+            start, grams = time.perf_counter(), [solved.grams for solved in of_region]
+            found = pooled(grams)
             seconds = {'jacobian': sum(solved.seconds.get('jacobian', 0) for solved in of_region),
                        'solve': time.perf_counter() - start}
-            pooled = RegionSolution(of_region[0].region, grams[0], solution, None, seconds)
-            yield self._calibrate(self.viewpoints, pooled, self._agreement(of_region, solution))
+            result = self._calibrate(
+                viewpoints, RegionSolution(of_region[0].region, found.grams, found.solution, None, seconds,
+                                           basis=way.basis), self._agreement(of_region, found))
+            result.transfer = transfer(grams, first)
+            yield result
 
-    def _agreement(self, of_region: Sequence[RegionSolution], pooled: RayleighSolution) -> tuple[Agreement, ...]:
+    def _pool(self) -> _Way:
+        basis = self._shared_basis()
+        if basis is not None:
+            key: list[object] = ['basis', hashlib.sha256(basis.tobytes()).hexdigest()]
+        else:
+            key = self.solver.matrices_key(self.viewpoints[0].dim, len(self.regions))
+            key += self.constraints.search_key() if key else []
+        return _Way(GramStore(self.store.grams, repr(key)), True, basis)
+
+    def _shared_basis(self) -> NDArray[np.float64] | None:
+        """The span `[m, d]` that a pool is solved in, on every rank; None where the whole space is affordable."""
+        first = self.viewpoints[0]
+        if not self.solver.needs_shared_basis(first.dim, len(self.regions)):
+            return None
+        vectors = None
+        if self._ranks.first:
+            probe(first)
+            vectors = CommonBasis.shared(
+                [RegionJacobian(viewpoint) for viewpoint in self.viewpoints[:PROBED]],
+                lambda count: self._notify('on_pool', first, count, self._pool_products), self.store.grams)
+        found: NDArray[np.float64] = self._ranks.broadcast(vectors)
+        return found
+
+    @property
+    def _pool_products(self) -> int:
+        """Products with Jacobians that a pool in a shared basis takes, at most."""
+        return PROBES * (1 + len(self.viewpoints))
+
+    def _solve_grams(self, grams: DenseGrams | FactoredGrams, basis: NDArray[np.float64] | None) -> RayleighSolution:
+        coordinates = self.constraints.coordinates(self.viewpoints[0])
+        if basis is None or not isinstance(grams, DenseGrams):
+            return self.solver.solve(grams, coordinates)
+        return solve_in_basis(grams, basis, self.solver, coordinates)
+
+    def _agreement(self, of_region: Sequence[RegionSolution], pooled: Pooled) -> tuple[Agreement, ...]:
         """How well pooled directions serve each sample; nothing for a pool of one."""
         if len(of_region) < 2:
             return ()
-        k, tau = self.solver.count(self.viewpoints[0].dim), self.solver.tau
-        return tuple(agreement(viewpoint.sample.name, solved.grams, solved.solution.directions[:k],
-                               pooled.directions[:k], tau)
-                     for viewpoint, solved in zip(self.viewpoints, of_region, strict=True))
+        k, tau = self.solver.count(self._dim), self.solver.tau
+        return tuple(agreement(viewpoint.sample.name, solved.whole_grams, solved.solution.directions[:k],
+                               pooled.solution.directions[:k], tau, weight)
+                     for viewpoint, solved, weight in zip(self.viewpoints, of_region, pooled.weights.tolist(),
+                                                          strict=False))  # a pool may have stopped early
 
-    def _gram_store(self) -> GramStore:
-        key = self.solver.matrices_key(self.viewpoints[0].dim, len(self.regions))
-        return GramStore(self.store.grams, repr([*key, *self.constraints.search_key()] if key else key))
+    @property
+    def _dim(self) -> int:
+        return self.viewpoints[0].dim
 
-    def _solved(self, store: GramStore, pool: bool) -> Iterator[tuple[Viewpoint, list[RegionSolution]]]:
-        """Each sample with what its regions gave, on rank 0.
+    def _solved(self, way: _Way, viewpoints: Sequence[Viewpoint],
+                enough: Callable[[], bool] = lambda: False) -> Iterator[tuple[Viewpoint, list[RegionSolution]]]:
+        """Each sample with what its regions gave, on rank 0, until there are enough.
 
         As many samples at a time as there are ranks; the last ones, if they are fewer, one by one with their tangents
         shared out.
         """
         size = self._ranks.size
-        whole = len(self.viewpoints) // size * size if size > 1 else 0
+        whole = len(viewpoints) // size * size if size > 1 else 0
         for start in range(0, whole, size):
-            batch = self.viewpoints[start:start + size]
-            gathered = self._ranks.gather(self._sample(batch[self._ranks.rank], Ranks(), store, pool))
+            batch = viewpoints[start:start + size]
+            gathered = self._ranks.gather(self._sample(batch[self._ranks.rank], Ranks(), way))
             if gathered is not None:  # on rank 0
                 for viewpoint, regions in zip(batch, gathered, strict=True):
-                    yield viewpoint, store.keep(regions)
-        for viewpoint in self.viewpoints[whole:]:
-            regions = self._sample(viewpoint, self._ranks, store, pool)
+                    yield viewpoint, way.store.keep(regions)
+            if self._ranks.broadcast(self._ranks.first and enough()):
+                return
+        for viewpoint in viewpoints[whole:]:
+            regions = self._sample(viewpoint, self._ranks, way)
             if self._ranks.first:
-                yield viewpoint, store.keep(regions)
+                yield viewpoint, way.store.keep(regions)
+            if self._ranks.broadcast(self._ranks.first and enough()):
+                return
 
-    def _sample(self, viewpoint: Viewpoint, ranks: Ranks, store: GramStore, pool: bool) -> list[RegionSolution]:
+    def _sample(self, viewpoint: Viewpoint, ranks: Ranks, way: _Way) -> list[RegionSolution]:
         """What the regions of one sample give: from kept Gram matrices if all are there, else from its Jacobian."""
         jacobian = RegionJacobian(viewpoint) if ranks.size == 1 else ShardedJacobian(viewpoint, ranks)
         self._notify('on_sample_start', viewpoint)
-        paths = [store.path(jacobian, region, self.constraints.protect) for region in self.regions]
-        kept = [grams for grams in (store.load(path, viewpoint.dim) for path in paths) if grams is not None]
+        paths = [way.store.path(jacobian, region, self.constraints.protect) for region in self.regions]
+        dim = viewpoint.dim if way.basis is None else len(way.basis)
+        kept = [grams for grams in (way.store.load(path, dim) for path in paths) if grams is not None]
         if ranks.least(len(kept) == len(paths), viewpoint.device):
             self._notify('on_jacobian_end', jacobian)
-            coordinates = self.constraints.coordinates(viewpoint)
-            return [RegionSolution(region, grams, self.solver.solve(grams, coordinates), None, {}, path, True)
+            return [RegionSolution(region, grams, self._solve_grams(grams, way.basis), None, {}, path, True, way.basis)
                     for region, grams, path in zip(self.regions, kept, paths, strict=True)]
-        seconds = self._compute(jacobian, pool)
+        seconds = self._compute(jacobian, way)
         self._notify('on_jacobian_end', jacobian)
-        return [self._solve(jacobian, region, ranks, seconds, path, pool)
+        return [self._solve(jacobian, region, ranks, seconds, path, way.pool)
                 for region, path in zip(self.regions, paths, strict=True)]
 
-    def _compute(self, jacobian: RegionJacobian, pool: bool) -> float:
+    def _compute(self, jacobian: RegionJacobian, way: _Way) -> float:
         """Probes the generator, then computes what the solver wants: the Jacobian or a basis; returns the seconds.
 
         One sample in several processes is searched without a basis.
@@ -217,8 +322,12 @@ class Factorizer:
         probe(viewpoint)
         start = time.perf_counter()
         # Samples of a pool are all of one kind.
-        found = self.solver.takes_kept_jacobian and not pool and jacobian.is_kept(self.store.jacobians)
-        if found or self.solver.needs_jacobian(viewpoint.dim, len(self.regions)):
+        found = self.solver.takes_kept_jacobian and not way.pool and jacobian.is_kept(self.store.jacobians)
+        if way.basis is not None:
+            jacobian.basis = CommonBasis(jacobian, way.basis)
+            jacobian.basis.inner.compute(
+                lambda count: self._notify('on_pool', viewpoint, count, self._pool_products), self.store.jacobians)
+        elif found or self.solver.needs_jacobian(viewpoint.dim, len(self.regions)):
             jacobian.compute(lambda count: self._notify('on_tangents', viewpoint, count), self.store.jacobians)
         elif self.solver.needs_basis(viewpoint.dim, len(self.regions)) and not isinstance(jacobian, ShardedJacobian):
             jacobian.basis = CommonBasis.compute(
@@ -240,21 +349,25 @@ class Factorizer:
         self._notify('on_region_start', first, region, k)
         start = time.perf_counter()
         chosen = viewpoints[::max(1, math.ceil(len(viewpoints) / CALIBRATED))]
-        predicted = solved.slopes
-        if predicted is None:
-            each = [measured_slopes(RegionJacobian(viewpoint), region, solution.directions[:k]) for viewpoint in chosen]
-            inside, outside = zip(*each, strict=True)
-            predicted = np.mean(inside, axis=0), np.mean(outside, axis=0)
+        predicted = solved.slopes or mean_slopes(chosen, region, solution.directions[:k])
         calibration = calibrate(chosen, region, solution.directions[:k], (predicted[0][:k], predicted[1][:k]),
                                 lambda: self._notify('on_direction', first, region))
-        directions = direction_set(viewpoints, solved, calibration, self.constraints, rows)
+        if self.objective is not None:
+            steps = torch.from_numpy(solution.directions[:k] * calibration.step[:, None]).float()
+            solved, rows = with_direction(solved, self.objective(chosen, region, steps).double().cpu().numpy()), ()
+            solution = solved.solution
+            calibration = calibrate(chosen, region, solution.directions,
+                                    mean_slopes(chosen, region, solution.directions))
+        directions = direction_set(viewpoints, solved, calibration, self.constraints, rows, self.objective)
+        if self.objective is not None:
+            directions = directions.labelled([self.objective.label])
         notes = [describe(rows)] if rows else []
         if calibration.unreached:
             notes.append(describe_unreached(calibration.unreached))
         if solution.search is not None and not rows:
             notes.append(describe_search(solution.search, solution.residuals))
-        if solved.basis and not rows:
-            notes.append(f'Solved in the span of {solved.basis} directions that move the tiles of the picture.')
+        if solved.basis is not None:
+            notes.append(f'Solved in the span of {len(solved.basis)} directions that move the tiles of the picture.')
         return RegionResult(viewpoints, region, directions, solution.eigenvalues,
                             solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows)
 

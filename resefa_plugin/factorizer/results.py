@@ -52,6 +52,8 @@ class RegionResult:
         seconds: time of the steps: `jacobian` (shared by the regions of a sample), `solve`, `calibrate`.
         notes: sentences that a reader should know.
         agreement: of a pool, how well its directions serve each sample.
+        transfer: of a pool, how much direction 1 of fewer samples leaks at the others: number of samples -> summed
+            square change outside over that inside.
         background: the directions with their background kept; by BackgroundComparison.
     """
 
@@ -62,6 +64,7 @@ class RegionResult:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     agreement: tuple[Agreement, ...] = ()
+    transfer: dict[int, float] = field(default_factory=dict)
     background: list[BackgroundRow] = field(default_factory=list)
 
     @property

@@ -17,12 +17,15 @@ from resefa_plugin.directions.metadata import DirectionMetadata
 from resefa_plugin.editing.strength import Calibration, slopes, uncalibrated
 from resefa_plugin.factorizer.agreement import Agreement
 from resefa_plugin.factorizer.constraints import Constraints
+from resefa_plugin.factorizer.objective import Objective
 from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.common_basis import factored
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.region_operator import RegionOperator
 from resefa_plugin.machine.ranks import Ranks
+from resefa_plugin.rayleigh.coordinates import Coordinates
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
-from resefa_plugin.rayleigh.solution import RayleighSolution, fix_signs
+from resefa_plugin.rayleigh.solution import RayleighSolution, fix_signs, relative_residuals
 from resefa_plugin.rayleigh.solvers import Solver
 from resefa_plugin.regions.partition import RegionPartition
 
@@ -38,13 +41,13 @@ class RegionSolution:
 
     Attributes:
         region: less what is protected.
-        grams: A and B, protected pixels weighted.
+        grams: A and B, protected pixels weighted; in the coordinates of the basis where there is one.
         solution: of the quotient.
         slopes: of the directions; None where they are to be measured at several samples.
         seconds: of the steps so far.
         path: where the Gram matrices are to be kept; None where they are not.
         kept: whether they come from there.
-        basis: dimensions of the common basis that it was solved in; 0 for the whole space.
+        basis: `[m, d]` orthonormal rows, whose span it was solved in; None for the whole space.
     """
 
     region: RegionPartition
@@ -54,7 +57,14 @@ class RegionSolution:
     seconds: dict[str, float]
     path: pathlib.Path | None = None
     kept: bool = False
-    basis: int = 0
+    basis: NDArray[np.float64] | None = None
+
+    @property
+    def whole_grams(self) -> DenseGrams | FactoredGrams:
+        """A and B of the whole space."""
+        if self.basis is None or not isinstance(self.grams, DenseGrams):
+            return self.grams
+        return factored(self.grams, self.basis)
 
 
 def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solver, constraints: Constraints,
@@ -78,13 +88,8 @@ def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solv
     grams: DenseGrams | FactoredGrams
     basis = None if jacobian.computed else jacobian.basis
     if basis is not None:
-        plain, weighted = _dense_grams(basis.inner, region, weights)
-        grams = basis.factored(weighted)
-        if coordinates is None:
-            inner = solver.solve(weighted)
-            solution = dataclasses.replace(inner, directions=fix_signs(inner.directions @ basis.vectors))
-        else:  # which are of the whole space; its products with factors are no search
-            solution = dataclasses.replace(solver.solve(grams, coordinates), search=None)
+        plain, grams = _dense_grams(basis.inner, region, weights)
+        solution = solve_in_basis(grams, basis.vectors, solver, coordinates)
         solved = time.perf_counter()
         predicted = _slopes_of_grams(
             basis.inner, region, solution.directions[:count] @ basis.vectors.T, plain) if predict else None
@@ -99,7 +104,22 @@ def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solv
         grams, solved = solution.search.grams, time.perf_counter()
         predicted = measured_slopes(jacobian, region, solution.directions[:count]) if predict else None
     return RegionSolution(region, grams, solution, predicted, {'solve': solved - start},
-                          basis=0 if basis is None else len(basis.vectors))
+                          basis=None if basis is None else basis.vectors)
+
+
+def solve_in_basis(grams: DenseGrams, vectors: NDArray[np.float64], solver: Solver,
+                   coordinates: Coordinates | None) -> RayleighSolution:
+    """The best directions of the whole space by Gram matrices `[m, m]` in the coordinates of a basis.
+
+    Args:
+        vectors: the basis, `[m, d]` orthonormal rows.
+        coordinates: of the whole space.
+    """
+    if coordinates is None:
+        inner = solver.solve(grams)
+        return dataclasses.replace(inner, directions=fix_signs(inner.directions @ vectors))
+    # Products with factors are no search.
+    return dataclasses.replace(solver.solve(factored(grams, vectors), coordinates), search=None)
 
 
 def _dense_grams(jacobian: RegionJacobian, region: RegionPartition,
@@ -124,6 +144,24 @@ def _slopes_of_grams(jacobian: RegionJacobian, region: RegionPartition, directio
 def measured_slopes(jacobian: RegionJacobian, region: RegionPartition, directions: NDArray[np.float64]) -> Slopes:
     """The slopes of directions `[k, d]` by a tangent for each."""
     return slopes(jacobian.jvp(torch.from_numpy(directions)), region)
+
+
+def with_direction(solved: RegionSolution, direction: NDArray[np.float64]) -> RegionSolution:
+    """A direction `[d]` in place of those that the quotient chose, with what the quotient says of it."""
+    n = direction / np.linalg.norm(direction)
+    A_n, B_n, _ = solved.whole_grams.apply(n[:, None])
+    B_n = B_n + solved.solution.ridge * n[:, None]
+    value = np.array([n @ A_n[:, 0] / (n @ B_n[:, 0])])
+    solution = dataclasses.replace(solved.solution, directions=n[None], eigenvalues=value, search=None,
+                                   residuals=relative_residuals(A_n, B_n, value, 0.0))
+    return dataclasses.replace(solved, solution=solution, slopes=None)
+
+
+def mean_slopes(viewpoints: Sequence[Viewpoint], region: RegionPartition, directions: NDArray[np.float64]) -> Slopes:
+    """The slopes of directions `[k, d]`, means over samples."""
+    inside, outside = zip(*(measured_slopes(RegionJacobian(viewpoint), region, directions) for viewpoint in viewpoints),
+                          strict=True)
+    return np.mean(inside, axis=0), np.mean(outside, axis=0)
 
 
 def worthwhile(solution: RayleighSolution, count: int) -> int:
@@ -152,13 +190,15 @@ def find_directions(jacobian: RegionJacobian, region: RegionPartition, solver: S
 
 
 def direction_set(viewpoints: Sequence[Viewpoint], solved: RegionSolution, calibration: Calibration,
-                  constraints: Constraints, agreement: Sequence[Agreement] = ()) -> DirectionSet:
+                  constraints: Constraints, agreement: Sequence[Agreement] = (),
+                  objective: Objective | None = None) -> DirectionSet:
     """Directions as they are saved, with everything needed to use and to reproduce them.
 
     Args:
         viewpoints: where the derivative was taken; several for a pool.
         calibration: of so many of the solution's directions, from the first.
         agreement: of a pool, for the record.
+        objective: what they were made for, for the record.
     """
     first, solution, count = viewpoints[0], solved.solution, len(calibration.step)
     seeds = tuple(viewpoint.sample.seed for viewpoint in viewpoints if viewpoint.sample.seed is not None)
@@ -167,7 +207,8 @@ def direction_set(viewpoints: Sequence[Viewpoint], solved: RegionSolution, calib
         space=first.space.name, layers=first.space.layers, num_ws=first.hook.num_ws, region=solved.region.name,
         seeds=seeds, truncation_psi=first.sample.truncation_psi, truncation_cutoff=first.sample.truncation_cutoff,
         resolution=first.resolution, tau=solution.tau, ridge=solution.ridge, solver=solution.solver,
-        extra=_extra(first, solution, calibration, constraints, agreement))
+        extra=_extra(first, solution, calibration, constraints, agreement)
+        | ({} if objective is None else {'objective': objective.name}))
     return DirectionSet(
         directions=solution.directions[:count].astype(np.float32), eigenvalues=solution.eigenvalues[:count],
         residuals=solution.residuals[:count], mask=solved.region.mask, latent=first.latent.float().cpu().numpy(),

@@ -133,7 +133,9 @@ class StyleBasedHook(GeneratorHook):
         return None
 
 
-class _StyleBasedSpace(LatentSpace):
+class StyleBasedSpace(LatentSpace):
+    """A space whose latents become styles."""
+
     def __init__(self, hook: StyleBasedHook, layers: tuple[int, ...] | None):
         self.hook, self.layers = hook, layers
         self._indices = list(range(hook.layer_count(self.name)) if layers is None else layers)
@@ -154,19 +156,20 @@ class _StyleBasedSpace(LatentSpace):
     def render(self, latent: Tensor, sample: Sample, resolution: int | None = None) -> Tensor:
         return self.hook.synthesis(latent, resolution)
 
-    def _moved_styles(self, latent: Tensor, sample: Sample) -> list[Tensor]:
+    def moved_styles(self, latent: Tensor, sample: Sample) -> list[Tensor]:
+        """The styles of native latents of this space, `[N, style_dims[i]]` of each layer i."""
         return self.hook.styles(latent)
 
     @override
     def linearize(self, latent: Tensor, sample: Sample, resolution: int | None = None) -> Linearization | None:
         zero = torch.zeros(self.dim, device=self.hook.device)
         with torch.no_grad():
-            synthesis = self.hook.linearize_synthesis(self._moved_styles(latent, sample), resolution)
+            synthesis = self.hook.linearize_synthesis(self.moved_styles(latent, sample), resolution)
         if synthesis is None:
             return None
 
         def styles(offset: Tensor) -> tuple[Tensor, ...]:
-            return tuple(style[0] for style in self._moved_styles(self.move(latent, offset[None]), sample))
+            return tuple(style[0] for style in self.moved_styles(self.move(latent, offset[None]), sample))
 
         @torch.no_grad()
         def push(V: Tensor) -> Tensor:
@@ -188,7 +191,7 @@ class _StyleBasedSpace(LatentSpace):
         return {'w': latent}
 
 
-class ZSpace(_StyleBasedSpace):
+class ZSpace(StyleBasedSpace):
     """z `[N, z_dim]`, before the mapping network.
 
     With layers, only they see the moved z; the others keep the sample's ws.
@@ -225,7 +228,7 @@ class ZSpace(_StyleBasedSpace):
         return self.hook.synthesis(self._ws(latent, sample), resolution)
 
     @override
-    def _moved_styles(self, latent: Tensor, sample: Sample) -> list[Tensor]:
+    def moved_styles(self, latent: Tensor, sample: Sample) -> list[Tensor]:
         return self.hook.styles(self._ws(latent, sample))
 
     @override
@@ -233,7 +236,7 @@ class ZSpace(_StyleBasedSpace):
         return {'w': self._ws(latent, sample), 'z': latent}
 
 
-class WSpace(_StyleBasedSpace):
+class WSpace(StyleBasedSpace):
     """One offset `[w_dim]` for all layers, or for the chosen ones, of ws `[N, num_ws, w_dim]`."""
 
     name = 'w'
@@ -253,7 +256,7 @@ class WSpace(_StyleBasedSpace):
         return latent + moved * offset[:, None]
 
 
-class WPlusSpace(_StyleBasedSpace):
+class WPlusSpace(StyleBasedSpace):
     """An offset of its own for each (chosen) layer: `[layers * w_dim]`, layer after layer."""
 
     name = 'w+'
@@ -279,7 +282,7 @@ class WPlusSpace(_StyleBasedSpace):
         return latent + torch.cat(rows, dim=1)
 
 
-class StyleSpace(_StyleBasedSpace):
+class StyleSpace(StyleBasedSpace):
     """The style vectors that scale the channels, `[N, sum(style_dims)]`: StyleSpace (Wu et al., CVPR 2021)."""
 
     name = 's'
@@ -309,12 +312,12 @@ class StyleSpace(_StyleBasedSpace):
         return latent + torch.cat([next(chosen) if i in self._indices else zeros[i] for i in range(len(zeros))], dim=1)
 
     @override
-    def _moved_styles(self, latent: Tensor, sample: Sample) -> list[Tensor]:
+    def moved_styles(self, latent: Tensor, sample: Sample) -> list[Tensor]:
         return list(latent.split(list(self.hook.style_dims), dim=1))
 
     @override
     def render(self, latent: Tensor, sample: Sample, resolution: int | None = None) -> Tensor:
-        return self.hook.from_styles(self._moved_styles(latent, sample), resolution)
+        return self.hook.from_styles(self.moved_styles(latent, sample), resolution)
 
     @override
     def saved(self, latent: Tensor, sample: Sample) -> dict[str, Tensor]:
@@ -326,4 +329,4 @@ def _covariance(batches: Iterable[Tensor]) -> NDArray[np.float64]:
     return np.atleast_2d(np.cov(torch.cat(list(batches)).cpu().double().numpy(), rowvar=False))
 
 
-SPACES: dict[str, type[_StyleBasedSpace]] = {space.name: space for space in (ZSpace, WSpace, WPlusSpace, StyleSpace)}
+SPACES: dict[str, type[StyleBasedSpace]] = {space.name: space for space in (ZSpace, WSpace, WPlusSpace, StyleSpace)}

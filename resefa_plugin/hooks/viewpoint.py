@@ -6,6 +6,7 @@ import copy
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -107,6 +108,29 @@ class Viewpoint:
             if part is not None:
                 digest.update(part.detach().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def viewpoints_of(hook: GeneratorHook, samples: Sequence[Sample], space: str = 'auto',
+                  layers: tuple[int, ...] | None = None, resolution: int | None = None,
+                  pool: bool | None = None) -> list[Viewpoint]:
+    """Samples as they are best differentiated.
+
+    Args:
+        hook: the generator.
+        samples: of it.
+        space: name of a latent space. `auto` takes StyleSpace for a pool, where there is one, since directions of it
+            carry over best; else the generator's default, W as a rule, which is quickest.
+        layers: as of `GeneratorHook.space`.
+        resolution: as of Viewpoint.
+        pool: whether the samples are to share directions; None: if there are several.
+
+    Raises ResefaError as Viewpoint does.
+    """
+    if space == 'auto':
+        pool = len(samples) > 1 if pool is None else pool
+        space = 's' if pool and 's' in hook.space_names else hook.default_space
+    chosen = hook.space(space, layers)
+    return [Viewpoint(hook, chosen, sample, resolution) for sample in samples]
 
 
 def default_resolution(image_shape: tuple[int, int, int]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import pathlib
 import warnings
@@ -12,13 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from typing_extensions import override
 
 from resefa_plugin.errors import DamagedFileError, NonFiniteError, ResefaError
-from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import MAX_CHUNK, RegionJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
-from resefa_plugin.linearization import Linearization
 from resefa_plugin.machine.arrays import open_npz, reading
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
@@ -55,7 +51,7 @@ class CommonBasis:
 
     def __init__(self, jacobian: RegionJacobian, vectors: NDArray[np.float64]):
         self.vectors = vectors
-        self.inner = RegionJacobian(_Span(jacobian.viewpoint, vectors), jacobian.chunk_size, jacobian.gram_room)
+        self.inner = jacobian.within(vectors)
 
     @classmethod
     def compute(cls, jacobian: RegionJacobian, progress: Callable[[int, int], None] = lambda count, total: None,
@@ -95,50 +91,54 @@ class CommonBasis:
             vectors, columns = np.concatenate([vectors, new]), torch.cat([columns, second.inner.matrix])
         basis = cls(jacobian, vectors)
         if file is not None:
-            with replacing(file) as part, open(part, 'wb') as opened:
-                np.savez(opened, kind=np.array(_KIND), key=np.array(file.stem), vectors=vectors)
+            _keep(file, vectors)
         basis.inner.take(columns, path)
         return basis
+
+    @staticmethod
+    def shared(jacobians: Sequence[RegionJacobian], progress: Callable[[int], None] = lambda count: None,
+               path: str | pathlib.Path | None = None) -> NDArray[np.float64]:
+        """A basis `[m, d]` of what the tiles respond to at several samples, orthonormal rows.
+
+        Each tile is probed twice by a random pattern, at two of the samples where there are as many: PROBES products
+        J^T u in all.
+
+        Args:
+            jacobians: of samples in one space, at one resolution.
+            progress: called after each chunk of products with their number.
+            path: a folder to keep it in, and to find it in again.
+
+        Raises NonFiniteError and ResefaError as `RegionJacobian.compute` does.
+        """
+        tiles = list(_tiles(jacobians[0].image_shape))
+        file = None
+        if path is not None:
+            names = ' '.join(jacobian.viewpoint.fingerprint() for jacobian in jacobians)
+            file = pathlib.Path(path) / f'basis-{hashlib.sha256(names.encode()).hexdigest()[:16]}-{TILES}.npz'
+            vectors = _kept(file, jacobians[0].viewpoint.dim)
+            if vectors is not None:
+                progress(2 * len(tiles))
+                return vectors
+        generator, rows = torch.Generator().manual_seed(0), []
+        for index, jacobian in enumerate(jacobians):
+            probed = [tile for turn in range(2) for number, tile in enumerate(tiles)
+                      if (number + turn) % len(jacobians) == index]
+            if probed:
+                rows.append(_pulled(jacobian, probed, lambda tile: _signs(tile, generator), progress))
+            jacobian.release()
+        vectors = _orthonormal(np.concatenate(rows))
+        if file is not None:
+            _keep(file, vectors)
+        return vectors
 
     def model(self) -> TangentModel:
         """The picture to first order in the span."""
         return TangentModel(self.vectors, self.inner.matrix, self.inner.gram)
 
-    def factored(self, grams: DenseGrams) -> FactoredGrams:
-        """Gram matrices `[m, m]` in the basis as those of the whole space: exact in the span, nothing across it."""
-        return FactoredGrams(self.vectors.T @ _root(grams.A), self.vectors.T @ _root(grams.B), grams.background)
 
-
-class _Span(Viewpoint):
-    """A viewpoint whose offsets are coordinates in a basis `[m, d]` of its space."""
-
-    def __init__(self, viewpoint: Viewpoint, vectors: NDArray[np.float64]):
-        self.__dict__ |= copy.copy(viewpoint).__dict__
-        self._whole, self._vectors = viewpoint, torch.from_numpy(vectors).float().to(viewpoint.device)
-
-    @property
-    @override
-    def dim(self) -> int:
-        return len(self._vectors)
-
-    @override
-    def images(self, offsets: Tensor) -> Tensor:
-        return self._whole.images(offsets @ self._vectors)
-
-    @override
-    def linearize(self) -> Linearization | None:
-        whole = self._whole.linearize()
-        if whole is None:
-            return None
-        pull = whole.pull
-        return Linearization(lambda V: whole.push(V @ self._vectors),
-                             None if pull is None else lambda U: pull(U) @ self._vectors.T, whole.in_parts)
-
-    @override
-    def fingerprint(self) -> str:
-        digest = hashlib.sha256(self._whole.fingerprint().encode())
-        digest.update(self._vectors.cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+def factored(grams: DenseGrams, vectors: NDArray[np.float64]) -> FactoredGrams:
+    """Gram matrices `[m, m]` in a basis `[m, d]` as those of the whole space: exact in the span, nothing across it."""
+    return FactoredGrams(vectors.T @ _root(grams.A), vectors.T @ _root(grams.B), grams.background)
 
 
 def _tiles(image_shape: tuple[int, ...]) -> Iterator[Tile]:
@@ -200,6 +200,11 @@ def _root(gram: NDArray[np.float64]) -> NDArray[np.float64]:
     values, vectors = np.linalg.eigh(gram)
     large = values > NEGLIGIBLE * max(values[-1], 0.0)
     return np.asarray(vectors[:, large] * np.sqrt(values[large]))
+
+
+def _keep(file: pathlib.Path, vectors: NDArray[np.float64]) -> None:
+    with replacing(file) as part, open(part, 'wb') as opened:
+        np.savez(opened, kind=np.array(_KIND), key=np.array(file.stem), vectors=vectors)
 
 
 def _kept(file: pathlib.Path | None, dim: int) -> NDArray[np.float64] | None:

@@ -6,6 +6,7 @@ import functools
 import math
 import os
 import pathlib
+import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.adjoint import adjoint_mismatch
 from resefa_plugin.jacobian.kept_columns import read_columns, write_columns
 from resefa_plugin.jacobian.reverse_mode import ReverseMode
+from resefa_plugin.jacobian.span import Span
 from resefa_plugin.jacobian.tile_grams import DirectGrams, TileGrams, pixel_grams
 from resefa_plugin.linearization import Linearization
 from resefa_plugin.machine.allocator import give_back
@@ -100,6 +102,10 @@ class RegionJacobian:
         if free - available_bytes(self.viewpoint.device) > room(GRAPH, self.viewpoint.device):
             self._reverse = None
         return rows
+
+    def within(self, vectors: NDArray[np.float64]) -> RegionJacobian:
+        """The derivative in the coordinates of a basis `[m, d]` of orthonormal rows, to be computed."""
+        return RegionJacobian(Span(self.viewpoint, vectors), self.chunk_size, self.gram_room)
 
     def release(self) -> None:
         """Gives back what products with J and its transpose keep, a linearization or a graph; they make it anew.
@@ -376,3 +382,13 @@ class RegionJacobian:
         if large.trace() < 1e-6 * total.trace():
             large = self.product(~part)
         return (small, large) if part is foreground else (large, small)
+
+
+def tangent_seconds(jacobian: RegionJacobian) -> float:
+    """Seconds of one column, from a chunk of tangents after another one that warms up."""
+    chunk = min(MAX_CHUNK, jacobian.viewpoint.dim)
+    V = torch.eye(chunk, jacobian.viewpoint.dim, device=jacobian.viewpoint.device)
+    jacobian.jvp(V)
+    start = time.perf_counter()
+    jacobian.jvp(V).sum().item()  # waits for a GPU
+    return (time.perf_counter() - start) / chunk

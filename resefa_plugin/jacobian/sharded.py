@@ -14,6 +14,7 @@ from typing_extensions import override
 from resefa_plugin.errors import NonFiniteError, ResefaError
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.jacobian.span import Span
 from resefa_plugin.jacobian.tile_grams import DirectGrams
 from resefa_plugin.machine.ranks import Ranks
 
@@ -34,6 +35,10 @@ class ShardedJacobian(RegionJacobian):
         self.ranks = ranks
         _, height, width = self.image_shape
         self._pixels = ranks.share(height * width)
+
+    @override
+    def within(self, vectors: NDArray[np.float64]) -> ShardedJacobian:
+        return ShardedJacobian(Span(self.viewpoint, vectors), self.ranks)
 
     @override
     def compute(self, progress: Callable[[int], None] | None = None,

@@ -41,6 +41,14 @@ class Ranks:
         dist.gather_object(value, values)
         return values
 
+    def broadcast(self, value: Any) -> Any:
+        """The value of rank 0, on every rank; those of the others do not count."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values)
+        return values[0]
+
     def all_gather(self, tensor: Tensor) -> list[Tensor]:
         """A tensor of one shape from every rank, in order, on every rank."""
         if self.size == 1:

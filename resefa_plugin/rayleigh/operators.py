@@ -83,9 +83,15 @@ class FactoredGrams(GramOperator):
         return np.square(n @ self.inside).sum(axis=1), np.square(n @ self.outside).sum(axis=1)
 
     @classmethod
-    def pooled(cls, grams: Sequence[FactoredGrams]) -> FactoredGrams:
-        """The mean over samples, each scaled so that its tr(B0) is 1: none dominates, and each keeps its own ridge."""
-        scaled = [(1 / math.sqrt(len(grams) * g.background), g) for g in grams]
+    def pooled(cls, grams: Sequence[FactoredGrams], weights: Sequence[float] | None = None) -> FactoredGrams:
+        """The mean over samples, each scaled so that its tr(B0) is 1: none dominates, and each keeps its own ridge.
+
+        Args:
+            weights: how much each sample counts, above 0; None for all alike.
+        """
+        total = len(grams) if weights is None else sum(weights)
+        scaled = [(math.sqrt(w / (total * g.background)), g)
+                  for g, w in zip(grams, weights or [1.0] * len(grams), strict=True)]
         return cls(np.hstack([s * g.inside for s, g in scaled]), np.hstack([s * g.outside for s, g in scaled]), 1.0)
 
 
@@ -135,8 +141,12 @@ class DenseGrams(GramOperator):
         return np.sum((n @ self.A) * n, axis=1), np.sum((n @ self.B) * n, axis=1)
 
     @classmethod
-    def pooled(cls, grams: Sequence[DenseGrams]) -> DenseGrams:
-        """The mean over samples, each scaled so that its tr(B0) is 1: none dominates, and each keeps its own ridge."""
-        scaled = [(1 / (len(grams) * g.background), g) for g in grams]
-        zero = np.zeros_like(grams[0].A)
+    def pooled(cls, grams: Sequence[DenseGrams], weights: Sequence[float] | None = None) -> DenseGrams:
+        """The mean over samples, each scaled so that its tr(B0) is 1: none dominates, and each keeps its own ridge.
+
+        Args:
+            weights: how much each sample counts, above 0; None for all alike.
+        """
+        zero, total = np.zeros_like(grams[0].A), len(grams) if weights is None else sum(weights)
+        scaled = [(w / (total * g.background), g) for g, w in zip(grams, weights or [1.0] * len(grams), strict=True)]
         return cls(sum((s * g.A for s, g in scaled), zero), sum((s * g.B for s, g in scaled), zero), 1.0)

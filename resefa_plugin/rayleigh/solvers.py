@@ -63,6 +63,10 @@ class Solver(abc.ABC):
         """Whether a basis common to so many regions of one sample is computed, in place of the whole Jacobian."""
         return False
 
+    def needs_shared_basis(self, dim: int, num_regions: int = 1) -> bool:
+        """Whether a basis common to the samples of a pool is computed, in place of their whole Jacobians."""
+        return False
+
     @property
     def takes_kept_jacobian(self) -> bool:
         """Whether a whole Jacobian that is there already, from an earlier run, is taken though it is not needed."""
@@ -81,9 +85,21 @@ class Solver(abc.ABC):
         Raises SolverError: the quotient has no answer, or this solver needs A and B in another form.
         """
 
-    def choice(self, space: str, dim: int, num_regions: int) -> str:
-        """Which way a run will go, and why, as a line for the user."""
+    def choice(self, space: str, dim: int, num_regions: int, num_samples: int = 1) -> str:
+        """Which way a run will go, and why, as a line for the user.
+
+        Args:
+            num_samples: of a pool.
+        """
         return f"space '{space}' has {dim} dimensions; solver {self._name(dim, num_regions)}"
+
+    def tangents(self, dim: int, num_regions: int, num_samples: int = 1) -> int:
+        """What so many regions of a pool of so many samples take, in tangents of a Jacobian, about."""
+        if self.needs_jacobian(dim, num_regions):
+            return num_samples * dim
+        if num_samples > 1 and self.needs_shared_basis(dim, num_regions):
+            return (num_samples + 1) * BASIS_TANGENTS // 2
+        return num_samples * (BASIS_TANGENTS if self.needs_basis(dim, num_regions) else num_regions * QUICK_TANGENTS)
 
     @abc.abstractmethod
     def _name(self, dim: int, num_regions: int) -> str:
@@ -215,6 +231,10 @@ class Auto(Solver):
         least = BASIS_TANGENTS / QUICK_TANGENTS if self.quick else 2
         return num_regions >= least and dim > BASIS_TANGENTS and not self.needs_jacobian(dim, num_regions)
 
+    @override
+    def needs_shared_basis(self, dim: int, num_regions: int = 1) -> bool:
+        return dim > BASIS_TANGENTS and not self.needs_jacobian(dim, num_regions)
+
     @property
     @override
     def takes_kept_jacobian(self) -> bool:
@@ -232,10 +252,13 @@ class Auto(Solver):
         return Dense.name  # of a search, `choice` says more
 
     @override
-    def choice(self, space: str, dim: int, num_regions: int) -> str:
+    def choice(self, space: str, dim: int, num_regions: int, num_samples: int = 1) -> str:
         whole = self.needs_jacobian(dim, num_regions)
         if whole and not self.quick:
             return super().choice(space, dim, num_regions)
+        if num_samples > 1 and self.needs_shared_basis(dim, num_regions):
+            return (f"space '{space}' has {dim} dimensions, too many for its Jacobian; the pool is solved in a basis "
+                    'that its samples share')
         if self.needs_basis(dim, num_regions):
             return (f"space '{space}' has {dim} dimensions, too many for its Jacobian; the {num_regions} regions are "
                     f'solved in a basis for all, which takes about {BASIS_TANGENTS} tangents')

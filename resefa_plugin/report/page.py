@@ -72,6 +72,7 @@ class RegionSection:
         other_seeds_sheet: direction 1 on other samples.
         notes: sentences about this region, e.g. a failed convergence.
         agreement: of directions that were pooled over samples, how well they serve each one.
+        transfer: of a pool, how far the directions of fewer samples carry.
         background: the directions with their background kept, if that was asked for.
     """
 
@@ -86,6 +87,7 @@ class RegionSection:
     other_seeds_sheet: Image.Image | None = None
     notes: Sequence[str] = ()
     agreement: Sequence[Agreement] = ()
+    transfer: Image.Image | None = None
     background: Sequence[BackgroundRow] = ()
 
 

@@ -7,7 +7,7 @@ settings of whoever calls are set aside while a plot is made.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,6 +126,33 @@ def eigenvalue_plot(eigenvalues: ArrayLike, highlighted: int) -> Image.Image:
                               path_effects=[withStroke(linewidth=8 * _POINT, foreground=hex_colour(PAPER))])
 
     return drawn(1280, 800, 34, draw)
+
+
+def transfer_plot(leaks: Mapping[int, float]) -> Image.Image:
+    """How far the directions of a pool carry, 1280 x 640.
+
+    Args:
+        leaks: number of samples pooled -> summed square change outside over that inside, above 0, at samples that are
+            not in the pool.
+
+    Raises ResefaError if there is none.
+    """
+    if not leaks:
+        raise ResefaError('a pool of fewer than two samples leaves none to try its directions on')
+    sizes, values = list(leaks), list(leaks.values())
+    ends = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)) + 1e-9)
+
+    def draw(figure: Figure) -> None:
+        figure.suptitle('Direction 1 at other samples: squared change outside / inside', x=0.02, ha='left',
+                        size='medium')
+        axes = figure.add_subplot(yscale='log', ylim=(10.0 ** ends[0], 10.0 ** ends[1]), xlabel='Samples pooled')
+        axes.set_yticks(*decades(*ends))
+        axes.set_xticks(sizes)
+        axes.minorticks_off()
+        axes.plot(sizes, values, color=hex_colour(ACCENT), marker='o', linewidth=4 * _POINT, markersize=18 * _POINT,
+                  clip_on=False)
+
+    return drawn(1280, 640, 34, draw)
 
 
 def _nice(value: float) -> int:

@@ -13,7 +13,7 @@ from resefa_plugin.evaluation.comparison import Comparison
 from resefa_plugin.evaluation.measures import ALWAYS, ATTRIBUTE_NAMES, Measures
 from resefa_plugin.evaluation.presentation.tables import markdown
 from resefa_plugin.evaluation.rows import parse_row
-from resefa_plugin.evaluation.settings import TARGET, Settings
+from resefa_plugin.evaluation.settings import ATTRIBUTE_TARGET, TARGET, Settings
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
@@ -48,6 +48,11 @@ from resefa_plugin.scripts.common.types import FOLDER, HintedCommand, NamedFile,
               help='Directions that each method may offer')
 @click.option('--target-mse', metavar='FLOAT', type=float, default=TARGET, show_default=True,
               help='Mean squared change inside the region at which all are compared, [-1, 1] scale')
+@click.option('--target-attribute', 'attribute_target', metavar='FLOAT', type=float, default=ATTRIBUTE_TARGET,
+              show_default=True,
+              help='Movement of the attribute of a row at which all are compared once more, in standard deviations')
+@click.option('--kept/--no-kept', default=True, show_default=True,
+              help='Measure every method also with the background of its edits kept')
 @click.option('--resolution', metavar='INT', type=click.IntRange(min=1),
               help='Longer side of the pictures that are compared and differentiated  [default: 256 or the picture\'s]')
 @click.option('--curve-samples', metavar='INT', type=click.IntRange(min=1), default=8, show_default=True,
@@ -67,8 +72,9 @@ def evaluate(network: str | None, function: str | None, value_range: tuple[float
              trust_pickle: bool,
              eval_seeds: list[int], regions: tuple[str, ...], methods: tuple[str, ...], files: tuple[str, ...],
              metrics: tuple[str, ...], paths: tuple[tuple[str, pathlib.Path], ...], fetch: bool, space: str | None,
-             num_directions: int, target_mse: float, resolution: int | None, curve_samples: int,
-             other_seeds: list[int] | None, variants: tuple[str, ...], jacobian_dir: pathlib.Path | None,
+             num_directions: int, target_mse: float, attribute_target: float, kept: bool, resolution: int | None,
+             curve_samples: int, other_seeds: list[int] | None, variants: tuple[str, ...],
+             jacobian_dir: pathlib.Path | None,
              device: torch.device, outdir: pathlib.Path, **which: Any) -> None:
     """Compare methods at the same change inside a region, on samples that took no part in finding the directions.
 
@@ -97,7 +103,8 @@ def evaluate(network: str | None, function: str | None, value_range: tuple[float
     measures = Measures(metrics, Networks(dict(paths), fetch, device))
     rows = [parse_row(spec, hook.image_shape[1:], ATTRIBUTE_NAMES) for spec in regions]
     settings = Settings(space or hook.default_space, (*methods, *files),
-                        target_mse, num_directions, resolution, curve_samples, jacobian_dir=jacobian_dir)
+                        target_mse, attribute_target, kept, num_directions, resolution, curve_samples,
+                        jacobian_dir=jacobian_dir)
     alternatives: dict[str, dict[str, RegionPartition]] = {}
     for variant in variants:
         row, _, region = variant.partition('=')

@@ -9,7 +9,9 @@ import click
 import torch
 from PIL import Image
 
-from resefa_plugin import Callback, Factorizer, RegionPartition, Viewpoint, parse_region
+from resefa_plugin import Callback, Factorizer, RegionJacobian, RegionPartition, Viewpoint, parse_region
+from resefa_plugin.attributes.combination import AttributeObjective
+from resefa_plugin.attributes.scores import ATTRIBUTES
 from resefa_plugin.callbacks.background_comparison import BackgroundComparison
 from resefa_plugin.callbacks.directions_writer import DirectionsWriter
 from resefa_plugin.callbacks.face_labels import FaceLabels
@@ -20,6 +22,8 @@ from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.factorizer.constraints import NORMS, Constraints
 from resefa_plugin.factorizer.protection import PROTECT_HELP, parse_protection
 from resefa_plugin.factorizer.store import Store
+from resefa_plugin.hooks.viewpoint import viewpoints_of
+from resefa_plugin.jacobian.region_jacobian import tangent_seconds
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.machine.ranks import joined, local_device
 from resefa_plugin.metrics.metric_networks import Networks
@@ -30,14 +34,21 @@ from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
 from resefa_plugin.scripts.common.types import FOLDER, FiniteRange, HintedCommand, LayerRange, SeedRange, Shard
 
+MOST_POOLED = 16  # samples of a pool that nobody named
+
 
 @click.command(cls=HintedCommand, epilog=f'\b\n{REGION_HELP}')
 @options.network_options
 @sampling.samples_options
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
               help='What to change, see below; repeat it for several regions')
-@click.option('--space', metavar='SPACE',
-              help="Latent space to factorize: z, w, w+, s, ...  [default: w, or the network's first]")
+@click.option('--space', metavar='SPACE', default='auto', show_default=True,
+              help="Latent space to factorize: z, w, w+, s, ...; auto takes s, whose directions carry over best, for "
+                   "a pool, and else w, or the network's first")
+@click.option('--attribute', metavar='ATTRIBUTE+|-',
+              help='What is wanted of the region, by name, as in eyes_open-: the one direction that moves it most for '
+                   'what it changes elsewhere. For aligned faces, by a parser that is fetched on first use. '
+                   f'Attributes: {", ".join(ATTRIBUTES)}')
 @click.option('--layers', type=LayerRange(), help='Layers that the directions act on, e.g. 4-7  [default: all]')
 @click.option('--num-directions', metavar='INT', type=click.IntRange(min=1),
               help=f'Directions to keep per region  [default: {NUM_DIRECTIONS}, with --quick {QUICK_NUM_DIRECTIONS}]')
@@ -75,7 +86,7 @@ from resefa_plugin.scripts.common.types import FOLDER, FiniteRange, HintedComman
 @options.user_errors
 def factorize(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
               translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
-              trust_pickle: bool, regions: tuple[str, ...], space: str | None,
+              trust_pickle: bool, regions: tuple[str, ...], space: str, attribute: str | None,
               layers: tuple[int, ...] | None,
               num_directions: int | None, quick: bool, protect: tuple[str, ...], orthogonal_to: tuple[str, ...],
               pool: bool | None, shard: tuple[int, int] | None, tau: float, norm: str, solver: str,
@@ -85,10 +96,20 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
     """Find the directions of a latent space that change a region of a picture and leave the rest alone.
 
     Writes a directions file per region (of each sample, or of the pool of them), pictures, and report.html, which shows
-    them all. A pool that was stopped goes on where it was when the same command is given again. Started by
-    torchrun --nproc-per-node=N, the processes share the samples, or the tangents of one.
+    them all. Without --seeds, samples of a network with styles are pooled until more of them do not help: the way whose
+    directions hold best on other pictures, in minutes; with one seed, those of that very picture, in a minute. A pool
+    that was stopped goes on where it was when the same command is given again. Started by torchrun --nproc-per-node=N,
+    the processes share the samples, or the tangents of one.
 
     Examples:
+
+    \b
+    # Directions that hold on many faces
+    resefa factorize --network=mobilestylegan-ffhq --trunc=0.7 --region=mouth --region=eyes --outdir=out
+
+    \b
+    # The one that closes eyes
+    resefa factorize --network=mobilestylegan-ffhq --trunc=0.7 --region=eyes --attribute=eyes_open- --outdir=closed
 
     \b
     # Mouth and eyes of the demo generator's sample 0
@@ -100,7 +121,7 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
         --outdir=wplus
 
     \b
-    # Directions that hold on many faces; hair without touching the face
+    # Of four faces; hair without touching the face
     resefa factorize --network=mobilestylegan-ffhq --seeds=0-3 --trunc=0.7 --region=hair --protect=10*face \\
         --outdir=pooled
 
@@ -120,6 +141,10 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
     device = local_device(device)
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
                                   translate, rotate)
+    as_needed = space == 'auto' and pool is not False and not (quick or preview) and 's' in hook.space_names \
+        and which['seeds'] is None and which['projected_w'] is None
+    if as_needed:
+        which['seeds'] = range(MOST_POOLED)
     samples = sampling.make_samples(hook, **which)
     image_size = hook.image_shape[1:]
     partitions = [parse_region(spec, image_size) for spec in regions]
@@ -127,8 +152,11 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
     if shard and not (pool and len(samples) >= shard[1]):
         raise click.UsageError(f'--shard: there are {len(samples)} samples to share out; give a pool of as many '
                                '--seeds as parts')
-    latent_space = hook.space(space or hook.default_space, layers)
-    viewpoints = [Viewpoint(hook, latent_space, sample, resolution) for sample in samples]
+    viewpoints = viewpoints_of(hook, samples, space, layers, resolution, pool)
+    latent_space = viewpoints[0].space
+    objective = None if attribute is None else AttributeObjective(attribute, Networks(fetch=True, device=device), tau)
+    if objective is not None and len(partitions) > 1:
+        raise click.UsageError('--attribute is for one --region: give a command for each')
     constraints = Constraints(tuple(parse_protection(spec, image_size) for spec in protect),
                               load_orthogonal(orthogonal_to, hook, latent_space.name, latent_space.layers), norm)
     if pool:
@@ -140,12 +168,14 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
     store = Store(jacobian_dir, outdir / 'grams')
     with joined(device) as ranks:
         if shard:
-            part = viewpoints[shard[0] - 1::shard[1]]
-            return Factorizer(part, partitions, chosen, constraints, [ProgressBar()], store).collect(ranks)
+            return Factorizer(viewpoints, partitions, chosen, constraints, [ProgressBar()], store).collect(shard, ranks)
         callbacks: list[Callback] = []
         if ranks.first:
             record = options.write_options(outdir, hook, click.get_current_context().params)
-            click.echo(chosen.choice(latent_space.name, latent_space.dim, len(partitions)), err=True)
+            click.echo(chosen.choice(latent_space.name, latent_space.dim, len(partitions),
+                                     len(samples) if pool else 1), err=True)
+            if pool:
+                click.echo(_announced(viewpoints, chosen, len(partitions), as_needed), err=True)
             others = [Viewpoint(hook, latent_space, sample, resolution) for sample in sampling.other_samples(
                 hook, samples, other_seeds, which['truncation_psi'], which['truncation_cutoff'])]
             writer = DirectionsWriter(outdir, options.command_line())
@@ -153,7 +183,8 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
             callbacks += [FaceLabels(Networks(fetch=True, device=device)), writer] if suggest else []
             callbacks += [BackgroundComparison(outdir, keep_background)] if keep_background else []
             callbacks.append(PictureWriter(outdir, record, others))
-        for result in Factorizer(viewpoints, partitions, chosen, constraints, callbacks, store).run(pool, ranks):
+        factorizer = Factorizer(viewpoints, partitions, chosen, constraints, callbacks, store, objective)
+        for result in factorizer.run(pool, ranks, as_needed):
             for note in result.notes:
                 click.echo(f'{result.name}: {note}', err=True)
             for number, label in enumerate(result.directions.labels, 1):
@@ -162,6 +193,16 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
             click.echo(f'{outdir / result.name}.npz')
         if ranks.first:
             click.echo(outdir / 'report.html')
+
+
+def _announced(viewpoints: list[Viewpoint], solver: Solver, regions: int, as_needed: bool) -> str:
+    """How long a pool will take, by a few tangents that are timed."""
+    products = solver.tangents(viewpoints[0].dim, regions, len(viewpoints))
+    seconds = tangent_seconds(RegionJacobian(viewpoints[0])) * products
+    most = f'up to {len(viewpoints)}' if as_needed else str(len(viewpoints))
+    duration = f'{seconds:.0f} s' if seconds < 100 else f'{seconds / 60:.0f} minutes'
+    return (f'a pool of {most} samples: about {products} tangents{" at most" if as_needed else ""}, {duration} here'
+            + ('; it ends when more samples do not help. For one picture only, give --seeds=0' if as_needed else ''))
 
 
 def make_solver(name: str, quick: bool, num_directions: int | None, tau: float) -> Solver:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from resefa_plugin import evaluation
 from resefa_plugin.errors import MetricError, NonFiniteError, RegionError, ResefaError
+from resefa_plugin.evaluation.cells import Cells
 from resefa_plugin.evaluation.comparison import Comparison
 from resefa_plugin.evaluation.matching import Edit, match_change
 from resefa_plugin.evaluation.measures import Measures
@@ -90,7 +90,7 @@ def test_rows_are_parsed_and_an_unknown_attribute_lists_the_known():
 
 
 def settings(**changes):
-    return Settings(**{'space': 'w', 'methods': ('resefa', 'sefa', 'random')} | changes)
+    return Settings(**{'space': 'w', 'methods': ('resefa', 'sefa', 'random'), 'keep': False} | changes)
 
 
 @pytest.fixture
@@ -149,25 +149,83 @@ def test_the_direction_that_leaks_least_is_taken_by_the_same_rule(tmp_path):
     assert cell['index'] == 1 + int(np.argmin(outside)) and cell['signs'] == [1, -1]
 
 
+def nothing_combined(monkeypatch):
+    def combine(*args):
+        raise MetricError('none of them')
+
+    monkeypatch.setattr(Measures, 'combine', combine)
+
+
 def test_an_attribute_chooses_the_direction_and_its_sign(tmp_path, monkeypatch, brightness):
     seen = []
 
-    def choose(self, viewpoint, offsets, attribute, sign):
-        seen.append((viewpoint.sample.name, tuple(offsets.shape), attribute, sign))
-        return 2, -1
-    monkeypatch.setattr(Measures, 'choose', choose)
+    def changes(self, viewpoint, offsets, attribute):
+        seen.append((viewpoint.sample.name, tuple(offsets.shape), attribute))
+        return torch.tensor([0.7, 0.0, 1.0, -0.5, -0.79])  # below 0.8, nobody sees it
+
+    nothing_combined(monkeypatch)
+    monkeypatch.setattr(Measures, 'changes', changes)
     hook = PatchHook()
     rows = [Row(RegionPartition(hook.patch_mask(0, 1), 'shut'), 'eyes_open', -1)]
     cell = compared(hook, tmp_path, rows, methods=('random',)).run()['cells'][0]
     assert cell['index'] == 3 and cell['signs'] == [-1] and len(cell['edits']) == 3
-    assert seen == [('seed0000', (5, 6), 'eyes_open', -1)]
+    assert seen == [('seed0000', (5, 6), 'eyes_open')]
     change = -0.05 * hook.A.reshape(12, 6) @ np.array(cell['direction'])  # the direction's way back, and less is wanted
     assert [edit['attribute'] for edit in cell['edits']] == pytest.approx(
         [-edit['alpha'] * change.mean() for edit in cell['edits']], rel=1e-3)
-    monkeypatch.setattr(Measures, 'choose', lambda *args: None)
+    monkeypatch.setattr(Measures, 'changes', lambda *args: torch.zeros(5))
     line = compared(hook, tmp_path / 'none', rows, methods=('sefa',)).run()['table'][0]
     assert line['omitted'] == "none of its 5 directions changes 'eyes_open' visibly at the factorized sample"
     assert not (tmp_path / 'none' / 'curves.png').exists()
+
+
+def test_of_directions_that_change_an_attribute_the_one_that_leaks_least_for_it_is_taken(tmp_path, monkeypatch,
+                                                                                        brightness):
+    nothing_combined(monkeypatch)
+    moved = torch.tensor([1.0, -4.0, 2.0, 8.0, -1.0])
+    monkeypatch.setattr(Measures, 'changes', lambda *args: moved)
+    hook = PatchHook()
+    rows = [Row(RegionPartition(hook.patch_mask(0, 1), 'lit'), 'eyes_open', 1)]
+    cell = compared(hook, tmp_path, rows, methods=('random',)).run()['cells'][0]
+    leaks = np.array([candidate['outside'] for candidate in cell['candidates']]) / moved.numpy() ** 2
+    assert cell['index'] == 1 + int(np.argmin(leaks)) and cell['signs'] == [int(moved[cell['index'] - 1].sign())]
+
+
+def test_a_combination_of_its_directions_is_offered_to_every_method(tmp_path, monkeypatch, brightness):
+    asked, wanted = [], np.zeros(6)
+    wanted[3] = -2.0
+
+    def combine(self, attribute, sign, viewpoints, region, offsets):
+        asked.append((attribute, sign, [viewpoint.sample.name for viewpoint in viewpoints], region.name, len(offsets)))
+        return torch.from_numpy(wanted)
+
+    monkeypatch.setattr(Measures, 'combine', combine)
+    monkeypatch.setattr(Measures, 'changes', lambda self, viewpoint, offsets, attribute: torch.tensor(
+        [1.0] * (len(offsets) - 1) + [100.0]))
+    hook = PatchHook()
+    rows = [Row(RegionPartition(hook.patch_mask(0, 1), 'lit'), 'eyes_open', 1)]
+    for cell in compared(hook, tmp_path, rows, methods=('random', 'sefa')).run()['cells']:
+        assert cell['index'] == 6 and len(cell['candidates']) == 6
+        assert cell['direction'] == pytest.approx(wanted / 2)
+    assert asked == [('eyes_open', 1, ['seed0000'], 'lit', 5)] * 2
+
+
+def test_methods_are_compared_at_equal_movement_of_the_attribute_too(tmp_path, monkeypatch, brightness):
+    nothing_combined(monkeypatch)
+    monkeypatch.setattr(Measures, 'changes', lambda *args: torch.full((5,), 2.0))
+    hook = PatchHook()
+    rows = [Row(RegionPartition(hook.patch_mask(0, 1), 'lit'), 'eyes_open', 1)]
+    cell = compared(hook, tmp_path, rows, methods=('resefa',), attribute_target=0.003).run()['cells'][0]
+    J = 0.05 * hook.A.reshape(12, 6) @ np.array(cell['direction'])  # of each patch: the generator is linear
+    sign, = cell['signs']
+    for edit in cell['edits']:
+        assert edit['attribute'] == pytest.approx(sign * edit['alpha'] * J.mean(), rel=1e-3)
+        reachable = sign * J.mean() > 0
+        assert edit['attribute_reached'] == reachable
+        if reachable:
+            alpha = 0.003 / abs(J.mean())
+            assert edit['outside_at_attribute'] == pytest.approx(alpha ** 2 * np.square(J[2:]).mean(), rel=0.35)
+    assert 'MSE outside at equal attribute' in (tmp_path / 'table.md').read_text()
 
 
 def test_a_method_that_has_nothing_to_offer_is_a_row_with_its_reason(tmp_path):
@@ -214,9 +272,9 @@ def test_saturation_is_counted_and_not_dropped(tmp_path):
 def test_what_is_done_is_kept_and_a_changed_setting_computes_anew(tmp_path, monkeypatch):
     first = compared(PatchHook(), tmp_path).run()
     (tmp_path / 'cells' / 'seed0000-top-sefa.json').unlink()
-    calls, original = [], evaluation.comparison.compute_cell
-    monkeypatch.setattr(evaluation.comparison, 'compute_cell', lambda *args: (calls.append(args[3]),
-                                                                              original(*args))[1])
+    calls, original = [], Cells.compute
+    monkeypatch.setattr(Cells, 'compute', lambda self, sample, row, method, kept: (
+        calls.append(method), original(self, sample, row, method, kept))[1])
     second = compared(PatchHook(), tmp_path).run()
     assert calls == ['sefa'] and [c['edits'] for c in first['cells']] == [c['edits'] for c in second['cells']]
     compared(PatchHook(), tmp_path, target=0.004).run()
@@ -233,7 +291,8 @@ def test_set_metrics_compare_the_edited_pictures_with_the_unedited_ones(tmp_path
     monkeypatch.setattr('resefa_plugin.evaluation.measures.set_metric', lambda name, networks: metric)
     hook = PatchHook()
     rows = [Row(RegionPartition(hook.patch_mask(0, 1), 'top'), 'eyes_open', 1)]
-    monkeypatch.setattr(Measures, 'choose', lambda *args: (0, 1))
+    nothing_combined(monkeypatch)
+    monkeypatch.setattr(Measures, 'changes', lambda *args: torch.tensor([2.0, 0, 0, 0, 0]))
     comparison = Comparison(hook, [hook.sample(0)], [hook.sample(10), hook.sample(11)], rows,
                             settings(methods=('resefa',)), Measures(('fid', 'kid')), tmp_path)
     results = comparison.run()

@@ -48,15 +48,20 @@ class Counter(Callback):
 
 
 @pytest.mark.parametrize('solver', [Dense, Davidson])
-def test_pooled_grams_are_means_over_the_trace(solver):
+def test_pooled_grams_are_weighted_means_over_the_trace(solver):
     toy = TanhToy(z_dim=12)
     hook = toy.hook()
     samples = [hook.sample(seed) for seed in range(3)]
     result, = factorizer(hook, samples, [LEFT], solver=solver(2)).run(pool=True)
-    A, B = 0, 0
-    for sample in samples:
+    A, B, changes = 0, 0, []
+    weights = [row.weight for row in result.agreement]
+    for sample, weight in zip(samples, weights, strict=True):
         one, other = grams(toy, sample, LEFT.mask)
-        A, B = A + one / np.trace(other) / 3, B + other / np.trace(other) / 3
+        A, B = A + weight * one / np.trace(other) / sum(weights), B + weight * other / np.trace(other) / sum(weights)
+        n = result.directions.directions.astype(float)
+        changes.append(np.diag(n @ one @ n.T) / np.trace(other))
+    ratios = (np.array(changes) / np.median(changes, axis=0)).mean(axis=1)
+    assert weights == pytest.approx(1 / np.maximum(ratios, 1), abs=0.03) and min(weights) < 0.97
     values = scipy.linalg.eigh(A, B + 1e-3 * np.eye(12), eigvals_only=True)[::-1]
     np.testing.assert_allclose(
         result.eigenvalues[:2], values[:2], rtol=1e-3

@@ -96,3 +96,12 @@ def test_the_typeface_is_the_one_that_matplotlib_brings():
     with style.context('default'):
         found = os.path.realpath(font_manager.findfont(font_manager.FontProperties()))
     assert found.startswith(os.path.realpath(matplotlib.get_data_path()))
+
+def test_transfer_plot_goes_down_as_the_leak_does():
+    rows, columns = where(plots.transfer_plot({1: 0.5, 2: 0.5, 4: 0.02}), pictures.ACCENT)
+    width = columns.max() - columns.min()
+    at = {size: rows[np.abs(columns - columns.min() - 9 - (size - 1) / 3 * (width - 18)) < 2].mean()
+          for size in (1, 2, 4)}
+    assert at[1] == pytest.approx(at[2], abs=1) and at[4] > at[1] + 100  # rows are counted from above
+    with pytest.raises(ResefaError, match='fewer than two samples'):
+        plots.transfer_plot({})

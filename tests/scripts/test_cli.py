@@ -31,7 +31,9 @@ def invoke(*arguments, code=0):
 
 
 def factorize(outdir, *arguments, code=0):
-    return invoke('factorize', '--network=tiny', '--region=box=2,2,20,20', f'--outdir={outdir}', *arguments, code=code)
+    seeds = [] if any('--seeds' in a or '--projected' in a for a in arguments) else ['--seeds=0']
+    return invoke('factorize', '--network=tiny', *seeds, '--region=box=2,2,20,20', f'--outdir={outdir}', *arguments,
+                  code=code)
 
 
 @pytest.mark.network
@@ -261,7 +263,8 @@ def test_info(tiny, tiny_directions):
         ),
         (['--network=tiny', '--region=eyes', '--seeds=0-9999999'], 'names more than 100,000 seeds'),
         (['--network=tiny', '--region=eyes', '--seeds=4294967296'], 'seed 4294967296 is out of range'),
-        (['--network=tiny', '--region=eyes', '--layers=8'], "layers 8 of space 'w': tiny has layers 0 to 7"),
+        (['--network=tiny', '--seeds=0', '--region=eyes', '--layers=8'],
+         "layers 8 of space 'w': tiny has layers 0 to 7"),
         (['--network=tiny', '--region=eyes', '--layers=a'], "'a' is not a list of layers"),
         (
             ['--network=tiny', '--region=eyes', '--space=w++'],

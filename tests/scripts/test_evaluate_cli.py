@@ -28,7 +28,7 @@ def test_a_small_comparison_writes_its_files(tiny, tmp_path):
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'cells', 'curves.png', 'options.json', 'part.png',
                                                                     'results.json', 'table.md'}
     results = json.loads((tmp_path / 'out' / 'results.json').read_text())
-    assert results['held_out'] == ['seed0010', 'seed0011'] and len(results['cells']) == 4
+    assert results['held_out'] == ['seed0010', 'seed0011'] and len(results['cells']) == 8
     assert {entry['variant'] for entry in results['robustness']} >= {'9,9,16,16', 'sample seed0001', 'grown 10%'}
     assert next(cell for cell in results['cells'] if cell['method'] == 'sefa:1-3')['layers'] == [1, 2, 3]
 

@@ -31,7 +31,7 @@ def test_commands(tiny, tmp_path, flag, corrections):
     html = (out / 'report.html').read_text()
     assert 'With the background kept' in html and (out / 'seed0000-box' / 'direction2-kept.png').exists()
     path = out / 'seed0000-box.npz'
-    for name, arguments in (('off', []), ('on', [flag])):
+    for name, arguments in (('off', ['--straight']), ('on', [flag])):
         said = invoke('edit', '--network=tiny', '--seeds=5', f'--directions={path}', '--strength=-2,2', '--steps=3',
                *arguments, f'--outdir={tmp_path / name}')
         assert ('outside the region the change is at most' in said) == (name == 'on')
@@ -52,6 +52,27 @@ def test_without_the_flag_nothing_is_compared(tiny, tmp_path):
     factorize(tmp_path, '--num-directions=1')
     assert 'With the background kept' not in (tmp_path / 'report.html').read_text()
     assert not list(tmp_path.glob('*/*kept*'))
+
+
+def edited(tmp_path, name, *arguments, code=0):
+    said = invoke('edit', '--network=tiny', '--steps=2', *arguments, f'--outdir={tmp_path / name}', code=code)
+    return said, [np.load(path)['w'] for path in sorted((tmp_path / name).glob('*.npz'))]
+
+
+def test_edits_of_other_samples_are_kept_and_those_of_their_own_are_not(tiny, tmp_path):
+    out = tmp_path / 'out'
+    factorize(out, '--space=w+', '--num-directions=1', '--seeds=0')
+    factorize(out, '--space=w+', '--num-directions=1', '--seeds=0,1')
+    for file, seed, kept in (('seed0000-box', 0, False), ('seed0000-box', 5, True), ('pooled-box', 0, True)):
+        given = f'--directions={out / file}.npz', f'--seeds={seed}'
+        said, by_default = edited(tmp_path, f'{file}-{seed}', *given)
+        assert ('outside the region the change is at most' in said) == kept
+        _, straight = edited(tmp_path, f'{file}-{seed}-straight', *given, '--straight')
+        _, asked = edited(tmp_path, f'{file}-{seed}-kept', *given, '--keep-background')
+        np.testing.assert_array_equal(by_default, asked if kept else straight)
+        assert not np.allclose(asked, straight, atol=1e-6)
+    said, _ = edited(tmp_path, 'both', *given, '--straight', '--keep-background', code=2)
+    assert '--keep-background and --straight exclude each other' in said
 
 
 @pytest.mark.parametrize('value', ['0', 'x'])

@@ -82,7 +82,7 @@ def test_quick_and_its_friends_from_the_command_line(tiny, tmp_path):
     'arguments, message',
     [
         (['--shard=3/2'], "'3/2' is not I/N: expected a part from 1 to N"),
-        (['--shard=1/2'], 'there are 1 samples to share out'),
+        (['--seeds=0', '--shard=1/2'], 'there are 1 samples to share out'),
         (['--protect=0*eyes'], 'expected a number above 0'),
         (['--protect=mouth'], "region 'mouth' lies wholly within the protected mouth"),
         (['--orthogonal-to=none.npz'], 'none.npz does not exist'),
@@ -104,10 +104,11 @@ def test_command_line_errors(tiny, tmp_path, arguments, message):
 
 
 def test_orthogonal_to_another_space(tiny, tmp_path):
-    resefa('factorize', '--network=tiny', '--region=mouth', '--space=z', f'--outdir={tmp_path}')
+    resefa('factorize', '--network=tiny', '--seeds=0', '--region=mouth', '--space=z', f'--outdir={tmp_path}')
     output = resefa(
         'factorize',
         '--network=tiny',
+        '--seeds=0',
         '--region=mouth',
         f'--orthogonal-to={tmp_path}/seed0000-mouth.npz',
         f'--outdir={tmp_path}/b',

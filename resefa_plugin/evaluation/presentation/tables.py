@@ -12,6 +12,7 @@ from resefa_plugin.report.pictures import significant
 
 # Headings of figures; others appear under their own names.
 HEADINGS = {'inside': 'MSE inside', 'outside': 'MSE outside', 'attribute': 'attribute moved',
+            'outside_at_attribute': 'MSE outside at equal attribute', 'attribute_reached': 'moved so far',
             'lpips_in': 'LPIPS inside', 'lpips_out': 'LPIPS outside', 'fid': 'FID', 'kid': 'KID'}
 HIDDEN = {'alpha', 'mse_in', 'mse_out'}  # the last two repeat `inside` and `outside`
 
@@ -58,18 +59,19 @@ def comparison_table(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def speed_table(lines: Sequence[dict[str, Any]]) -> str:
-    """Seconds of each method, means over the rows; `~` marks what is extrapolated from a part that was timed."""
+    """Seconds of each method and of one edit, means over rows; `~` is extrapolated from a part that was timed."""
     rows = []
     for method in dict.fromkeys(line['method'] for line in lines):
         group = [line for line in lines if line['method'] == method and line.get('seconds')]
         if not group:
             continue
         stages = {stage: float(np.mean([line['seconds'][stage] for line in group])) for stage in group[0]['seconds']}
-        before = {stage: seconds for stage, seconds in stages.items() if stage != 'solve'}
+        before = {stage: seconds for stage, seconds in stages.items() if stage not in ('solve', 'edit')}
         texts = [f"{'~' if stage in group[0]['extrapolated'] else ''}{significant(seconds)} s {stage}"
                  for stage, seconds in before.items()]
-        rows.append([method, ', '.join(texts) or '-', f"{significant(stages.get('solve', 0.0), 2)} s"])
-    return _table(['method', 'derivatives', 'solve'], rows)
+        rows.append([method, ', '.join(texts) or '-', f"{significant(stages.get('solve', 0.0), 2)} s",
+                     f"{significant(stages['edit'], 2)} s" if 'edit' in stages else '-'])
+    return _table(['method', 'derivatives', 'solve', 'edit'], rows)
 
 
 def robustness_table(entries: Sequence[dict[str, Any]]) -> str:

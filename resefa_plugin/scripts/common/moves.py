@@ -35,6 +35,8 @@ class Move:
         low, high: strengths.
         region: what it changes; None where that is not known.
         resolution: longer side of the pictures that were differentiated; None where that is not known.
+        own: whether it is of a file of ours, which says where it was found.
+        origin: latents of the one sample that it was found at; None for a pool, and where that is not known.
     """
 
     title: str
@@ -45,6 +47,13 @@ class Move:
     high: float
     region: RegionPartition | None
     resolution: int | None
+    own: bool = False
+    origin: NDArray[np.float32] | None = None
+
+    def found_elsewhere(self, viewpoint: Viewpoint) -> bool:
+        """Whether the direction is known to have been found at another sample than this, or at several."""
+        latent = viewpoint.latent.float().cpu().numpy()
+        return self.own and (self.origin is None or not np.array_equal(self.origin, latent))
 
     def strengths(self, steps: int) -> NDArray[np.float64]:
         """`[steps]`; a single step is the last one."""
@@ -118,11 +127,12 @@ class Moves:
     def _move(self, path: pathlib.Path, number: int, ends: tuple[float, float], viewpoint: Viewpoint,
               region: RegionPartition | None, alpha: bool, anew: bool) -> Move:
         loaded = self._files[path]
-        title, of_file, step, resolution = path.stem, None, None, None
+        title, of_file, step, resolution, origin = path.stem, None, None, None, None
         if loaded.own is not None:
             title, resolution = loaded.own.metadata.region, loaded.own.metadata.resolution
             of_file = RegionPartition(loaded.own.mask, title)
             step = float(loaded.own.step[number - 1])
+            origin = loaded.own.latent if len(loaded.own.metadata.seeds) < 2 else None
         chosen = region or of_file
         if alpha:
             step = None
@@ -132,7 +142,7 @@ class Moves:
                                        '--region, or give --alpha, by which strengths are lengths in latent space')
             step = _measured_step(path, number, loaded, viewpoint, chosen)
         return Move(title if region is None else region.name, number, loaded.rows[number - 1], step, *ends, chosen,
-                    resolution)
+                    resolution, loaded.own is not None, origin)
 
 
 def class_flag(metadata: DirectionMetadata) -> str | None:

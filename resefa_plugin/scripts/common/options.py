@@ -17,6 +17,7 @@ import torch
 from tqdm import tqdm
 
 from resefa_plugin.directions.metadata import package_versions
+from resefa_plugin.editing.background import CORRECTIONS
 from resefa_plugin.errors import ResefaError, printable
 from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.foreign import open_function
@@ -117,9 +118,9 @@ def _open(network: str | None, function: str | None, device: torch.device | str,
 
 
 keep_background_option = click.option(
-    '--keep-background', metavar='[N]', is_flag=False, flag_value=3, type=click.IntRange(min=1),
-    help='Correct each edit, N times, so that everything outside the region stays still  [default: off; 3 without a '
-         'number]')
+    '--keep-background', metavar='[N]', is_flag=False, flag_value=CORRECTIONS, type=click.IntRange(min=1),
+    help='Correct each edit, N times, so that everything outside the region stays still  '
+         f'[{CORRECTIONS} times without a number]')
 device_option = click.option('--device', type=Device(), default=Device.default,
                              help='cpu, cuda, cuda:1, ...  [default: the GPU if there is one]')
 memory_option = click.option(

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from resefa_plugin.attributes.changes import attribute_changes, seen_by_parser
-from resefa_plugin.attributes.labels import STRENGTHS, direction_labels
+from resefa_plugin.attributes.labels import STRENGTH, direction_labels
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.editing.strength import calibrate, render_edits
 from resefa_plugin.factorizer.constraints import Constraints
@@ -111,7 +111,7 @@ def with_label(finding: Finding, viewpoint: Viewpoint, networks: Networks, breat
     """The finding with the next direction named, where it is clear what it does to a face."""
     index, labels = finding.labelled, list(finding.directions.labels)
     offset = torch.from_numpy(finding.directions.offset(index, 1.0))
-    changes = attribute_changes([seen_by_parser(viewpoint)], offset[None], networks, STRENGTHS, finding.partition,
+    changes = attribute_changes([seen_by_parser(viewpoint)], offset[None], networks, STRENGTH, finding.partition,
                                 breathe=breathe)
     labels[index], = direction_labels(changes)
     return replace(finding, directions=finding.directions.labelled(labels), labelled=index + 1)
