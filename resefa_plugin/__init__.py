@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from resefa_plugin.factorizer.store import Store
     from resefa_plugin.hooks.function import FunctionHook
     from resefa_plugin.hooks.opening import open_network
-    from resefa_plugin.hooks.viewpoint import Viewpoint
+    from resefa_plugin.hooks.viewpoint import Viewpoint, viewpoints_of
     from resefa_plugin.jacobian.region_jacobian import RegionJacobian
     from resefa_plugin.rayleigh.solve import solve_rayleigh
     from resefa_plugin.rayleigh.solvers import Auto, Davidson, Dense, Woodbury
@@ -24,7 +24,7 @@ __version__ = '0.1.0'
 
 __all__ = ['Auto', 'Callback', 'Constraints', 'Davidson', 'Dense', 'DirectionSet', 'Factorizer', 'FunctionHook',
            'RegionJacobian', 'RegionPartition', 'ResefaError', 'Store', 'Viewpoint', 'Woodbury', 'open_network',
-           'parse_region', 'solve_rayleigh']
+           'parse_region', 'solve_rayleigh', 'viewpoints_of']
 
 # Where each is defined. They are imported when they are first asked for: torch takes seconds, and whoever asks for the
 # version or for help does not need it.
@@ -35,6 +35,7 @@ _MODULES = {
     'RegionJacobian': 'jacobian.region_jacobian', 'RegionPartition': 'regions.partition', 'ResefaError': 'errors',
     'Store': 'factorizer.store', 'Viewpoint': 'hooks.viewpoint', 'Woodbury': 'rayleigh.solvers',
     'open_network': 'hooks.opening', 'parse_region': 'regions.partition', 'solve_rayleigh': 'rayleigh.solve',
+    'viewpoints_of': 'hooks.viewpoint',
 }
 
 

@@ -1,4 +1,4 @@
-"""A derivative at a point, written by hand in both directions, and what the transposed passes share."""
+"""A derivative at a point, written by hand in both directions: what transposed passes share, and how it is checked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+# In float32 the adjoint identity holds to about 2e-5 on networks of 1024 pixels; a missing derivative misses it wholly.
+ADJOINT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -135,3 +138,21 @@ def sum_over_pixels(g: Tensor, x: Tensor) -> Tensor:
 def spread(g: Tensor, factor: int) -> Tensor:
     """The transpose of averaging over boxes of `factor` x `factor` pixels: each mean's cotangent in equal parts."""
     return g if factor == 1 else F.interpolate(g, scale_factor=factor, mode='nearest').mul_(1 / factor ** 2)
+
+
+def adjoint_mismatch(v: Tensor, column: Tensor, pull: Callable[[Tensor], Tensor],
+                     generator: torch.Generator) -> str | None:
+    """Both sides of <u, J v> = <J^T u, v> in words, if they differ by more than ADJOINT_TOLERANCE; None if they agree.
+
+    Args:
+        v: `[d]`. column: J v `[C, h, w]`. pull: pictures `[1, C, h, w]` -> J^T u `[1, d]`.
+        generator: where u is drawn from. It is drawn near J v, which keeps both sides away from zero, where rounding
+            would decide.
+    """
+    u = torch.randn(column.shape, generator=generator).to(column)
+    u = u / u.norm() * (column.norm() if column.any() else 1) + column
+    left = (u.cpu().double() * column.cpu().double()).sum().item()
+    right = (pull(u[None])[0].cpu().double() * v.cpu().double()).sum().item()
+    if abs(left - right) <= ADJOINT_TOLERANCE * max(abs(left), abs(right)):
+        return None
+    return f'<u, J v> = {left:.6g} but <J^T u, v> = {right:.6g}'

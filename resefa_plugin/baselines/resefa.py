@@ -53,7 +53,7 @@ def resefa_stylespace_directions(problem: Problem) -> MethodResult:
 
 
 def resefa_best_directions(problem: Problem) -> MethodResult:
-    """The recommended way: StyleSpace, pooled over samples, and the combination that moves the attribute.
+    """The recommended way: channels of StyleSpace, pooled until more samples do not help, combined for the attribute.
 
     Raises MethodError for a generator without styles, and if no direction moves the attribute.
     """
@@ -69,19 +69,21 @@ def resefa_best_directions(problem: Problem) -> MethodResult:
     def pooled() -> tuple[dict[bytes, RegionResult], float]:
         solver = Auto(max(problem.num_directions, COMBINED))
         start, store = time.perf_counter(), Store(folder, folder)
-        found = Factorizer(viewpoints, list(regions.values()), solver, store=store).run(pool=True)
+        found = Factorizer(viewpoints, list(regions.values()), solver, store=store).run(
+            pool=True, stop_early=True)
         return ({result.partition.mask.tobytes(): result for result in found},
                 (time.perf_counter() - start) / len(found))
 
     results, seconds = problem.jacobians.once(('pooled', space.layers, *regions), pooled)
-    directions = results[problem.region.mask.tobytes()].directions
+    result = results[problem.region.mask.tobytes()]
+    directions = result.directions
     if problem.combine is None:
         return MethodResult.of(directions.directions[:problem.num_directions], space,
                                {'jacobian': seconds, 'solve': 0.0})
     start = time.perf_counter()
     offsets = torch.stack([torch.from_numpy(directions.offset(i, 1.0)) for i in range(len(directions))])
     try:
-        combined = problem.combine(viewpoints[::2], problem.region, offsets).numpy()[None]
+        combined = problem.combine(result.calibrated, problem.region, offsets).numpy()[None]
     except MetricError as error:
         raise MethodError(str(error)) from error
     return MethodResult.of(combined, space, {'jacobian': seconds, 'solve': time.perf_counter() - start})

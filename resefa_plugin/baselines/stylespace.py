@@ -11,6 +11,7 @@ from resefa_plugin.baselines.population import random_ws
 from resefa_plugin.baselines.problem import MethodError, MethodResult, Problem
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
+from resefa_plugin.jacobian.channels import channel_energies
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 
 PROBES = 32             # backward passes for each side: 1 / sqrt(16) = 25 % standard error of a channel's energy
@@ -37,7 +38,7 @@ def _localized(problem: Problem, hook: StyleBasedHook) -> MethodResult:
     start = time.perf_counter()
     space = hook.space('s', problem.layers)
     jacobian = RegionJacobian(problem.viewpoint(space))
-    inside, outside = channel_energies(jacobian, problem.region.at(*jacobian.image_shape[1:]))
+    inside, outside = channel_energies(jacobian, problem.region.at(*jacobian.image_shape[1:]), PROBES)
     gradients = time.perf_counter()
     variance = style_variance(hook, problem.sample, space.layers)
     channels = local_channels(inside * variance, outside * variance)[:problem.num_directions]
@@ -45,20 +46,6 @@ def _localized(problem: Problem, hook: StyleBasedHook) -> MethodResult:
     directions[np.arange(len(channels)), channels] = 1
     seconds = {'gradients': gradients - start, 'solve': time.perf_counter() - gradients}
     return MethodResult.of(directions, space, seconds)
-
-
-def channel_energies(jacobian: RegionJacobian, mask: np.ndarray, probes: int = PROBES) -> tuple[np.ndarray, np.ndarray]:
-    """The squared gradient of each channel summed over the pixels inside and outside: `[d]` float64 each.
-
-    For independent random signs u on the pixels of a set, E (J^T u)_c^2 is the sum of J_pc^2 over that set: a few
-    backward passes estimate all channels at once, without bias.
-    """
-    signs = torch.randint(0, 2, (probes, *jacobian.image_shape),
-                          generator=torch.Generator().manual_seed(0)).float() * 2 - 1
-    inside = torch.from_numpy(mask).float()
-    energies = (jacobian.vjp(signs * part).double().square().mean(dim=0) for part in (inside, 1 - inside))
-    within, beyond = (energy.cpu().numpy() for energy in energies)
-    return within, beyond
 
 
 def local_channels(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:

@@ -28,7 +28,8 @@ from resefa_plugin.machine.arrays import open_npz, read_header, read_npy, readin
 EXPECTED = 'latents: an array or a dictionary of arrays, as numpy (.npz, .npy), torch.save or safetensors write them'
 BARE = 'array'
 # The key that says which -> which.
-SAID_KEYS = {'w': 'w', 'z': 'z', **dict.fromkeys(('ws', 'wp', 'w_plus', 'projected_w', 'dlatents', 'dlatent'), 'w')}
+SAID_KEYS = {'w': 'w', 'z': 'z', 's': 's',
+             **dict.fromkeys(('ws', 'wp', 'w_plus', 'projected_w', 'dlatents', 'dlatent'), 'w')}
 # Names that tools use for a z as well as for a w: they say no more than a bare array does.
 UNSAID_KEYS = ('latent', 'latents', 'latent_in', 'latent_code')
 MAX_NAME = 60
@@ -39,7 +40,7 @@ class LatentEntry:
     """Latents of one or more samples.
 
     Attributes:
-        arrays: by what they are: `w`, `z`, `array` or one of UNSAID_KEYS; numpy arrays or tensors of any kind.
+        arrays: by what they are: `w`, `z`, `s`, `array` or one of UNSAID_KEYS; numpy arrays or tensors of any kind.
         name: of the picture that they are of, where the file has it, and what else to say of them.
         noise: that the file has for this picture, layer by layer.
     """

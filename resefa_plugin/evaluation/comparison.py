@@ -39,7 +39,8 @@ from resefa_plugin.machine.files import replacing
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
 
-POOL = 8  # samples that a method may look at, which the recommended way does
+POOL = 16  # samples that a method may look at, which the recommended way does
+PROBED = 8  # of them for the basis in which backgrounds are kept
 KEPT = ', kept'  # behind the name of a method whose edits have their background kept
 
 
@@ -131,7 +132,7 @@ class Comparison:
 
         def basis() -> np.ndarray:
             return CommonBasis.shared([RegionJacobian(Viewpoint(self.hook, 's', sample, resolution))
-                                       for sample in self._pool()], path=folder)
+                                       for sample in self._pool()[:PROBED]], path=folder)
 
         return Keepers(self.hook, resolution, functools.cache(basis), folder)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import math
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +21,7 @@ from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.gram_store import GramStore
 from resefa_plugin.factorizer.objective import Objective
 from resefa_plugin.factorizer.pooling import Grams, Pooled, is_enough, pool, transfer
-from resefa_plugin.factorizer.results import RegionResult
+from resefa_plugin.factorizer.results import RegionResult, looked_at
 from resefa_plugin.factorizer.steps import (
     RegionSolution,
     direction_set,
@@ -35,7 +33,9 @@ from resefa_plugin.factorizer.steps import (
 )
 from resefa_plugin.factorizer.store import Store
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.jacobian.common_basis import PROBES, CommonBasis
+from resefa_plugin.jacobian.channels import PROBES as CHANNEL_PROBES
+from resefa_plugin.jacobian.channels import channel_energies, local_channels
+from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.sharded import ShardedJacobian
@@ -46,7 +46,6 @@ from resefa_plugin.rayleigh.solvers import Auto, Solver
 from resefa_plugin.regions.partition import RegionPartition
 
 PROBED = 8  # samples of a pool whose tiles are probed for the basis that they share, at most
-CALIBRATED = 4  # samples of a pool that the strength of its directions is measured on, at most
 
 T = TypeVar('T')
 
@@ -59,11 +58,19 @@ class _Way:
         store: of their Gram matrices.
         pool: whether they share one set of directions.
         basis: that these are solved in, `[m, d]`; None for one of each sample, or none.
+        parts: by name of a region, the rows of the basis that its directions are made of; None for all.
     """
 
     store: GramStore
     pool: bool = False
     basis: NDArray[np.float64] | None = None
+    parts: dict[str, NDArray[np.int64]] | None = None
+
+    def basis_of(self, region: RegionPartition) -> NDArray[np.float64] | None:
+        """What the directions of a region are made of, `[m, d]`; None for the whole space."""
+        if self.basis is None or self.parts is None:
+            return self.basis
+        return self.basis[self.parts[region.name]]
 
 
 class Factorizer:
@@ -197,67 +204,92 @@ class Factorizer:
         way = self._pool()
         samples: list[list[RegionSolution]] = []
 
-        def pooled(grams: Sequence[Grams]) -> Pooled:
-            return pool(grams, lambda mean: self._solve_grams(mean, way.basis), within, self.solver.count(self._dim))
+        def pooled(grams: Sequence[Grams], region: RegionPartition) -> Pooled:
+            return pool(grams, lambda mean: self._solve_grams(mean, way, region), lambda n: within(n, region),
+                        self.solver.count(self._dim))
 
-        def within(directions: NDArray[np.float64]) -> NDArray[np.float64]:
-            return directions if way.basis is None else directions @ way.basis.T
+        def within(directions: NDArray[np.float64], region: RegionPartition) -> NDArray[np.float64]:
+            basis = way.basis_of(region)
+            return directions if basis is None else directions @ basis.T
 
-        def first(grams: Sequence[Grams]) -> NDArray[np.float64]:
-            direction: NDArray[np.float64] = within(pooled(grams).solution.directions[:1])[0]
-            return direction
+        def first(region: RegionPartition) -> Callable[[Sequence[Grams]], NDArray[np.float64]]:
+            return lambda grams: np.asarray(within(pooled(grams, region).solution.directions[:1], region)[0])
 
         def enough() -> bool:
-            return stop_early and all(is_enough([solved.grams for solved in of_region], first)
+            return stop_early and all(is_enough([solved.grams for solved in of_region], first(of_region[0].region))
                                       for of_region in zip(*samples, strict=True))
 
         for _, regions in self._solved(way, self.viewpoints, enough):
             samples.append(regions)
         viewpoints = self.viewpoints[:len(samples)]
         for of_region in zip(*samples, strict=True):
-            start, grams = time.perf_counter(), [solved.grams for solved in of_region]
-            found = pooled(grams)
+            start, grams, region = time.perf_counter(), [solved.grams for solved in of_region], of_region[0].region
+            found = pooled(grams, region)
             seconds = {'jacobian': sum(solved.seconds.get('jacobian', 0) for solved in of_region),
                        'solve': time.perf_counter() - start}
-            result = self._calibrate(
-                viewpoints, RegionSolution(of_region[0].region, found.grams, found.solution, None, seconds,
-                                           basis=way.basis), self._agreement(of_region, found))
-            result.transfer = transfer(grams, first)
+            solved = RegionSolution(region, found.grams, found.solution, None, seconds, basis=way.basis_of(region))
+            result = self._calibrate(viewpoints, solved, self._agreement(of_region, found))
+            if way.parts is not None:
+                result.notes.append(f'Made of {len(way.parts[region.name])} of {self._dim} channels.')
+            result.transfer = transfer(grams, first(region))
             yield result
 
     def _pool(self) -> _Way:
-        basis = self._shared_basis()
-        if basis is not None:
-            key: list[object] = ['basis', hashlib.sha256(basis.tobytes()).hexdigest()]
-        else:
-            key = self.solver.matrices_key(self.viewpoints[0].dim, len(self.regions))
-            key += self.constraints.search_key() if key else []
-        return _Way(GramStore(self.store.grams, repr(key)), True, basis)
-
-    def _shared_basis(self) -> NDArray[np.float64] | None:
-        """The span `[m, d]` that a pool is solved in, on every rank; None where the whole space is affordable."""
         first = self.viewpoints[0]
-        if not self.solver.needs_shared_basis(first.dim, len(self.regions)):
-            return None
-        vectors = None
-        if self._ranks.first:
-            probe(first)
-            vectors = CommonBasis.shared(
-                [RegionJacobian(viewpoint) for viewpoint in self.viewpoints[:PROBED]],
-                lambda count: self._notify('on_pool', first, count, self._pool_products), self.store.grams)
-        found: NDArray[np.float64] = self._ranks.broadcast(vectors)
-        return found
+        dim, count = first.dim, len(self.regions)
+        basis, parts = None, None
+        if first.space.has_channels and self.solver.needs_channels(dim):
+            basis, parts = self._channels()
+            key: list[object] = ['basis']
+        elif self.solver.needs_shared_basis(dim, count):
+            basis = self._ranks.broadcast(self._shared_basis() if self._ranks.first else None)
+            key = ['basis']
+        else:
+            key = self.solver.matrices_key(dim, count)
+            key += self.constraints.search_key() if key else []
+        return _Way(GramStore(self.store.grams, repr(key)), True, basis, parts)
 
-    @property
-    def _pool_products(self) -> int:
-        """Products with Jacobians that a pool in a shared basis takes, at most."""
-        return PROBES * (1 + len(self.viewpoints))
+    def _shared_basis(self) -> NDArray[np.float64]:
+        """The span `[m, d]` that a pool is solved in, of directions that move the tiles of its first samples."""
+        probe(self.viewpoints[0])
+        return CommonBasis.shared([RegionJacobian(viewpoint) for viewpoint in self.viewpoints[:PROBED]],
+                                  lambda count: self._notify_pool(self.viewpoints[0], count), self.store.grams)
 
-    def _solve_grams(self, grams: DenseGrams | FactoredGrams, basis: NDArray[np.float64] | None) -> RayleighSolution:
-        coordinates = self.constraints.coordinates(self.viewpoints[0])
+    def _channels(self) -> tuple[NDArray[np.float64], dict[str, NDArray[np.int64]]]:
+        """The channels that the directions of a pool are made of, as unit rows, and which of them are each region's.
+
+        The same on every rank.
+        """
+        chosen = self._ranks.broadcast(self._local_channels() if self._ranks.first else None)
+        union = np.unique(np.concatenate(list(chosen.values())))
+        vectors = np.zeros((len(union), self._dim))
+        vectors[np.arange(len(union)), union] = 1
+        return vectors, {name: np.searchsorted(union, channels) for name, channels in chosen.items()}
+
+    def _local_channels(self) -> dict[str, NDArray[np.int64]]:
+        probed, energies = self.viewpoints[:PROBED], []
+        each = -(-CHANNEL_PROBES // (2 * len(probed)))
+        for viewpoint in probed:
+            probe(viewpoint)
+            jacobian, of_regions = RegionJacobian(viewpoint), []
+            for region in self.regions:
+                of_regions.append(channel_energies(jacobian, region.at(*viewpoint.image_shape[1:]), each))
+                self._notify_pool(viewpoint, 2 * each)
+            jacobian.release()
+            energies.append(of_regions)
+        return {region.name: local_channels([of_regions[i] for of_regions in energies])
+                for i, region in enumerate(self.regions)}
+
+    def _notify_pool(self, viewpoint: Viewpoint, count: int) -> None:
+        self._notify('on_pool', viewpoint, count,
+                     self.solver.tangents(self._dim, len(self.regions), len(self.viewpoints),
+                                          viewpoint.space.has_channels))
+
+    def _solve_grams(self, grams: DenseGrams | FactoredGrams, way: _Way, region: RegionPartition) -> RayleighSolution:
+        coordinates, basis = self.constraints.coordinates(self.viewpoints[0]), way.basis_of(region)
         if basis is None or not isinstance(grams, DenseGrams):
             return self.solver.solve(grams, coordinates)
-        return solve_in_basis(grams, basis, self.solver, coordinates)
+        return solve_in_basis(grams, basis, self.solver, coordinates, way.parts is not None)
 
     def _agreement(self, of_region: Sequence[RegionSolution], pooled: Pooled) -> tuple[Agreement, ...]:
         """How well pooled directions serve each sample; nothing for a pool of one."""
@@ -301,13 +333,15 @@ class Factorizer:
         """What the regions of one sample give: from kept Gram matrices if all are there, else from its Jacobian."""
         jacobian = RegionJacobian(viewpoint) if ranks.size == 1 else ShardedJacobian(viewpoint, ranks)
         self._notify('on_sample_start', viewpoint)
-        paths = [way.store.path(jacobian, region, self.constraints.protect) for region in self.regions]
-        dim = viewpoint.dim if way.basis is None else len(way.basis)
-        kept = [grams for grams in (way.store.load(path, dim) for path in paths) if grams is not None]
+        bases = [way.basis_of(region) for region in self.regions]
+        paths = [way.store.path(jacobian, region, self.constraints.protect, basis)
+                 for region, basis in zip(self.regions, bases, strict=True)]
+        kept = [grams for path, basis in zip(paths, bases, strict=True)
+                if (grams := way.store.load(path, viewpoint.dim if basis is None else len(basis))) is not None]
         if ranks.least(len(kept) == len(paths), viewpoint.device):
             self._notify('on_jacobian_end', jacobian)
-            return [RegionSolution(region, grams, self._solve_grams(grams, way.basis), None, {}, path, True, way.basis)
-                    for region, grams, path in zip(self.regions, kept, paths, strict=True)]
+            return [RegionSolution(region, grams, self._solve_grams(grams, way, region), None, {}, path, True, basis)
+                    for region, grams, path, basis in zip(self.regions, kept, paths, bases, strict=True)]
         seconds = self._compute(jacobian, way)
         self._notify('on_jacobian_end', jacobian)
         return [self._solve(jacobian, region, ranks, seconds, path, way.pool)
@@ -324,9 +358,8 @@ class Factorizer:
         # Samples of a pool are all of one kind.
         found = self.solver.takes_kept_jacobian and not way.pool and jacobian.is_kept(self.store.jacobians)
         if way.basis is not None:
-            jacobian.basis = CommonBasis(jacobian, way.basis)
-            jacobian.basis.inner.compute(
-                lambda count: self._notify('on_pool', viewpoint, count, self._pool_products), self.store.jacobians)
+            jacobian.basis = CommonBasis(jacobian, way.basis, way.parts)
+            jacobian.basis.inner.compute(lambda count: self._notify_pool(viewpoint, count), self.store.jacobians)
         elif found or self.solver.needs_jacobian(viewpoint.dim, len(self.regions)):
             jacobian.compute(lambda count: self._notify('on_tangents', viewpoint, count), self.store.jacobians)
         elif self.solver.needs_basis(viewpoint.dim, len(self.regions)) and not isinstance(jacobian, ShardedJacobian):
@@ -348,7 +381,7 @@ class Factorizer:
         k = worthwhile(solution, self.solver.count(first.dim))
         self._notify('on_region_start', first, region, k)
         start = time.perf_counter()
-        chosen = viewpoints[::max(1, math.ceil(len(viewpoints) / CALIBRATED))]
+        chosen = looked_at(viewpoints)
         predicted = solved.slopes or mean_slopes(chosen, region, solution.directions[:k])
         calibration = calibrate(chosen, region, solution.directions[:k], (predicted[0][:k], predicted[1][:k]),
                                 lambda: self._notify('on_direction', first, region))
@@ -366,7 +399,7 @@ class Factorizer:
             notes.append(describe_unreached(calibration.unreached))
         if solution.search is not None and not rows:
             notes.append(describe_search(solution.search, solution.residuals))
-        if solved.basis is not None:
+        if solved.basis is not None and not rows:
             notes.append(f'Solved in the span of {len(solved.basis)} directions that move the tiles of the picture.')
         return RegionResult(viewpoints, region, directions, solution.eigenvalues,
                             solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows)

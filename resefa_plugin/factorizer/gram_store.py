@@ -40,11 +40,17 @@ class GramStore:
         self.folder, self.settings = folder, settings
 
     def path(self, jacobian: RegionJacobian, region: RegionPartition,
-             protections: Sequence[Protection]) -> pathlib.Path | None:
-        """The file of a region at a sample, there or not; None where nothing is kept."""
+             protections: Sequence[Protection], basis: NDArray[np.float64] | None = None) -> pathlib.Path | None:
+        """The file of a region at a sample, there or not; None where nothing is kept.
+
+        Args:
+            basis: `[m, d]`, whose coordinates the matrices are in; None for those of the space.
+        """
         if self.folder is None:
             return None
         digest = hashlib.sha256(f'{jacobian.viewpoint.fingerprint()} {self.settings}'.encode())
+        if basis is not None:
+            digest.update(basis.tobytes())
         for mask, weight in ((region.mask, 1.0), *((p.region.mask, p.weight) for p in protections)):
             digest.update(np.packbits(mask).tobytes() + str(weight).encode())
         return self.folder / f'{jacobian.viewpoint.sample.name}-{region.name}-{digest.hexdigest()[:16]}.npz'

@@ -14,6 +14,8 @@ from resefa_plugin.factorizer.agreement import Agreement
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.regions.partition import RegionPartition
 
+CALIBRATED = 4  # samples of a pool that the strength of its directions is measured on, at most
+
 
 @dataclass(frozen=True)
 class BackgroundRow:
@@ -73,6 +75,11 @@ class RegionResult:
         return self.viewpoints[0]
 
     @property
+    def calibrated(self) -> tuple[Viewpoint, ...]:
+        """Where the strength of the directions is measured: of a pool, some of its samples."""
+        return looked_at(self.viewpoints)
+
+    @property
     def source(self) -> str:
         """Where the directions come from: the sample's name, or `pooled`."""
         return self.viewpoint.sample.name if len(self.viewpoints) == 1 else 'pooled'
@@ -81,3 +88,8 @@ class RegionResult:
     def name(self) -> str:
         """Stem of the file names made from it: `seed0000-mouth`, `pooled-mouth`."""
         return f'{self.source}-{self.partition.name}'
+
+
+def looked_at(viewpoints: Sequence[Viewpoint]) -> tuple[Viewpoint, ...]:
+    """Some samples of a pool, spread over it, of which there are few enough to be rendered."""
+    return tuple(viewpoints[::max(1, -(-len(viewpoints) // CALIBRATED))])

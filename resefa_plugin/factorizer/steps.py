@@ -87,12 +87,17 @@ def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solv
     count = solver.count(jacobian.viewpoint.dim)
     grams: DenseGrams | FactoredGrams
     basis = None if jacobian.computed else jacobian.basis
+    vectors: NDArray[np.float64] | None = None
     if basis is not None:
         plain, grams = _dense_grams(basis.inner, region, weights)
-        solution = solve_in_basis(grams, basis.vectors, solver, coordinates)
+        vectors = basis.vectors
+        if basis.parts is not None:
+            rows = basis.parts[region.name]
+            vectors, plain, grams = basis.vectors[rows], _part(plain, rows), _part(grams, rows)
+        solution = solve_in_basis(grams, vectors, solver, coordinates, basis.parts is not None)
         solved = time.perf_counter()
-        predicted = _slopes_of_grams(
-            basis.inner, region, solution.directions[:count] @ basis.vectors.T, plain) if predict else None
+        predicted = _slopes_of_grams(basis.inner, region, solution.directions[:count] @ vectors.T,
+                                     plain) if predict else None
     elif jacobian.computed:
         plain, grams = _dense_grams(jacobian, region, weights)
         solution = solver.solve(grams, coordinates)
@@ -104,22 +109,31 @@ def solve_region(jacobian: RegionJacobian, region: RegionPartition, solver: Solv
         grams, solved = solution.search.grams, time.perf_counter()
         predicted = measured_slopes(jacobian, region, solution.directions[:count]) if predict else None
     return RegionSolution(region, grams, solution, predicted, {'solve': solved - start},
-                          basis=None if basis is None else basis.vectors)
+                          basis=vectors)
 
 
 def solve_in_basis(grams: DenseGrams, vectors: NDArray[np.float64], solver: Solver,
-                   coordinates: Coordinates | None) -> RayleighSolution:
+                   coordinates: Coordinates | None, only: bool = False) -> RayleighSolution:
     """The best directions of the whole space by Gram matrices `[m, m]` in the coordinates of a basis.
 
     Args:
         vectors: the basis, `[m, d]` orthonormal rows.
         coordinates: of the whole space.
+        only: whether directions are to be made of the basis alone; else what is across it is taken to change nothing,
+            and serves the coordinates.
     """
-    if coordinates is None:
-        inner = solver.solve(grams)
+    if coordinates is None or only:
+        inner = solver.solve(grams, None if coordinates is None else coordinates.within(vectors))
         return dataclasses.replace(inner, directions=fix_signs(inner.directions @ vectors))
     # Products with factors are no search.
     return dataclasses.replace(solver.solve(factored(grams, vectors), coordinates), search=None)
+
+
+def _part(grams: DenseGrams, rows: NDArray[np.int64]) -> DenseGrams:
+    """A and B of some coordinates; the ridge is relative to what these change."""
+    A, B = (matrix[np.ix_(rows, rows)] for matrix in (grams.A, grams.B))
+    share = np.trace(B) / np.trace(grams.B) if np.trace(grams.B) > 0 else 1.0
+    return DenseGrams(A, B, grams.background * share)
 
 
 def _dense_grams(jacobian: RegionJacobian, region: RegionPartition,

@@ -68,8 +68,10 @@ class LatentSpace(abc.ABC):
         name: `z`, `w`, `w+`, `s`, `class`, `cond`, ...
         layers: the layers that the offset acts on, ascending; None where it acts on all, or the space has no layers.
         dim: number of coordinates d.
+        has_channels: whether each coordinate is a channel of the network, which tends to do one thing.
     """
 
+    has_channels = False
     name: str
     layers: tuple[int, ...] | None
     dim: int

@@ -26,25 +26,29 @@ SAME_W = 1e-3
 
 @dataclass(frozen=True)
 class FileLatent:
-    """One sample of a file; at least one of the two is there.
+    """One sample of a file; `styles`, or one of the other two at least, is there.
 
     Attributes:
         ws: `[1, num_ws, w_dim]`, or `[1, 1, w_dim]`: one w for all layers. float32.
         z: `[1, z_dim]` float32; beside `ws`, what they were mapped from.
+        styles: `[1, sum(style_dims)]` float32, of StyleSpace.
         name: of the picture, if the file has it: `of 'face.png'`.
         noise: that the file has for the layers of the network, `[..., h, w]` each.
     """
 
     ws: Tensor | None = None
     z: Tensor | None = None
+    styles: Tensor | None = None
     name: str = ''
     noise: tuple[Tensor, ...] = ()
 
     def __str__(self) -> str:
-        if self.ws is not None:
+        if self.styles is not None:
+            what = f'styles {list(self.styles.shape)}'
+        elif self.ws is not None:
             what = f'{"w" if self.ws.shape[1] == 1 else "w+"} latents {list(self.ws.shape)}'
         else:
-            assert self.z is not None  # one of the two is there
+            assert self.z is not None  # one of the three is there
             what = f'z latents {list(self.z.shape)}'
         return f'{what} {self.name}'.rstrip()
 
@@ -53,8 +57,9 @@ def read_latents(path: str | os.PathLike[str], hook: StyleBasedHook) -> list[Fil
     """Reads the latents in a file, as data: no code in it is executed.
 
     Key `w`, or one of SAID_KEYS: w+ `[N, num_ws, w_dim]` or `[num_ws, w_dim]`, w `[N, 1, w_dim]`, `[1, w_dim]` or
-    `[w_dim]`. Key `z`: `[N, z_dim]` or `[z_dim]`. A bare array, and one of UNSAID_KEYS, is a w+ or w if it has three
-    axes or num_ws rows, else a w or z if only one of them has so many dimensions.
+    `[w_dim]`. Key `z`: `[N, z_dim]` or `[z_dim]`. Key `s`: the styles of all layers, `[N, sum(style_dims)]`. A bare
+    array, and one of UNSAID_KEYS, is a w+ or w if it has three axes or num_ws rows, else a w or z if only one of them
+    has so many dimensions.
 
     Args:
         path: a file of numpy, torch.save, pickle or safetensors: see `checkpoints.latent_entries`.
@@ -85,12 +90,15 @@ def _latents(entry: LatentEntry, hook: StyleBasedHook) -> list[FileLatent]:
     found: dict[str, Tensor] = {}
     for key, value in entry.arrays.items():
         array = _floats(key, value)
-        kind = key if key in ('w', 'z') else _kind(key, array, hook)
-        found[kind] = _as_ws(array, hook) if kind == 'w' else _as_z(array, hook)
+        kind = key if key in _SHAPED else _kind(key, array, hook)
+        found[kind] = _SHAPED[kind](array, hook)
+    if 's' in found:
+        return [FileLatent(styles=each[None], name=entry.name) for each in found['s']]
     ws, z = found.get('w'), found.get('z')
     if ws is not None and z is not None and len(ws) != len(z):
         raise DirectionsError(f"'w' has {len(ws)} samples and 'z' has {len(z)}: expected as many")
-    return [FileLatent(None if ws is None else ws[i:i + 1], None if z is None else z[i:i + 1], entry.name, entry.noise)
+    return [FileLatent(None if ws is None else ws[i:i + 1], None if z is None else z[i:i + 1], None, entry.name,
+                       entry.noise)
             for i in range(len(next(iter(found.values()))))]
 
 
@@ -138,6 +146,17 @@ def _as_z(array: Tensor, hook: StyleBasedHook) -> Tensor:
     return z
 
 
+def _as_styles(array: Tensor, hook: StyleBasedHook) -> Tensor:
+    styles = array[None] if array.ndim == 1 else array
+    if styles.ndim != 2 or styles.shape[1] != sum(hook.style_dims):
+        raise DirectionsError(f's of shape {list(array.shape)} does not fit {hook.name}: expected '
+                              f'[1, {sum(hook.style_dims)}]')
+    return styles
+
+
+_SHAPED = {'w': _as_ws, 'z': _as_z, 's': _as_styles}
+
+
 def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor | None = None,
                 truncation_psi: float = 1.0, truncation_cutoff: int | None = None, *,
                 is_alone: bool = False) -> tuple[Sample, str]:
@@ -147,8 +166,10 @@ def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor |
     Noise beside it is set in the generator, for all its pictures from then on, if the sample has it for itself
     (`is_alone`), and left aside otherwise.
     """
+    if latent.styles is not None:
+        return Sample(name, {'s': latent.styles.to(hook.device)}, c), str(latent)
     if latent.ws is None:
-        assert latent.z is not None  # one of the two is there
+        assert latent.z is not None  # one of the three is there
         sample = hook.sample_from_z(latent.z, name, truncation_psi, truncation_cutoff, c)
         return sample, f'{latent}, mapped to w with truncation {truncation_psi:g}'
     sample = dataclasses.replace(hook.sample_from_ws(latent.ws, name), c=c)

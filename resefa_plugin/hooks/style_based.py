@@ -285,7 +285,7 @@ class WPlusSpace(StyleBasedSpace):
 class StyleSpace(StyleBasedSpace):
     """The style vectors that scale the channels, `[N, sum(style_dims)]`: StyleSpace (Wu et al., CVPR 2021)."""
 
-    name = 's'
+    name, has_channels = 's', True
 
     @override
     def _dim(self) -> int:

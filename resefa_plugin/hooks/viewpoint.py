@@ -119,7 +119,8 @@ def viewpoints_of(hook: GeneratorHook, samples: Sequence[Sample], space: str = '
         hook: the generator.
         samples: of it.
         space: name of a latent space. `auto` takes StyleSpace for a pool, where there is one, since directions of it
-            carry over best; else the generator's default, W as a rule, which is quickest.
+            carry over best, and for one that is known by its styles; else the generator's default, W as a rule, which
+            is quickest.
         layers: as of `GeneratorHook.space`.
         resolution: as of Viewpoint.
         pool: whether the samples are to share directions; None: if there are several.
@@ -128,7 +129,8 @@ def viewpoints_of(hook: GeneratorHook, samples: Sequence[Sample], space: str = '
     """
     if space == 'auto':
         pool = len(samples) > 1 if pool is None else pool
-        space = 's' if pool and 's' in hook.space_names else hook.default_space
+        only_styles = any(not sample.latents.keys() - {'s'} for sample in samples)
+        space = 's' if (pool or only_styles) and 's' in hook.space_names else hook.default_space
     chosen = hook.space(space, layers)
     return [Viewpoint(hook, chosen, sample, resolution) for sample in samples]
 

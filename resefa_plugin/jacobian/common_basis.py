@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pathlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -44,13 +44,16 @@ class CommonBasis:
     Args:
         jacobian: of the sample, in the whole space; not computed.
         vectors: `[m, d]` float64, orthonormal rows.
+        parts: by name of a region, the rows that its directions may be made of; None where all may be combined, and
+            what is across the span changes nothing.
 
     Attributes:
         inner: the derivative in the coordinates of the basis, which `compute` computes.
     """
 
-    def __init__(self, jacobian: RegionJacobian, vectors: NDArray[np.float64]):
-        self.vectors = vectors
+    def __init__(self, jacobian: RegionJacobian, vectors: NDArray[np.float64],
+                 parts: Mapping[str, NDArray[np.int64]] | None = None):
+        self.vectors, self.parts = vectors, parts
         self.inner = jacobian.within(vectors)
 
     @classmethod

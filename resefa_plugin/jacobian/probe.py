@@ -17,8 +17,8 @@ from resefa_plugin.errors import (
 )
 from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.jacobian.adjoint import adjoint_mismatch
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.linearization import adjoint_mismatch
 from resefa_plugin.machine.module_state import ModuleState, in_training
 
 # Float32 finite differences of deep networks are off by 1-2 %, more at kinks; a cut derivative by tens of percent.

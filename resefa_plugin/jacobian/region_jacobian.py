@@ -18,12 +18,11 @@ from torch import Tensor
 
 from resefa_plugin.errors import DamagedFileError, NonFiniteError, ResefaError, TangentError, check_number, check_type
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.jacobian.adjoint import adjoint_mismatch
 from resefa_plugin.jacobian.kept_columns import read_columns, write_columns
 from resefa_plugin.jacobian.reverse_mode import ReverseMode
 from resefa_plugin.jacobian.span import Span
 from resefa_plugin.jacobian.tile_grams import DirectGrams, TileGrams, pixel_grams
-from resefa_plugin.linearization import Linearization
+from resefa_plugin.linearization import Linearization, adjoint_mismatch
 from resefa_plugin.machine.allocator import give_back
 from resefa_plugin.machine.memory import COLUMNS, GRAPH, available_bytes, out_of_memory, room, tangents_at_once
 from resefa_plugin.regions.partition import RegionPartition

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from resefa_plugin.jacobian.adjoint import adjoint_mismatch
+from resefa_plugin.linearization import adjoint_mismatch
 from resefa_plugin.machine.memory import out_of_memory
 from resefa_plugin.machine.recomputation import recomputing
 

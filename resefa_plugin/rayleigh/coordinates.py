@@ -56,15 +56,24 @@ class Coordinates:
         E = np.asarray(orthogonal_to, np.float64)
         if E.ndim != 2 or E.shape[1] != dim or not np.isfinite(E).all():
             raise SolverError(f'orthogonal_to has shape {list(E.shape)}, expected [m, {dim}] of finite numbers')
-        E = cls(roots).pull(E.T).T  # n.e = y.(K^T e)
-        E = E / np.maximum(np.linalg.norm(E, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-        _, scale, rows = np.linalg.svd(E, full_matrices=False)
-        rows = rows[scale > DEPENDENT * scale[0]]
-        if len(rows) >= dim:
-            raise SolverError('the directions that are excluded (orthogonal_to, or all that reach a region protected '
-                              f'with weight inf) span all {dim} dimensions and leave nothing: exclude fewer, or give a '
-                              'finite weight, such as 100')
-        return cls(roots, rows)
+        return cls(roots, _independent(cls(roots).pull(E.T).T))  # n.e = y.(K^T e)
+
+    def within(self, vectors: NDArray[np.float64]) -> Coordinates:
+        """The same where no direction but n = Q^T c is allowed, as coordinates of c.
+
+        Args:
+            vectors: Q `[m, d]`, orthonormal rows.
+
+        Raises SolverError if the excluded directions leave nothing of the span.
+        """
+        roots = None
+        if self.roots is not None:  # n^T Sigma^-1 n = c^T (Q Sigma^-1 Q^T) c
+            whitened = self._blocks(vectors.T, scipy.linalg.inv)
+            roots = (scipy.linalg.cholesky(scipy.linalg.inv(whitened.T @ whitened), lower=True),)
+        if self.excluded is None:
+            return Coordinates(roots)
+        directions = self._blocks(self.excluded.T, lambda K: scipy.linalg.inv(K.T)).T  # e = K^-T (K^T e)
+        return Coordinates(roots, _independent(Coordinates(roots).pull(vectors @ directions.T).T))
 
     def latent(self, Y: NDArray[np.float64]) -> NDArray[np.float64]:
         """C y for each column of `Y [d, k]`."""
@@ -74,7 +83,7 @@ class Coordinates:
 
     def solve(self, N: NDArray[np.float64]) -> NDArray[np.float64]:
         """The y of each column n of `N [d, k]`, as far as directions are not excluded."""
-        Y = self._blocks(N, lambda K: scipy.linalg.inv(K))
+        Y = self._blocks(N, scipy.linalg.inv)
         return Y if self.excluded is None else Y - self.excluded.T @ (self.excluded @ Y)
 
     def pull(self, X: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -92,6 +101,19 @@ class Coordinates:
             return X
         ends = np.cumsum([len(K) for K in self.roots])[:-1]
         return np.concatenate([side(K) @ part for K, part in zip(self.roots, np.split(X, ends), strict=True)])
+
+
+def _independent(E: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Orthonormal rows of the same span as rows `[m, d]`. Raises SolverError if that is the whole space."""
+    dim = E.shape[1]
+    E = E / np.maximum(np.linalg.norm(E, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    _, scale, rows = np.linalg.svd(E, full_matrices=False)
+    independent: NDArray[np.float64] = rows[scale > DEPENDENT * scale[0]]
+    if len(independent) >= dim:
+        raise SolverError('the directions that are excluded (orthogonal_to, or all that reach a region protected with '
+                          f'weight inf) span all {dim} dimensions and leave nothing: exclude fewer, or give a finite '
+                          'weight, such as 100')
+    return independent
 
 
 def _roots(covariance: Sequence[NDArray[np.float64]], dim: int) -> tuple[NDArray[np.float64], ...]:

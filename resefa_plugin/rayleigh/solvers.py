@@ -26,6 +26,8 @@ DENSE_LIMIT = 2048  # dimensions beyond which the whole Jacobian is hours on a C
 QUICK_TANGENTS = 275
 # What a basis common to all regions takes, see `jacobian.common_basis`.
 BASIS_TANGENTS = 1024
+# What a sample of a pool takes for the channels of a region, and what finding those takes, see `jacobian.channels`.
+CHANNEL_TANGENTS = 160
 
 
 def _no_progress(products: int, residual: float) -> None:
@@ -67,6 +69,10 @@ class Solver(abc.ABC):
         """Whether a basis common to the samples of a pool is computed, in place of their whole Jacobians."""
         return False
 
+    def needs_channels(self, dim: int) -> bool:
+        """Whether directions of a pool are made of the channels that change the region, if the space has channels."""
+        return False
+
     @property
     def takes_kept_jacobian(self) -> bool:
         """Whether a whole Jacobian that is there already, from an earlier run, is taken though it is not needed."""
@@ -85,16 +91,19 @@ class Solver(abc.ABC):
         Raises SolverError: the quotient has no answer, or this solver needs A and B in another form.
         """
 
-    def choice(self, space: str, dim: int, num_regions: int, num_samples: int = 1) -> str:
+    def choice(self, space: str, dim: int, num_regions: int, num_samples: int = 1, has_channels: bool = False) -> str:
         """Which way a run will go, and why, as a line for the user.
 
         Args:
             num_samples: of a pool.
+            has_channels: whether the coordinates of the space are channels.
         """
         return f"space '{space}' has {dim} dimensions; solver {self._name(dim, num_regions)}"
 
-    def tangents(self, dim: int, num_regions: int, num_samples: int = 1) -> int:
-        """What so many regions of a pool of so many samples take, in tangents of a Jacobian, about."""
+    def tangents(self, dim: int, num_regions: int, num_samples: int = 1, has_channels: bool = False) -> int:
+        """What so many regions of a pool of so many samples take, in tangents of a Jacobian, at most."""
+        if has_channels and num_samples > 1 and self.needs_channels(dim):
+            return num_regions * CHANNEL_TANGENTS * (num_samples + 1)
         if self.needs_jacobian(dim, num_regions):
             return num_samples * dim
         if num_samples > 1 and self.needs_shared_basis(dim, num_regions):
@@ -235,6 +244,10 @@ class Auto(Solver):
     def needs_shared_basis(self, dim: int, num_regions: int = 1) -> bool:
         return dim > BASIS_TANGENTS and not self.needs_jacobian(dim, num_regions)
 
+    @override
+    def needs_channels(self, dim: int) -> bool:
+        return dim > CHANNEL_TANGENTS
+
     @property
     @override
     def takes_kept_jacobian(self) -> bool:
@@ -252,8 +265,10 @@ class Auto(Solver):
         return Dense.name  # of a search, `choice` says more
 
     @override
-    def choice(self, space: str, dim: int, num_regions: int, num_samples: int = 1) -> str:
+    def choice(self, space: str, dim: int, num_regions: int, num_samples: int = 1, has_channels: bool = False) -> str:
         whole = self.needs_jacobian(dim, num_regions)
+        if num_samples > 1 and has_channels and self.needs_channels(dim):
+            return f"space '{space}' has {dim} channels; directions are made of those that change each region"
         if whole and not self.quick:
             return super().choice(space, dim, num_regions)
         if num_samples > 1 and self.needs_shared_basis(dim, num_regions):

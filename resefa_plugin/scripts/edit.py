@@ -64,8 +64,7 @@ def edit(network: str | None, function: str | None, value_range: tuple[float, fl
     """Move samples along a direction: one picture and one latent file per step, and a grid of all.
 
     The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz: key w,
-    as in projected_w.npz; where there is no w, what the space has (z, class, cond, s). --projected-w takes them again,
-    except for s.
+    as in projected_w.npz; where there is no w, what the space has (s, z, class, cond). --projected-w takes them again.
 
     Examples:
 

@@ -173,7 +173,7 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
         if ranks.first:
             record = options.write_options(outdir, hook, click.get_current_context().params)
             click.echo(chosen.choice(latent_space.name, latent_space.dim, len(partitions),
-                                     len(samples) if pool else 1), err=True)
+                                     len(samples) if pool else 1, latent_space.has_channels), err=True)
             if pool:
                 click.echo(_announced(viewpoints, chosen, len(partitions), as_needed), err=True)
             others = [Viewpoint(hook, latent_space, sample, resolution) for sample in sampling.other_samples(
@@ -197,7 +197,8 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
 
 def _announced(viewpoints: list[Viewpoint], solver: Solver, regions: int, as_needed: bool) -> str:
     """How long a pool will take, by a few tangents that are timed."""
-    products = solver.tangents(viewpoints[0].dim, regions, len(viewpoints))
+    space = viewpoints[0].space
+    products = solver.tangents(space.dim, regions, len(viewpoints), space.has_channels)
     seconds = tangent_seconds(RegionJacobian(viewpoints[0])) * products
     most = f'up to {len(viewpoints)}' if as_needed else str(len(viewpoints))
     duration = f'{seconds:.0f} s' if seconds < 100 else f'{seconds / 60:.0f} minutes'

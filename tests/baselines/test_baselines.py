@@ -15,10 +15,11 @@ from resefa_plugin.baselines.methods import METHODS, parse_method
 from resefa_plugin.baselines.problem import JacobianStore, MethodError, Problem
 from resefa_plugin.baselines.published import grey_jacobian, published_rows, solve_published
 from resefa_plugin.baselines.robust_pca import robust_pca
-from resefa_plugin.baselines.stylespace import channel_energies, local_channels
+from resefa_plugin.baselines.stylespace import local_channels
 from resefa_plugin.errors import ResefaError, SolverError
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.channels import channel_energies
 from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.rayleigh.solve import solve_rayleigh

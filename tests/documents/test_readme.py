@@ -68,6 +68,8 @@ def folder(tmp_path, monkeypatch):
     write_portrait(tmp_path / 'portrait.jpg')
     monkeypatch.setattr('resefa_plugin.scripts.common.photographs.face_finder', find_two)
     monkeypatch.setattr('resefa_plugin.scripts.common.photographs.load_lpips_network', stand_in_lpips)
+    monkeypatch.setattr('resefa_plugin.attributes.combination.combine',
+                        lambda viewpoints, region, offsets, *rest: offsets[0].double())  # by a parser that is fetched
     served = SimpleNamespace(launch=lambda **options: None)  # a server would not return
     monkeypatch.setattr('resefa_plugin.scripts.studio.build_page', lambda studio: served)
     monkeypatch.setattr('resefa_plugin.scripts.studio.launch_options', dict)

@@ -61,8 +61,8 @@ def test_a_pool_in_a_basis_is_the_pool_in_the_whole_space(constraints):
     assert cosines.min() > 0.999
     for mine, theirs in zip(found.agreement, expected.agreement, strict=True):
         assert (mine.own, mine.pooled) == pytest.approx((theirs.own, theirs.pooled), rel=1e-3)
-    # 512 products with the transpose for the basis, and its 40 pictures at each sample; 40 is known afterwards only.
-    assert sum(products.counts) == 512 + 3 * RANK and products.totals == {512 * 4}
+    # 512 products with the transpose for the basis, and its 40 pictures at each sample.
+    assert sum(products.counts) == 512 + 3 * RANK and products.totals == {500 // 2 * 4}  # of half as many tangents each
 
 
 def test_each_tile_is_probed_at_two_samples(monkeypatch):

@@ -216,7 +216,7 @@ def test_the_home_folder_is_expanded(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('arrays, match', [
-    (dict(q=np.zeros(3), s=np.zeros(3)), "a.npz: no array 'w' or 'z' among q, s: expected one of w, z, ws,"),
+    (dict(q=np.zeros(3), r=np.zeros(3)), "a.npz: no array 'w' or 'z' among q, r: expected one of w, z, s, ws,"),
     (dict(latent=np.zeros(4), latent_in=np.zeros(4)), "no array 'w' or 'z' among latent, latent_in"),
     (dict(w=numbers(1, 2, 3, 4)), r"'w' of shape \[1, 2, 3, 4\] is no latent"),
     (dict(w=np.zeros((1, 8, 4), int)), r"'w' is int64 \[1, 8, 4\]: expected floating-point"),
@@ -322,3 +322,39 @@ def test_names_of_arrays_cannot_write_lines_of_their_own(tmp_path):
     with pytest.raises(DirectionsError, match="no array 'w' or 'z'") as caught:
         read_latents(tmp_path / 'x.npz', EQUAL)
     assert r'a\nError: all is well\x1b[2J' in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_styles_that_edit_wrote_are_taken_again(tiny, tmp_path):
+    def run(*arguments):
+        result = CliRunner().invoke(main, list(map(str, arguments)))
+        assert result.exit_code == 0, result.output
+        return ' '.join(result.output.split())
+
+    common = '--network=tiny', '--region=mouth', '--num-directions=1', '--other-seeds=9'
+    run('factorize', *common, '--seeds=0,1', f'--outdir={tmp_path}/pool')
+    edit = '--network=tiny', f'--directions={tmp_path}/pool/pooled-mouth.npz', '--straight'
+    run('edit', *edit, '--seeds=5', '--strength=1,1', '--steps=1', f'--outdir={tmp_path}/once')
+    styles = np.load(tmp_path / 'once' / 'seed0005-00.npz')['s']
+    said = run('edit', *edit, f'--projected-w={tmp_path}/once/seed0005-00.npz', '--strength=1,1', '--steps=1',
+               f'--outdir={tmp_path}/twice')
+    assert 'proj00: styles [1, 32]' in said
+    once = np.load(tmp_path / 'twice' / 'proj00-00.npz')['s'] - styles
+    before = TinyHook().space('s').latent(TinyHook().sample(5)).numpy()
+    np.testing.assert_allclose(once, styles - before, atol=1e-5)
+    run('factorize', *common, f'--projected-w={tmp_path}/once/seed0005-00.npz', f'--outdir={tmp_path}/own')
+    directions = np.load(tmp_path / 'own' / 'proj00-mouth.npz')
+    assert directions['directions'].shape == (1, 32) and np.array_equal(directions['latent'], styles)
+
+
+@pytest.mark.parametrize('shape', [(1, 31), (2, 2, 32), (31,)])
+def test_styles_of_another_network(tmp_path, shape):
+    np.savez(tmp_path / 'a.npz', s=np.zeros(shape, np.float32))
+    with pytest.raises(DirectionsError, match=r'does not fit tiny: expected \[1, 32\]'):
+        read_latents(tmp_path / 'a.npz', TinyHook())
+
+
+def test_several_styles_are_several_samples(tmp_path):
+    array = np.random.RandomState(0).randn(3, 32).astype(np.float32)
+    np.savez(tmp_path / 'a.npz', s=array)
+    found = [make_sample(TinyHook(), latent, 'proj00')[0] for latent in read_latents(tmp_path / 'a.npz', TinyHook())]
+    assert np.array_equal(torch.cat([sample.latents['s'] for sample in found]).numpy(), array)

@@ -82,7 +82,7 @@ def test_quick_and_its_friends_from_the_command_line(tiny, tmp_path):
     'arguments, message',
     [
         (['--shard=3/2'], "'3/2' is not I/N: expected a part from 1 to N"),
-        (['--seeds=0', '--shard=1/2'], 'there are 1 samples to share out'),
+        (['--shard=1/2', '--seeds=0'], 'there are 1 samples to share out'),
         (['--protect=0*eyes'], 'expected a number above 0'),
         (['--protect=mouth'], "region 'mouth' lies wholly within the protected mouth"),
         (['--orthogonal-to=none.npz'], 'none.npz does not exist'),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from resefa_plugin.jacobian.adjoint import adjoint_mismatch
+from resefa_plugin.linearization import adjoint_mismatch
 
 
 def case(scale):
