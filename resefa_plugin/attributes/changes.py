@@ -17,6 +17,7 @@ from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.regions.partition import RegionPartition
 
 STRENGTH = 2.0  # clearly visible, and before pictures saturate
+THRESHOLD = 0.8  # a smaller change from -STRENGTH to +STRENGTH, in standard deviations over faces, is not seen
 BACK = 0.1  # of the whole change: by so much one half of the way may go against the other; a closed mouth stays closed
 
 

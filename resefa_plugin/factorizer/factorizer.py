@@ -392,8 +392,6 @@ class Factorizer:
             calibration = calibrate(chosen, region, solution.directions,
                                     mean_slopes(chosen, region, solution.directions))
         directions = direction_set(viewpoints, solved, calibration, self.constraints, rows, self.objective)
-        if self.objective is not None:
-            directions = directions.labelled([self.objective.label])
         notes = [describe(rows)] if rows else []
         if calibration.unreached:
             notes.append(describe_unreached(calibration.unreached))
