@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from resefa_plugin.attributes.changes import STRENGTH, attribute_changes
-from resefa_plugin.attributes.face_parts import SIDE
+from resefa_plugin.attributes.changes import STRENGTH, attribute_changes, seen_by_parser
 from resefa_plugin.attributes.scores import ATTRIBUTES
 from resefa_plugin.errors import MetricError, ResefaError
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -82,7 +81,7 @@ def combine(viewpoints: Sequence[Viewpoint], region: RegionPartition, offsets: T
     Raises MetricError if no direction moves the attribute.
     """
     changes = attribute_changes([seen_by_parser(viewpoint) for viewpoint in viewpoints], offsets, networks,
-                                progress=progress)
+                                region=region, progress=progress)
     rates = sign * changes.typical(attribute) / (2 * STRENGTH)
     if not rates.abs().max() > FAINT:
         raise MetricError(f"none of the {len(offsets)} directions of '{region.name}' changes '{attribute}': take more "
@@ -105,11 +104,3 @@ def _cost(jacobian: RegionJacobian, region: RegionPartition, steps: Tensor, tau:
     changes = tangents(steps)
     jacobian.release()
     return changes @ changes.T / trace + tau * (steps @ steps.T)
-
-
-def seen_by_parser(viewpoint: Viewpoint) -> Viewpoint:
-    """At the resolution of the face parser, where the pictures are larger and can be averaged to it."""
-    try:
-        return viewpoint.at(SIDE)
-    except ResefaError:
-        return viewpoint.full()

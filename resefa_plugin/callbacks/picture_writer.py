@@ -58,7 +58,7 @@ class PictureWriter(Callback):
         folder = self.outdir / result.name
         image, *_ = [self._image(viewpoint) for viewpoint in result.viewpoints]  # all of a pool's are written
         mask, directions = result.partition.mask, result.directions
-        rows, tiles, labels = [], [], result.labels or [''] * len(directions)
+        rows, tiles = [], []
         with tqdm(total=len(directions), desc=f'{result.name}: pictures', unit='direction', dynamic_ncols=True) as bar:
             for index in range(len(directions)):
                 offsets = torch.stack([torch.from_numpy(directions.offset(index, s)) for s in STRENGTHS])
@@ -74,7 +74,7 @@ class PictureWriter(Callback):
                     index + 1, directions.eigenvalues[index], directions.residuals[index], directions.step[index],
                     directions.predicted_inside[index], directions.predicted_outside[index],
                     directions.measured_inside[index], directions.measured_outside[index],
-                    strip, (tiles[-1][0], tiles[-1][-1]), labels[index]))
+                    strip, (tiles[-1][0], tiles[-1][-1]), directions.labels[index]))
                 bar.update()
         captions = [f'{row.index}\n{pictures.significant(row.eigenvalue)}' for row in rows]
         named = {

@@ -9,7 +9,8 @@ import math
 import os
 import pathlib
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -203,6 +204,24 @@ class DirectionSet:
                           f"{hook.sha256[:12] or 'unknown'}): edits may not be local", stacklevel=2)
         return space
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What each direction does at positive strength, in a person's words, as `mouth opens +`; empty for no word.
+
+        They are in `metadata.extra`. All are empty where a file has none, or something else by that name.
+        """
+        labels = self.metadata.extra.get('labels')
+        if isinstance(labels, list) and len(labels) == len(self) and all(isinstance(label, str) for label in labels):
+            return tuple(printable(label) for label in labels)
+        return ('',) * len(self)
+
+    def labelled(self, labels: Sequence[str]) -> DirectionSet:
+        """The same with a label for each direction. Raises DirectionsError for another number of labels."""
+        if len(labels) != len(self):
+            raise DirectionsError(f'got {len(labels)} labels, expected one for each of {len(self)} directions')
+        extra = {**self.metadata.extra, 'labels': list(labels)}
+        return replace(self, metadata=replace(self.metadata, extra=extra))
+
     def describe(self) -> str:
         """What is in the file, as text for a terminal."""
         data = self.metadata
@@ -219,13 +238,15 @@ class DirectionSet:
             *(f'{key:<11} {printable(_brief(data.extra[key]))}' for key in _SHOWN if key in data.extra),
             '',
             'RMS change on the [-1, 1] scale at strength 1:',
-            'direction  eigenvalue  residual     alpha    inside  (predicted)   outside  (predicted)',
+            'direction  eigenvalue  residual     alpha    inside  (predicted)   outside  (predicted)'
+            + ('  label' if any(self.labels) else ''),
         ]
         rms = {name: np.sqrt(getattr(self, name)) for name in _ARRAYS if name.endswith('side')}
         for i in range(len(self)):  # counted from 1, as `resefa edit --index` does
             lines.append(f"{i + 1:9d}  {self.eigenvalues[i]:10.4g}  {self.residuals[i]:8.1e}  {self.step[i]:8.4g}  "
                          f"{rms['measured_inside'][i]:8.4f}  {rms['predicted_inside'][i]:11.4f}  "
-                         f"{rms['measured_outside'][i]:8.4f}  {rms['predicted_outside'][i]:11.4f}")
+                         f"{rms['measured_outside'][i]:8.4f}  {rms['predicted_outside'][i]:11.4f}"
+                         + (f'  {self.labels[i]}' if self.labels[i] else ''))
         return '\n'.join(lines)
 
 

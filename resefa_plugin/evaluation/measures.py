@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from resefa_plugin.attributes.changes import attribute_changes
-from resefa_plugin.attributes.combination import combine, seen_by_parser
+from resefa_plugin.attributes.changes import attribute_changes, seen_by_parser
+from resefa_plugin.attributes.combination import combine
 from resefa_plugin.attributes.scores import ATTRIBUTES, attribute_scores
 from resefa_plugin.errors import MetricError
 from resefa_plugin.hooks.viewpoint import Viewpoint

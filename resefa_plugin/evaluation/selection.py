@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from resefa_plugin.attributes.labels import THRESHOLD
+from resefa_plugin.attributes.changes import THRESHOLD
 from resefa_plugin.baselines.problem import MethodError, MethodResult
 from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.errors import MetricError

@@ -400,8 +400,7 @@ class Factorizer:
         if solved.basis is not None and len(viewpoints) == 1:
             notes.append(f'Solved in the span of {len(solved.basis)} directions that move the tiles of the picture.')
         return RegionResult(viewpoints, region, directions, solution.eigenvalues,
-                            solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows,
-                            labels=[] if self.objective is None else [self.objective.label])
+                            solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows)
 
 
 def describe_search(search: Search, residuals: NDArray[np.float64]) -> str:

@@ -56,7 +56,6 @@ class RegionResult:
         agreement: of a pool, how well its directions serve each sample.
         transfer: of a pool, how much direction 1 of fewer samples leaks at the others: number of samples -> summed
             square change outside over that inside.
-        labels: what each direction does, in a person's words, empty where nothing is clear; by FaceLabels.
         background: the directions with their background kept; by BackgroundComparison.
     """
 
@@ -68,7 +67,6 @@ class RegionResult:
     notes: list[str] = field(default_factory=list)
     agreement: tuple[Agreement, ...] = ()
     transfer: dict[int, float] = field(default_factory=dict)
-    labels: list[str] = field(default_factory=list)
     background: list[BackgroundRow] = field(default_factory=list)
 
     @property

@@ -222,7 +222,7 @@ def direction_set(viewpoints: Sequence[Viewpoint], solved: RegionSolution, calib
         seeds=seeds, truncation_psi=first.sample.truncation_psi, truncation_cutoff=first.sample.truncation_cutoff,
         resolution=first.resolution, tau=solution.tau, ridge=solution.ridge, solver=solution.solver,
         extra=_extra(first, solution, calibration, constraints, agreement)
-        | ({} if objective is None else {'objective': objective.name}))
+        | ({} if objective is None else {'objective': objective.name, 'labels': [objective.label]}))
     return DirectionSet(
         directions=solution.directions[:count].astype(np.float32), eigenvalues=solution.eigenvalues[:count],
         residuals=solution.residuals[:count], mask=solved.region.mask, latent=first.latent.float().cpu().numpy(),

@@ -77,8 +77,8 @@ MOST_POOLED = 16  # samples of a pool that nobody named
               help='Keep Jacobians there; a second region of the same sample is then a matter of seconds')
 @options.keep_background_option
 @click.option('--suggest-labels', 'suggest', is_flag=True,
-              help='Suggest what each direction does to an aligned face, by a face parser that is fetched on first '
-                   'use')
+              help='Name what each direction does to an aligned face where that is clear, by a face parser that is '
+                   'fetched on first use')
 @click.option('--preview', is_flag=True, help='Only write the samples with the regions drawn on them')
 @options.device_option
 @options.memory_option
@@ -178,14 +178,18 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
                 click.echo(_announced(viewpoints, chosen, len(partitions), as_needed), err=True)
             others = [Viewpoint(hook, latent_space, sample, resolution) for sample in sampling.other_samples(
                 hook, samples, other_seeds, which['truncation_psi'], which['truncation_cutoff'])]
-            callbacks += [ProgressBar(), DirectionsWriter(outdir, options.command_line())]
+            writer = DirectionsWriter(outdir, options.command_line())
+            callbacks += [ProgressBar(), writer]  # files as soon as they can be; labels come into them later
+            callbacks += [FaceLabels(Networks(fetch=True, device=device)), writer] if suggest else []
             callbacks += [BackgroundComparison(outdir, keep_background)] if keep_background else []
-            callbacks += [FaceLabels(Networks(fetch=True, device=device), others)] if suggest else []
             callbacks.append(PictureWriter(outdir, record, others))
         factorizer = Factorizer(viewpoints, partitions, chosen, constraints, callbacks, store, objective)
         for result in factorizer.run(pool, ranks, as_needed):
             for note in result.notes:
                 click.echo(f'{result.name}: {note}', err=True)
+            for number, label in enumerate(result.directions.labels, 1):
+                if label:
+                    click.echo(f'{result.name}: direction {number}: {label}', err=True)
             click.echo(f'{outdir / result.name}.npz')
         if ranks.first:
             click.echo(outdir / 'report.html')

@@ -11,6 +11,7 @@ import torch
 
 from resefa_plugin.hooks.base import MAX_SEED
 from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 from resefa_plugin.scripts.common import options
 from resefa_plugin.scripts.common.types import FOLDER
@@ -33,6 +34,9 @@ from resefa_plugin.studio.work.sources import Source
 @click.option('--jacobian-dir', metavar='DIR', type=FOLDER, help='Keep Jacobians there, and find them again')
 @click.option('--outdir', metavar='DIR', type=FOLDER,
               help='Also keep there what is saved  [default: only the browser gets it]')
+@click.option('--suggest-labels', 'suggest', is_flag=True,
+              help='Name what each direction does to an aligned face where that is clear, by a face parser that is '
+                   'fetched on first use')
 @click.option('--port', metavar='INT', type=click.IntRange(min=0, max=65535),
               help='Port on 127.0.0.1  [default: the first free one from 7860]')
 @click.option('--share', is_flag=True,
@@ -48,7 +52,7 @@ def studio(network: str | None, function: str | None, value_range: tuple[float, 
            translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
            trust_pickle: bool,
            seed: int, truncation_psi: float, label: str, resolution: int | None, num_directions: int,
-           jacobian_dir: pathlib.Path | None, outdir: pathlib.Path | None, port: int | None,
+           jacobian_dir: pathlib.Path | None, outdir: pathlib.Path | None, suggest: bool, port: int | None,
            share: bool, allow_hosts: tuple[str, ...], no_browser: bool, device: torch.device) -> None:
     """Open the studio in the browser: draw a region on a sample, move sliders that change it. Needs the extra 'ui'.
 
@@ -78,7 +82,8 @@ def studio(network: str | None, function: str | None, value_range: tuple[float, 
     flags += [f'--translate={translate[0]:g},{translate[1]:g}'] if translate is not None else []
     flags += [f'--rotate={rotate:g}'] if rotate is not None else []
     session_options = {'resolution': resolution, 'num_directions': num_directions, 'jacobian_dir': jacobian_dir,
-                       'source': Source(seed, truncation_psi, label=label)}
+                       'source': Source(seed, truncation_psi, label=label),
+                       'networks': Networks(fetch=True, device=device) if suggest else None}
     with contextlib.closing(Studio(hook, flags, outdir=outdir, session_options=session_options)) as shared:
         build_page(shared).launch(server_name='127.0.0.1', server_port=port, share=share, inbrowser=not no_browser,
                                   **serving)

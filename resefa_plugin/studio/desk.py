@@ -24,8 +24,8 @@ class Desk:
     """A session with what is under way for it.
 
     The kinds of its jobs: 'prepare' computes the Jacobian of the sample, 'solve' finds the directions of a region,
-    'ends' renders the pictures at both ends of its sliders, 'measure' measures what its directions do, 'keep' bends
-    the edit so that its background stays, 'save' writes a file.
+    'ends' renders the pictures at both ends of its sliders, 'measure' measures what its directions do, 'label'
+    names them, 'keep' bends the edit so that its background stays, 'save' writes a file.
 
     Args:
         owner: the name of its jobs in the queue.
@@ -95,7 +95,7 @@ class Desk:
         """Finds the directions of a region: on the Jacobian, or without while it is computed. Raises RegionError."""
         self.session.partition(name)
         with self._lock:
-            for kind in ('solve', 'ends', 'measure'):
+            for kind in ('solve', 'ends', 'measure', 'label'):
                 if (kind, name) in self._jobs:
                     self._jobs[kind, name].cancel()
         if self.session.jacobian() is not None:
@@ -117,9 +117,12 @@ class Desk:
                      lambda job: self._complete(job, name, self.session.picture_ends), urgent=True)
         self._submit('measure', name, f'Measuring directions of {name}',
                      lambda job: self._complete(job, name, self.session.measure))
+        if self.session.networks:
+            self._submit('label', name, f'Naming directions of {name}',
+                         lambda job: self._complete(job, name, self.session.label))
 
     def _complete(self, job: Job, name: str, work: Callable[[str, Callable[[], None]], None]) -> None:
-        """Pictures or measures the directions of a region, for as long as they are on the screen."""
+        """Pictures, measures or names the directions of a region, for as long as they are on the screen."""
         finding = self.session.state.findings.get(name)
         if finding is None:
             raise Cancelled(job.title)
@@ -129,7 +132,8 @@ class Desk:
             now = self.session.state.findings.get(name)
             if now is None or now.directions.directions is not directions:
                 raise Cancelled(job.title)
-            job.report(len(now.ends) if job.kind == 'ends' else now.measured, len(now.directions))
+            done = {'ends': len(now.ends), 'measure': now.measured, 'label': now.labelled}[job.kind]
+            job.report(done, len(now.directions))
 
         work(name, breathe)
 

@@ -104,5 +104,5 @@ def _directions_view(finding: Finding, state: State) -> dict[str, Any]:
     levels = [[pictures.GREY_LEVELS * float(value) ** 0.5 for value in pair]
               for pair in zip(directions.measured_inside, directions.measured_outside, strict=True)]
     return {'elsewhere': finding.sample.name if finding.sample.name != state.sample.name else '', 'stale': stale,
-            'measured': finding.measured, 'quick': finding.quick, 'levels': levels,
+            'measured': finding.measured, 'quick': finding.quick, 'levels': levels, 'labels': list(directions.labels),
             'ends': [[jpeg_url(low), jpeg_url(high)] for low, high in finding.ends]}

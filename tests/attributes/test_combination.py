@@ -25,12 +25,12 @@ RATES = torch.tensor([0.5, -1.0, 0.2, 0.0], dtype=torch.float64)  # of the attri
 @pytest.fixture
 def measured(monkeypatch):
     """The attribute `nose_size` changes along four directions by RATES, at every sample but one that hides it."""
-    def changes(viewpoints, offsets, networks, strength=2.0, progress=lambda: None):
+    def changes(viewpoints, offsets, networks, region, progress=lambda: None):
         values = torch.zeros(len(offsets), len(viewpoints), len(ATTRIBUTES), dtype=torch.float64)
         values[:, :, list(ATTRIBUTES).index('nose_size')] = 4 * RATES[:, None]
         if len(viewpoints) > 2:
             values[:, 1] = torch.nan
-        return AttributeChanges(values, strength)
+        return AttributeChanges(values, 2.0)
 
     monkeypatch.setattr(combination, 'attribute_changes', changes)
 

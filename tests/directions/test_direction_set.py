@@ -227,3 +227,26 @@ def test_describe_says_what_there_is_not():
     assert lines[0] == 'network     toy.pkl (SHA-256 unknown)' and lines[3] == 'space       w, layers all, 8 dimensions'
     assert lines[4] == 'seeds       none, truncation psi 0.7, cutoff none'
     assert lines[6] == 'created     2024-05-06T07:08:09+00:00' and lines[7] == ''
+
+
+def test_labels_are_kept_in_the_file(tmp_path):
+    bare = make_set(metadata=make_metadata(extra={'note': 1}))
+    assert bare.labels == ('', '', '') and 'label' not in bare.describe()
+    named = bare.labelled(['mouth opens +', '', 'beard +'])
+    named.save(tmp_path / 'named.npz')
+    loaded = DirectionSet.load(tmp_path / 'named.npz')
+    assert loaded.labels == ('mouth opens +', '', 'beard +') and loaded.metadata.extra['note'] == 1
+    heading, *lines = loaded.describe().splitlines()[-4:]
+    assert heading.endswith('(predicted)  label')
+    assert lines[0].endswith('0.0100  mouth opens +') and lines[1] == bare.describe().splitlines()[-2]
+    with pytest.raises(DirectionsError, match='got 2 labels, expected one for each of 3 directions'):
+        bare.labelled(['a', 'b'])
+
+
+@pytest.mark.parametrize('labels', ['abc', ['a', 'b'], [1, 2, 3], {'a': 1}, None])
+def test_what_others_call_labels_is_none_of_ours(labels):
+    assert make_set(metadata=make_metadata(extra={'labels': labels})).labels == ('', '', '')
+
+
+def test_labels_of_a_stranger_are_printable():
+    assert make_set(metadata=make_metadata(extra={'labels': ['\x1b[2J', '', '']})).labels == ('\\x1b[2J', '', '')

@@ -135,7 +135,8 @@ def test_an_objective_makes_one_direction_of_those_of_the_region(pooled):
     np.testing.assert_allclose(offsets, [plain.directions.offset(i, 1.0) for i in range(3)], rtol=1e-4, atol=1e-5)
     made = (2 * offsets[0] - offsets[2]).double().numpy()
     np.testing.assert_allclose(result.directions.directions, made[None] / np.linalg.norm(made), atol=1e-6)
-    assert result.labels == ['gets brighter +'] and result.directions.metadata.extra['objective'] == 'bright+'
+    assert result.directions.labels == ('gets brighter +',)
+    assert result.directions.metadata.extra['objective'] == 'bright+'
     assert result.directions.measured_inside[0] == pytest.approx(0.01, rel=0.05)
     if not pooled:
         J = toy.jacobian(samples[0].latents['z'])

@@ -11,11 +11,13 @@ import sys
 import tempfile
 import threading
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from resefa_plugin import DirectionSet, ResefaError
+from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.studio import actions
 from resefa_plugin.studio import desk as desk_module
 from resefa_plugin.studio.actions import Studio
@@ -49,6 +51,23 @@ def test_the_whole_path(page):
     assert 'mask' in undone['state']['regions'][0]
     gone = page.good('undo')['state']
     assert not gone['directions'] and gone['regions']
+
+
+def test_a_studio_with_networks_names_directions(monkeypatch):
+    def named(finding, viewpoint, networks, breathe):
+        labels = [*finding.directions.labels[:finding.labelled], f'name {finding.labelled}']
+        labels += [''] * (len(finding.directions) - len(labels))
+        return replace(finding, directions=finding.directions.labelled(labels), labelled=finding.labelled + 1)
+
+    monkeypatch.setattr('resefa_plugin.studio.work.findings.with_label', named)
+    studio = Studio(TinyHook(), ['--network=tiny'], session_options={'networks': Networks()})
+    try:
+        page = Page(studio)
+        page.settle()
+        directions = page.with_directions().good('status')['state']['directions']['mouth']
+        assert directions['labels'] == ['name 0', 'name 1', 'name 2', 'name 3'] and directions['measured'] == 4
+    finally:
+        studio.close()
 
 
 def test_downloads(page, tmp_path):

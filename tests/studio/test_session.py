@@ -8,10 +8,13 @@ import scipy.linalg
 import torch
 
 from resefa_plugin import FunctionHook, RegionPartition, ResefaError, parse_region
+from resefa_plugin.attributes.changes import AttributeChanges
+from resefa_plugin.attributes.scores import ATTRIBUTES
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.factorizer.protection import DEFAULT_WEIGHT
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.solve import solve_rayleigh
 from resefa_plugin.studio.work.cache import JacobianCache
 from resefa_plugin.studio.work.session import HISTORY, Session
@@ -237,6 +240,33 @@ def test_a_measurement_that_is_cancelled_keeps_what_was_measured(session):
     assert session.finding('box').measured == 2 and calls
     session.measure('box')
     assert session.finding('box').measured == 4
+
+
+def opening(viewpoints, offsets, networks, strength, region, breathe):
+    """In place of a parser: what has a positive first coordinate opens the mouth."""
+    breathe()
+    values = torch.zeros(len(offsets), len(viewpoints), len(ATTRIBUTES), dtype=torch.float64)
+    values[:, :, list(ATTRIBUTES).index('mouth_open')] = 5 * offsets[:, :1].sign()
+    return AttributeChanges(values, strength)
+
+
+def test_directions_are_named_where_there_are_networks(monkeypatch):
+    monkeypatch.setattr('resefa_plugin.studio.work.findings.attribute_changes', opening)
+    session = make_session(TinyHook(), networks=Networks())
+    ready(session)
+    calls = []
+    session.label('box', lambda: calls.append(session.finding('box').labelled))
+    directions = session.finding('box').directions
+    assert calls == [0, 1, 2, 3] and session.finding('box').labelled == 4
+    assert directions.labels == tuple('mouth opens +' if n[0] > 0 else 'mouth closes +' for n in directions.directions)
+    session.measure('box')
+    assert session.finding('box').directions.labels == directions.labels
+
+
+def test_nobody_is_asked_for_names_without_networks(session):
+    ready(session)
+    session.label('box')
+    assert session.finding('box').labelled == 0 and session.finding('box').directions.labels == ('',) * 4
 
 
 def test_a_jacobian_that_is_cancelled_leaves_nothing(session):

@@ -7,7 +7,7 @@ let rowsOf = '';  // the region whose rows are on the page, and their number
 
 const ROW = `<button type="button" class="end low"><img alt=""></button>
   <div class="middle">
-    <div class="line"><span class="number"></span><span class="change"></span><input type="number" step="0.1"></div>
+    <div class="line"><span class="number"></span><span class="label"></span><span class="change"></span><input type="number" step="0.1"></div>
     <input type="range" step="0.05">
   </div>
   <button type="button" class="end high"><img alt=""></button>`;
@@ -130,6 +130,7 @@ function makeRow(region, index) {
 function updateRow(region, directions, index) {
   const item = part('directions').children[index], value = strengths.get(`${region}/${index}`) || 0;
   const [inside, outside] = directions.levels[index].map(level => level.toFixed(level < 10 ? 1 : 0));
+  item.querySelector('.label').textContent = directions.labels[index];
   item.querySelector('.change').textContent = `region ${inside}, rest ${outside}`;
   item.classList.toggle('predicted', index >= directions.measured);
   const slider = item.querySelector('[type=range]'), field = item.querySelector('[type=number]');

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from resefa_plugin.attributes.changes import attribute_changes, seen_by_parser
+from resefa_plugin.attributes.labels import STRENGTH, direction_labels
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.editing.strength import calibrate, render_edits
 from resefa_plugin.factorizer.constraints import Constraints
@@ -17,6 +19,7 @@ from resefa_plugin.factorizer.steps import find_directions
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.solvers import Solver
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
@@ -39,6 +42,7 @@ class Finding:
         measured: so many directions, from the first, have been measured.
         ends: JPEGs at strength -3 and +3 of so many directions, from the first.
         quick: found without the Jacobian, to a coarser tolerance.
+        labelled: so many directions, from the first, have been looked at to be named.
     """
 
     partition: RegionPartition
@@ -51,6 +55,7 @@ class Finding:
     measured: int = 0
     ends: tuple[tuple[bytes, bytes], ...] = ()
     quick: bool = False
+    labelled: int = 0
 
 
 def solve(jacobian: RegionJacobian, region: RegionPartition, solver: Solver, constraints: Constraints, source: Source,
@@ -100,3 +105,13 @@ def with_measured(finding: Finding, viewpoint: Viewpoint, breathe: Callable[[], 
         arrays[name] = getattr(finding.directions, name).copy()
         arrays[name][one] = getattr(calibration, name)
     return replace(finding, directions=replace(finding.directions, **arrays), measured=finding.measured + 1)
+
+
+def with_label(finding: Finding, viewpoint: Viewpoint, networks: Networks, breathe: Callable[[], None]) -> Finding:
+    """The finding with the next direction named, where it is clear what it does to a face."""
+    index, labels = finding.labelled, list(finding.directions.labels)
+    offset = torch.from_numpy(finding.directions.offset(index, 1.0))
+    changes = attribute_changes([seen_by_parser(viewpoint)], offset[None], networks, STRENGTH, finding.partition,
+                                breathe=breathe)
+    labels[index], = direction_labels(changes)
+    return replace(finding, directions=finding.directions.labelled(labels), labelled=index + 1)

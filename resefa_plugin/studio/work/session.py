@@ -25,6 +25,7 @@ from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
+from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.problem import TAU
 from resefa_plugin.rayleigh.solvers import BASIS_TANGENTS, NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, Auto
 from resefa_plugin.regions.partition import RegionPartition
@@ -54,13 +55,15 @@ class Session:
         tau: ridge of Eq. 11.
         jacobian_dir: a folder to keep Jacobians in and to find them again; None keeps none.
         source: the sample to begin with.
+        networks: with `parsing`, by which directions are named; None names none.
 
     Raises ResefaError if the generator has no such sample or resolution.
     """
 
     def __init__(self, hook: GeneratorHook, cache: JacobianCache, *, resolution: int | None = None,
                  num_directions: int = NUM_DIRECTIONS, tau: float = TAU, jacobian_dir: str | pathlib.Path | None = None,
-                 source: Source = FIRST_SAMPLE):
+                 source: Source = FIRST_SAMPLE, networks: Networks | None = None):
+        self.networks = networks
         self.hook, self.cache, self.tau, self.jacobian_dir = hook, cache, tau, jacobian_dir
         self.num_directions = num_directions
         self.preview_resolution = default_resolution(hook.image_shape)
@@ -266,6 +269,12 @@ class Session:
         while (finding := self.finding(name)).measured < len(finding.directions):
             viewpoint = Viewpoint(self.hook, self.space, finding.sample, self.resolution)
             self._renew(name, finding, findings.with_measured(finding, viewpoint, breathe))
+
+    def label(self, name: str, breathe: Callable[[], None] = lambda: None) -> None:
+        """Names what each direction does to a face, if there are networks for it; `breathe` as in `picture_ends`."""
+        while self.networks and (finding := self.finding(name)).labelled < len(finding.directions):
+            viewpoint = Viewpoint(self.hook, self.space, finding.sample)
+            self._renew(name, finding, findings.with_label(finding, viewpoint, self.networks, breathe))
 
     def _renew(self, name: str, old: Finding, new: Finding) -> None:
         """Puts a finding in place of what it was made from, also in the history, unless that was replaced."""
