@@ -46,6 +46,9 @@ setup(
             'requests',             # the official checkouts import it
             'lightning>=2.4',       # trains a toy with the callback of resefa_plugin.integrations
             'pytorch-lightning>=2.4',
+            'nbformat>=5.9',        # these three run the notebook of examples/
+            'nbclient>=0.9',
+            'ipykernel>=6.29',
             'playwright>=1.40',     # drives Debian's chromium through the studio
             'coverage[toml]>=7.10',  # measures processes that tests start, too
             'mypy>=1.15',

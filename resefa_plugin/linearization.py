@@ -24,11 +24,13 @@ class Linearization:
         pull: cotangents of what comes out -> cotangents `J^T u` of what goes in; None where only autograd has it.
         in_parts: whether both take many rows a few at a time by themselves, so that memory does not grow with K but
             for what goes in and comes out.
+        value: what comes out at the point itself, `[1, ...]`, as a by-product; None where only the function has it.
     """
 
     push: Callable[..., Any]
     pull: Callable[..., Any] | None = None
     in_parts: bool = False
+    value: Callable[[], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class Stage:
         pull: a State of cotangents, which it may overwrite -> State, and a list of the styles' cotangents.
         styles: how many styles it takes.
         row_bytes: of the largest tensor that one row takes in it.
+        picture: what comes out at the point, `[1, ...]`, of the last stage; None where it is not computed.
     """
 
     push: Callable[..., State]
     pull: Callable[[State], tuple[State, list[Tensor]]]
     styles: int
     row_bytes: int
+    picture: Tensor | None = None
 
 
 class Chain:

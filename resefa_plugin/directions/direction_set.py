@@ -175,7 +175,8 @@ class DirectionSet:
     def check_fits(self, hook: GeneratorHook) -> LatentSpace:
         """The latent space of this generator to which the directions belong.
 
-        Warns if the generator's weights are not those that were factorized: edits may then not be local.
+        Warns if the generator's weights are not those that were factorized, nor these tuned to a photograph: edits may
+        then not be local.
 
         Raises:
             DirectionsError: its pictures have another shape, it has no such space, or one of other dimensions.
@@ -198,7 +199,7 @@ class DirectionSet:
         if stated is not None and list(hook.value_range or (-1, 1)) != stated:
             warnings.warn(f'the directions were found with pictures in the range {printable(_brief(stated))}: state it '
                           'here too, with value_range= or --range', stacklevel=2)
-        if hook.sha256 != metadata.network_sha256:
+        if metadata.network_sha256 not in (hook.sha256, hook.tuned_from or hook.sha256):
             warnings.warn(f'the directions come from {metadata.network} (SHA-256 '
                           f"{metadata.network_sha256[:12] or 'unknown'}), not from {hook.name} (SHA-256 "
                           f"{hook.sha256[:12] or 'unknown'}): edits may not be local", stacklevel=2)

@@ -124,6 +124,8 @@ class GeneratorHook(abc.ABC):
     Attributes:
         name: how the user named the network (a path or an asset name).
         sha256: of the weights; empty where there is no file.
+        tuned_from: of the weights before they were tuned to a photograph, see `projection.tuned_network`; empty where
+            they were not.
         licence: what the user must know about the weights; empty where nothing is known.
         implementation: what computes the pictures: a network of ours, or whose code.
         notes: what was assumed or corrected when the weights were read.
@@ -139,6 +141,7 @@ class GeneratorHook(abc.ABC):
 
     name: str
     sha256: str = ''
+    tuned_from: str = ''
     licence: str = ''
     implementation: str = 'our own network'
     notes: tuple[str, ...] = ()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from typing_extensions import override
+from torch import Tensor, nn
+from typing_extensions import Self, override
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, seed_z
@@ -26,10 +28,12 @@ class StyleBasedHook(GeneratorHook):
     Attributes:
         w_dim: dimensions of w.
         style_dims: channels that each style scales, in the order of the layers: the shape of StyleSpace.
+        G: the network, where it is a module.
     """
 
     w_dim: int
     style_dims: tuple[int, ...]
+    G: Any = None
     space_names = ('z', 'w', 'w+', 's')
     value_range = -1.0, 1.0
 
@@ -85,6 +89,12 @@ class StyleBasedHook(GeneratorHook):
         if not ws.isfinite().all():
             raise ResefaError('the latents contain NaN or infinity')
         return Sample(name, {'ws': ws.expand(1, self.num_ws, self.w_dim).contiguous()})
+
+    def with_network(self, G: nn.Module) -> Self:
+        """The same of another network of the same shape."""
+        other = copy.copy(self)
+        other.G = G
+        return other
 
     def noise(self) -> list[Tensor]:
         """A copy of the noise of each layer that has some, `[h, w]`."""
@@ -184,7 +194,7 @@ class StyleBasedSpace(LatentSpace):
             pull_styles = torch.func.vjp(styles, zero)[1]
             return torch.func.vmap(lambda *styles_g: pull_styles(styles_g)[0])(*pull_synthesis(U))
 
-        return Linearization(push, pull, synthesis.in_parts)
+        return Linearization(push, pull, synthesis.in_parts, synthesis.value)
 
     @override
     def saved(self, latent: Tensor, sample: Sample) -> dict[str, Tensor]:

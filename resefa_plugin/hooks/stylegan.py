@@ -52,8 +52,6 @@ class StyleGANHook(StyleBasedHook):
     Raises: ResefaError for another noise mode, and for a network in training mode.
     """
 
-    G: Any  # of ours, or of a checkout
-
     def __init__(self, G: nn.Module, name: str, noise_mode: str = 'const', *, sha256: str = '', licence: str = '',
                  implementation: str = 'our own network'):
         if noise_mode not in NOISE_MODES:

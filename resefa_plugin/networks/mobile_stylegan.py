@@ -8,6 +8,7 @@ general. In channels_last layout, where 1x1 convolutions are plain matrix produc
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -75,18 +76,18 @@ class ModulatedConv(nn.Module):
         Returns: the output, and `push(x_t, style_t)` and `pull(out_g) -> (x_g, style_g)`. The x of a dense layer is the
             constant input: its tangent and cotangent are None. `pull` overwrites what it takes.
         """
-        scale = style[:, :, None, None]
+        modulated = self.weight * style[:, :, None, None]
         if self.weight_dw is None:
             constant = x
-            out = functional.conv2d(x * scale, self.weight, self.bias, padding=1)
+            out = functional.conv2d(x, modulated, self.bias, padding=1)
         else:
             constant, groups = None, x.shape[1]  # push and pull keep what they name: not x, which is large
             filtered = functional.conv2d(x, self.weight_dw, padding=1, groups=groups)
-            out = functional.conv2d(filtered * scale, self.weight, self.bias)
-            modulated_dw = self.weight_dw * scale[0, :, None]
+            out = functional.conv2d(filtered, modulated, self.bias)
+            modulated_dw = self.weight_dw * style[0, :, None, None, None]
         out += self.noise
-        slope = torch.where(out > 0, torch.ones_like(out), SLOPE)
-        out *= slope
+        slope = out.sign().clamp_(min=SLOPE)  # several times as fast as torch.where
+        functional.leaky_relu(out, SLOPE, inplace=True)
         if gain is not None:
             slope *= gain[:, :, None, None]
 
@@ -220,10 +221,18 @@ class SynthesisNetwork(nn.Module):
             styles: `[1, style_dims[i]]` each.
             resolution: of the pictures, see `from_styles`.
 
-        Returns: `push`: tangents `[K, style_dims[i]]` each -> `[K, 3, resolution, resolution]`, and `pull`: the
-            reverse.
+        Returns: `push`: tangents `[K, style_dims[i]]` each -> `[K, 3, resolution, resolution]`, `pull`: the reverse,
+            and `value`: the picture.
         """
-        return Chain(lambda: self._stages(styles, resolution), room(STAGE, self.input.device)).linearization()
+        chain = Chain(lambda: self._stages(styles, resolution), room(STAGE, self.input.device))
+
+        @torch.no_grad()
+        def value() -> Tensor:
+            picture = chain.stages[-1].picture
+            assert picture is not None
+            return picture
+
+        return dataclasses.replace(chain.linearization(), value=value)
 
     def _stages(self, styles: list[Tensor], resolution: int | None) -> list[Stage]:
         # The modulation of an upsampling, and the half of its transform, are gains of the convolution before it.
@@ -246,8 +255,10 @@ class SynthesisNetwork(nn.Module):
         full = resolution is None or resolution == RESOLUTION
         factor = 1 if resolution is None or full else RESOLUTION // 2 // resolution
         weight = self.to_img.weight if full else self.to_img.weight[:3] * 0.5
+        bias = self.to_img.bias if full else self.to_img.bias[:3] * 0.5
         scale = style[:, :, None, None]
         pooled = functional.avg_pool2d(x, factor) if factor > 1 else x
+        picture = functional.conv2d(pooled * scale, weight, bias)
 
         def push(state: State, style_t: Tensor) -> State:
             x_t = functional.avg_pool2d(state[0], factor) if factor > 1 else state[0]
@@ -259,7 +270,7 @@ class SynthesisNetwork(nn.Module):
             g = functional.conv2d(g.contiguous(memory_format=torch.channels_last), weight.transpose(0, 1))
             return (spread(g * scale, factor),), [sum_over_pixels(g, pooled)]
 
-        return Stage(push, pull, 1, x.nbytes)
+        return Stage(push, pull, 1, x.nbytes, inverse_haar(picture) if full else picture)
 
     def forward(self, ws: Tensor, resolution: int | None = None) -> Tensor:
         return self.from_styles(self.styles(ws), resolution)

@@ -22,20 +22,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from resefa_plugin.errors import DamagedFileError, PhotographError, ResefaError, check_number
-from resefa_plugin.hooks.base import GeneratorHook, Sample, box_average
+from resefa_plugin.errors import DamagedFileError, ResefaError, check_number
+from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.metrics.metric_networks import rgb
-from resefa_plugin.metrics.networks.lpips import LPIPS, SMALLEST_SIDE
-from resefa_plugin.projection.alignment import Alignment
+from resefa_plugin.metrics.networks.lpips import LPIPS
 from resefa_plugin.projection.descent import Descent
-from resefa_plugin.projection.photograph import as_photograph
+from resefa_plugin.projection.likeness import Comparison, Likeness, as_target
 from resefa_plugin.projection.spread import Spread, mean_sample
 
 STATE_EVERY = 10  # passes between two states on disk
 START_SEEDS = 8   # of which the best is the start in z, whose mean is no picture
-# Standard deviations: of one portrait, latents at 2.4 showed the person, and some from 2.7 on a broken mouth.
-UNUSUAL = 2.5
 
 
 @dataclass(frozen=True)
@@ -76,36 +72,6 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """How alike the picture of a latent and the target are, at the resolution of the projection.
-
-    Attributes:
-        passes: so far.
-        mse: mean squared error on the [-1, 1] scale.
-        lpips: LPIPS with AlexNet; 0 where the picture is too small for it or there is no network.
-        deviation: root mean square of the latent's distance from the mean, in standard deviations of the generator's
-            own latents: about 1 for these.
-    """
-
-    passes: int
-    mse: float
-    lpips: float
-    deviation: float
-
-    def __str__(self) -> str:
-        if self.lpips < 0.05 and self.mse < 0.03:
-            alike = 'a close likeness'
-        elif self.lpips < 0.12:
-            alike = 'a fair likeness'
-        else:
-            alike = 'a poor likeness: edits show somebody else'
-        far = '; the latent is unusual for this generator, so that strong edits may look less natural'
-        figures = (f'MSE {self.mse:.4f}, LPIPS {self.lpips:.3f}, {self.deviation:.2f} standard deviations from the '
-                   f'mean, {self.passes} pass{"es" * (self.passes > 1)}')
-        return f'{alike} ({figures}){far if self.deviation > UNUSUAL else ""}'
-
-
-@dataclass(frozen=True)
 class Projection:
     """A projected picture.
 
@@ -141,7 +107,7 @@ class Projector:
         self._viewpoint = Viewpoint(hook, latent_space, mean, resolution)
         if self._viewpoint.image_shape[0] not in (1, 3):
             raise ResefaError(f'{hook.name} makes pictures of {hook.image_shape[0]} channels, expected 1 or 3')
-        self._lpips = lpips if min(self._viewpoint.image_shape[1:]) >= SMALLEST_SIDE else None
+        self._lpips = lpips
         self._spread = Spread(self._viewpoint)
 
     def project(self, picture: Image.Image | Tensor, name: str = 'proj00', start: Sample | None = None,
@@ -160,7 +126,7 @@ class Projector:
 
         Raises PhotographError for a picture of another shape.
         """
-        target = self._target(picture)
+        target = as_target(picture, self._viewpoint)
         way = Descent(self._start(start, target), self._spread.shape, self.settings.betas)
         path = None if state is None else pathlib.Path(state)
         key = self._key(target, way.x)
@@ -169,13 +135,11 @@ class Projector:
                 way.load(path, key)
             except DamagedFileError as error:
                 warnings.warn(f'{error}. The projection begins anew', stacklevel=2)
-        features = None if self._lpips is None else self._lpips.features(rgb(target))
+        compare = Comparison(target, self._lpips)
         with self._viewpoint.hook.differentiable():
             while way.passes < self.settings.passes:
-                x = way.x.clone().requires_grad_(True)
-                loss, likeness = self._compare(x, target, features, way.passes + 1)
-                gradient, = torch.autograd.grad(loss, x)
-                way.seen(float(loss.detach()))
+                loss, likeness, gradient = self._derived(way.x, compare, way.passes + 1)
+                way.seen(loss)
                 progress(likeness)
                 if likeness.mse + likeness.lpips <= self.settings.enough:
                     way.passes += 1
@@ -184,24 +148,8 @@ class Projector:
                 if path is not None and way.passes % STATE_EVERY == 0:
                     way.save(path, key)
             with torch.no_grad():
-                _, likeness = self._compare(way.best, target, features, way.passes)
+                _, likeness = self._loss(way.best, self._image(way.best), compare, way.passes)
         return Projection(self._sample(way.best, name), likeness)
-
-    def _target(self, picture: Image.Image | Tensor) -> Tensor:
-        channels, height, width = self._viewpoint.image_shape
-        full = self._viewpoint.hook.image_shape
-        height_and_width = (picture.height, picture.width) if isinstance(picture, Image.Image) else picture.shape[2:]
-        size = int(height_and_width[0]), int(height_and_width[1])
-        if abs(size[0] * width - size[1] * height) > max(size):
-            raise PhotographError(f'the picture is {size[1]} x {size[0]} (width x height) and those of the network are '
-                                  f'{full[2]} x {full[1]}: align it, or crop it to that shape')
-        if isinstance(picture, Image.Image):
-            pixels = Alignment.whole(size).picture(as_photograph(picture).rgb, (height, width))
-            target = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
-        else:
-            target = box_average(picture.float(), max(height, width))
-        target = target.mean(dim=1, keepdim=True) if channels == 1 else target.expand(-1, channels, -1, -1)
-        return target.to(self._viewpoint.device).contiguous()
 
     def _start(self, start: Sample | None, target: Tensor) -> Tensor:
         """The offset `[d]` of where to begin."""
@@ -226,15 +174,20 @@ class Projector:
     def _image(self, x: Tensor) -> Tensor:
         return self._viewpoint.images(x[None])
 
-    def _compare(self, x: Tensor, target: Tensor, features: list[Tensor] | None,
-                 passes: int) -> tuple[Tensor, Likeness]:
-        image = self._image(x)
-        mse = (image - target).square().mean()
-        distance = torch.zeros((), device=image.device)
-        if features is not None and self._lpips is not None:
-            shown = image.float().expand(-1, 3, -1, -1)
-            distance = torch.stack([torch.einsum('nchw,c->nhw', (f - g).square(), head).mean() for f, g, head in
-                                    zip(self._lpips.features(shown), features, self._lpips.heads, strict=True)]).sum()
+    def _derived(self, x: Tensor, compare: Comparison, passes: int) -> tuple[float, Likeness, Tensor]:
+        """The loss at x, the likeness, and the gradient of the loss `[d]`."""
+        x = x.clone().requires_grad_(True)
+        by_hand = self._viewpoint.moved(x.detach()).linearize()
+        if by_hand is None or by_hand.value is None or by_hand.pull is None:
+            loss, likeness = self._loss(x, self._image(x), compare, passes)
+            return float(loss.detach()), likeness, torch.autograd.grad(loss, x)[0]
+        image = by_hand.value().requires_grad_(True)
+        loss, likeness = self._loss(x, image, compare, passes)
+        by_image, by_x = torch.autograd.grad(loss, (image, x))
+        return float(loss.detach()), likeness, by_x + by_hand.pull(by_image)[0]
+
+    def _loss(self, x: Tensor, image: Tensor, compare: Comparison, passes: int) -> tuple[Tensor, Likeness]:
+        mse, distance = compare(image)
         deviation = self._spread.deviations(x).square().mean()
         loss = mse + distance + self.settings.naturalness * deviation
         return loss, Likeness(passes, float(mse.detach()), float(distance.detach()), float(deviation.detach()) ** 0.5)

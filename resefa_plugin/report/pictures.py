@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from resefa_plugin.errors import NonFiniteError, RegionError, ResefaError
@@ -181,24 +182,27 @@ def thumbnail(image: Image.Image, tile: int) -> Image.Image:
     return image.convert('RGB').resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def jpeg_bytes(image: Image.Image, quality: int = 88) -> bytes:
-    """The picture as a JPEG with full colour resolution: lips and irises are small."""
+def jpeg_bytes(image: Image.Image, quality: int = 88, note: str = '') -> bytes:
+    """The picture as a JPEG with full colour resolution: lips and irises are small. `note`: its comment."""
     buffer = io.BytesIO()
     # Not `optimize` or `progressive`: they need the file to fit pillow's buffer, and noisy pictures do not.
-    image.convert('RGB').save(buffer, 'JPEG', quality=quality, subsampling=0)
+    image.convert('RGB').save(buffer, 'JPEG', quality=quality, subsampling=0, comment=note)
     return buffer.getvalue()
 
 
-def save_jpeg(image: Image.Image, path: str | os.PathLike[str], quality: int = 88) -> None:
-    """Writes a JPEG; the file is complete or not there."""
+def save_jpeg(image: Image.Image, path: str | os.PathLike[str], quality: int = 88, note: str = '') -> None:
+    """Writes a JPEG; the file is complete or not there. `note`: its comment."""
     with replacing(path) as part:
-        part.write_bytes(jpeg_bytes(image, quality))
+        part.write_bytes(jpeg_bytes(image, quality, note))
 
 
-def save_png(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Writes a PNG; the file is complete or not there."""
+def save_png(image: Image.Image, path: str | os.PathLike[str], note: str = '') -> None:
+    """Writes a PNG; the file is complete or not there. `note`: `Description` in its text."""
+    text = PngInfo()
+    if note:
+        text.add_text('Description', note)
     with replacing(path) as part:
-        image.save(part, 'PNG')
+        image.save(part, 'PNG', pnginfo=text)
 
 
 def _region(mask: ArrayLike, image: Image.Image) -> NDArray[np.bool_]:

@@ -59,7 +59,8 @@ UNSEEN = 4.0  # grey levels of 255, root mean square of a tile: less is not seen
 @options.memory_option
 @options.outdir_option
 @options.user_errors
-def edit(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
+def edit(network: str | None, function: str | None, tuned: pathlib.Path | None,
+         value_range: tuple[float, float] | None, noise_mode: str,
          translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
          trust_pickle: bool, directions: tuple[pathlib.Path, ...], index: tuple[int, ...],
          strength: tuple[tuple[float, float], ...], region: str | None, space: str | None,
@@ -102,7 +103,7 @@ def edit(network: str | None, function: str | None, value_range: tuple[float, fl
     network, which = _as_recorded(given, network, function, which)
     params.update(which, network=network)
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
-                                  translate, rotate)
+                                  translate, rotate, tuned)
     latent_space = given.load(hook, space, layers)
     samples = sampling.make_samples(hook, **which)
     sampling.refuse_truncation(samples)

@@ -67,7 +67,8 @@ from resefa_plugin.scripts.common.types import FOLDER, HintedCommand, NamedFile,
 @options.memory_option
 @options.outdir_option
 @options.user_errors
-def evaluate(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
+def evaluate(network: str | None, function: str | None, tuned: pathlib.Path | None,
+             value_range: tuple[float, float] | None, noise_mode: str,
              translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
              trust_pickle: bool,
              eval_seeds: list[int], regions: tuple[str, ...], methods: tuple[str, ...], files: tuple[str, ...],
@@ -95,7 +96,7 @@ def evaluate(network: str | None, function: str | None, value_range: tuple[float
     """
     keep_large_blocks()
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
-                                  translate, rotate)
+                                  translate, rotate, tuned)
     samples = sampling.make_samples(hook, **which)
     held_out, further = ([hook.sample(seed, which['truncation_psi'], which['truncation_cutoff'], samples[0].c)
                           for seed in dict.fromkeys(seeds or [])]

@@ -84,7 +84,8 @@ MOST_POOLED = 16  # samples of a pool that nobody named
 @options.memory_option
 @options.outdir_option
 @options.user_errors
-def factorize(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
+def factorize(network: str | None, function: str | None, tuned: pathlib.Path | None,
+              value_range: tuple[float, float] | None, noise_mode: str,
               translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
               trust_pickle: bool, regions: tuple[str, ...], space: str, attribute: str | None,
               layers: tuple[int, ...] | None,
@@ -140,7 +141,7 @@ def factorize(network: str | None, function: str | None, value_range: tuple[floa
     keep_large_blocks()
     device = local_device(device)
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
-                                  translate, rotate)
+                                  translate, rotate, tuned)
     as_needed = space == 'auto' and pool is not False and not (quick or preview) and 's' in hook.space_names \
         and which['seeds'] is None and which['projected_w'] is None
     if as_needed:

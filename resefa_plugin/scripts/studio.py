@@ -48,7 +48,8 @@ from resefa_plugin.studio.work.sources import Source
 @options.device_option
 @options.memory_option
 @options.user_errors
-def studio(network: str | None, function: str | None, value_range: tuple[float, float] | None, noise_mode: str,
+def studio(network: str | None, function: str | None, tuned: pathlib.Path | None,
+           value_range: tuple[float, float] | None, noise_mode: str,
            translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
            trust_pickle: bool,
            seed: int, truncation_psi: float, label: str, resolution: int | None, num_directions: int,
@@ -71,10 +72,11 @@ def studio(network: str | None, function: str | None, value_range: tuple[float, 
     serving = launch_options(allow_hosts)
     keep_large_blocks()
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
-                                  translate, rotate)
+                                  translate, rotate, tuned)
     # The copied commands are to work in the folder of the downloads.
     named = str(pathlib.Path(network).resolve()) if network and os.path.exists(network) else network
     flags = [f'--network={named}' if network is not None else f'--hook={function}']
+    flags += [f'--tuned={tuned.resolve()}'] if tuned else []
     flags += [f'--repo={repo.resolve()}'] if repo else []
     flags += ['--trust-pickle'] if trust_pickle else []
     flags += [f'--range={value_range[0]:g},{value_range[1]:g}'] if value_range else []

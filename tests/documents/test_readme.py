@@ -18,7 +18,7 @@ from benchmarks.readme_table import table
 from resefa_plugin.hooks import opening
 from resefa_plugin.scripts.main import COMMANDS, load_command, main
 from tests.helpers.network_files import forge
-from tests.helpers.photographs import find_two, stand_in_lpips, write_portrait
+from tests.helpers.photographs import without_downloads, write_portrait
 from tests.helpers.toys import TinyHook
 from tests.third_party.test_nvlabs_checkout import write_checkout
 
@@ -65,9 +65,10 @@ def folder(tmp_path, monkeypatch):
         '    weight = torch.randn(8, 3 * 16 * 16, generator=torch.Generator().manual_seed(0))\n'
         '    return FunctionHook(lambda z: torch.tanh(z @ weight).unflatten(1, (3, 16, 16)), z_dim=8, device=device)\n')
     write_checkout(tmp_path / 'stylegan2-ada-pytorch', 'stylegan2-ada-pytorch')
-    write_portrait(tmp_path / 'portrait.jpg')
-    monkeypatch.setattr('resefa_plugin.scripts.common.photographs.face_finder', find_two)
-    monkeypatch.setattr('resefa_plugin.scripts.common.photographs.load_lpips_network', stand_in_lpips)
+    (tmp_path / 'portraits').mkdir()
+    for name in ('portrait.jpg', 'portraits/one.jpg', 'portraits/two.jpg'):
+        write_portrait(tmp_path / name)
+    without_downloads(monkeypatch)
     monkeypatch.setattr('resefa_plugin.attributes.combination.combine',
                         lambda viewpoints, region, offsets, *rest: offsets[0].double())  # by a parser that is fetched
     served = SimpleNamespace(launch=lambda **options: None)  # a server would not return

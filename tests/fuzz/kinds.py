@@ -29,6 +29,7 @@ from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.metrics.networks.tfjs_network import TfjsNetwork
 from resefa_plugin.projection.photograph import read_photograph
 from resefa_plugin.projection.projector import STATE_EVERY, Projector, Settings
+from resefa_plugin.projection.tuned_network import Tuning
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 from resefa_plugin.regions.partition import RegionPartition
 from tests.checkpoints.test_legacy_tf_pickle import pickled, static_kwargs, variables
@@ -151,6 +152,17 @@ def _projection(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _go_on_projecting(path: pathlib.Path) -> None:
     assert _projector().project(TARGET, state=path).sample.latents['ws'].isfinite().all()
+
+
+def _tuned(folder: pathlib.Path) -> list[pathlib.Path]:
+    difference = 0.1 * torch.randn(4, 3072, generator=torch.Generator().manual_seed(0)).half()
+    Tuning({'synthesis.3.weight': difference}, 'tiny', TinyHook.sha256, 'portrait').save(folder / 'tuned.safetensors')
+    return sorted(folder.iterdir())
+
+
+def _use_tuned(path: pathlib.Path) -> None:
+    hook = Tuning.load(path).applied(TinyHook())
+    assert hook.G.synthesis[3].weight.isfinite().all()
 
 
 def _of_many_dimensions() -> RegionJacobian:
@@ -278,6 +290,7 @@ KINDS = {
     'masks': Kind(_masks, lambda path: RegionPartition.from_mask(path, SIZE)),
     'photographs': Kind(_photographs, _read_photograph),
     'projections': Kind(_projection, _go_on_projecting),
+    'tuned': Kind(_tuned, _use_tuned),
     'common bases': Kind(_basis, _use_basis),
     'label maps': Kind(_labels, lambda path: RegionPartition.from_labels(path, [1, 2], SIZE)),
     'kept Jacobians': Kind(_kept_jacobian, _use_kept_jacobian),

@@ -66,4 +66,4 @@ def fake_hook(sha256='ab' * 32, image_shape=(3, H, W), dim=D, spaces=('z', 'w'))
             raise ResefaError(f"space '{name}' is not one of {', '.join(spaces)}")
         return types.SimpleNamespace(name=name, layers=layers, dim=dim)
 
-    return types.SimpleNamespace(name='other.pkl', sha256=sha256, image_shape=image_shape, space=space)
+    return types.SimpleNamespace(name='other.pkl', sha256=sha256, tuned_from='', image_shape=image_shape, space=space)

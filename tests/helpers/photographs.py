@@ -1,4 +1,4 @@
-"""Photographs: a real one out of a published package, and small drawn ones."""
+"""Small drawn photographs, a finder that knows where their faces are, and LPIPS without its weights."""
 
 from __future__ import annotations
 
@@ -8,22 +8,9 @@ from PIL import Image
 
 from resefa_plugin.metrics.networks.lpips import LPIPS
 from resefa_plugin.projection.landmarks import Face
-from resefa_plugin.third_party.assets import Asset
 
-_ASTRONAUT = 'skimage/data/astronaut.png'
-# Eileen Collins, by NASA, 512 x 512 pixels.
-ASTRONAUT = Asset(
-    name='test-astronaut', client='pip-linux', requirement='scikit-image==0.24.0',
-    archive_sha256='8579bda9c3f78cb3b3ed8b9425213c53a25fa7e994b7ac01f2440b395babf660',
-    files={_ASTRONAUT: '88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5'},
-    licence='the photograph of the package scikit-image (BSD), in the public domain')
 # Set by hand: eyes, and corners of the mouth.
 ASTRONAUT_POINTS = np.array([[202.3, 100.3], [247.7, 103.3], [206, 142.7], [243.3, 142.7]])
-
-
-def astronaut():
-    """Where the photograph is; fetched through pip on first use."""
-    return ASTRONAUT.fetch()[_ASTRONAUT]
 
 
 def face_at(points, side=40.0):
@@ -46,14 +33,23 @@ def find_two(picture):
 
 
 def stand_in_lpips(device):
-    """LPIPS with random weights."""
+    """LPIPS with random weights, always the same ones."""
     network = LPIPS().eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     for convolution in network.convs:
+        convolution.bias.zero_()
         convolution.weight.copy_(0.05 * torch.randn(convolution.weight.shape, generator=generator))
     for head in network.heads:
         head.fill_(0.01)
     return network
+
+
+def without_downloads(monkeypatch):
+    """A finder that knows where faces are, LPIPS without its weights, and no SFace, for the commands."""
+    place = 'resefa_plugin.scripts.common.photographs'
+    monkeypatch.setattr(f'{place}.face_finder', find_two)
+    monkeypatch.setattr(f'{place}.load_lpips_network', stand_in_lpips)
+    monkeypatch.setattr(f'{place}.load_identity', lambda device: None)
 
 
 def ramp(height, width):

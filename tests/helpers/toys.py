@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import nn
 
 from resefa_plugin.hooks.base import box_average
 from resefa_plugin.hooks.function import FunctionHook
@@ -53,12 +54,30 @@ class TwoPartToy:
         return FunctionHook(self.images, self.z_dim, name='two-part-toy')
 
 
+class TinyGenerator(nn.Module):
+    """The network of TinyHook: a layer for each style `[N, 4]`, whose pictures are added up."""
+
+    def __init__(self):
+        super().__init__()
+        weight = torch.from_numpy(np.random.RandomState(0).randn(32, 3 * 32 * 32).astype(np.float32)) / 8
+        self.synthesis = nn.ModuleList(nn.Module() for _ in range(8))
+        for layer, rows in zip(self.synthesis, weight.split(4), strict=True):
+            layer.affine, layer.weight = nn.Identity(), nn.Parameter(rows.clone(), requires_grad=False)
+
+    def forward(self, styles):
+        weight = torch.cat([layer.weight for layer in self.synthesis])
+        return torch.tanh(torch.cat(styles, dim=1) @ weight).unflatten(1, (3, 32, 32))
+
+
 class TinyHook(StyleBasedHook):
     """A style-based generator of 32 x 32 pixels with z = w of 4 dimensions, 8 layers and styles = ws: quick."""
 
     name, sha256, image_shape, licence = 'tiny', 'a' * 64, (3, 32, 32), 'CC0'
     z_dim = w_dim = 4
     num_ws, style_dims, device = 8, (4,) * 8, torch.device('cpu')
+
+    def __init__(self):
+        self.G = TinyGenerator()
 
     def mapping(self, z, c, truncation_psi, truncation_cutoff):
         ws = z[:, None].repeat(1, 8, 1)
@@ -72,9 +91,7 @@ class TinyHook(StyleBasedHook):
         return self.from_styles(self.styles(ws), resolution)
 
     def from_styles(self, styles, resolution):
-        weight = torch.from_numpy(np.random.RandomState(0).randn(32, 3 * 32 * 32).astype(np.float32)) / 8
-        images = torch.tanh(torch.cat(styles, dim=1) @ weight).unflatten(1, (3, 32, 32))
-        return box_average(images, resolution)
+        return box_average(self.G(styles), resolution)
 
 
 def images_at(space, sample, offset, resolution=None):

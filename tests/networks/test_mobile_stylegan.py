@@ -203,8 +203,10 @@ def test_linearization_in_float64(small, resolution):
         linearization = G.linearize(styles, resolution)
         by_hand = linearization.push(tangents)
         pulled = linearization.pull(by_hand)
-    by_ad = torch.func.jvp(render, tuple(styles), tuple(tangents))[1]
+        picture = linearization.value()
+    at_point, by_ad = torch.func.jvp(render, tuple(styles), tuple(tangents))
     assert (by_hand - by_ad).norm() < 1e-12 * by_ad.norm()
+    assert (picture - at_point).norm() < 1e-12 * at_point.norm()
     point = [style.requires_grad_() for style in styles]
     for style, by_autograd in zip(pulled, torch.autograd.grad(render(*point), point, by_hand), strict=True):
         assert (style - by_autograd).norm() < 1e-12 * by_autograd.norm()

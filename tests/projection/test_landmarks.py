@@ -13,7 +13,8 @@ from resefa_plugin.errors import CheckpointError
 from resefa_plugin.projection import mtcnn
 from resefa_plugin.projection.landmarks import SEARCH_SIDES, Face, _distinct, _squares, _windows, find_faces
 from resefa_plugin.projection.mtcnn import Detector, OutputNet, ProposalNet, RefinementNet, load_detector, normalized
-from tests.helpers.photographs import ASTRONAUT_POINTS, astronaut
+from resefa_plugin.third_party.example_photographs import astronaut
+from tests.helpers.photographs import ASTRONAUT_POINTS
 
 # Of the distance between the eyes: the networks see 48 x 48 pixels, and a person sets points to a pixel or two.
 POINT = 0.15

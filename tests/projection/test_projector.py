@@ -13,7 +13,8 @@ from resefa_plugin import Viewpoint
 from resefa_plugin.errors import PhotographError, ResefaError
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.latent_files import make_sample, read_latents, write_latents
-from resefa_plugin.projection.projector import Likeness, Projector, Settings
+from resefa_plugin.linearization import Linearization
+from resefa_plugin.projection.projector import Projector, Settings
 from tests.helpers.photographs import stand_in_lpips
 from tests.helpers.toys import TinyHook, TwoPartToy
 
@@ -127,6 +128,28 @@ def test_a_start_that_is_the_answer_ends_at_once(hook, target):
     assert Projector(hook, 'w+', settings=settings).project(target).likeness.passes > 5
 
 
+def test_a_derivative_by_hand_goes_the_same_way(hook, target, lpips):
+    """A space that has the picture and its derivative by hand is not differentiated again."""
+    class ByHand(TinyHook):
+        taken = 0
+
+        def linearize_synthesis(self, styles, resolution):
+            zero = [torch.zeros_like(style) for style in styles]
+            image, pull = torch.func.vjp(lambda *moves: self.from_styles(
+                [style + move for style, move in zip(styles, moves, strict=True)], resolution), *zero)
+
+            def pulled(U):
+                ByHand.taken += 1
+                return [torch.cat(parts) for parts in zip(*(pull(u[None]) for u in U), strict=True)]
+
+            return Linearization(lambda styles_t: None, pulled, value=lambda: image.detach())
+
+    for space in ('w+', 's', 'z'):
+        found = [Projector(each, space, lpips, QUICK).project(target) for each in (ByHand(), hook)]
+        assert found[0].likeness.mse == pytest.approx(found[1].likeness.mse, rel=0.02)
+    assert ByHand.taken == 3 * QUICK.passes
+
+
 def test_naturalness_trades_likeness_for_nearness(hook):
     noise = torch.from_numpy(np.random.RandomState(0).uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32))
     found = [Projector(hook, 'w+', settings=dataclasses.replace(QUICK, naturalness=weight)).project(noise).likeness
@@ -190,10 +213,3 @@ def test_a_picture_that_is_not_finite_is_an_error(hook, target):
     broken = FunctionHook(lambda z: (z[:, :1] * torch.ones(1, 192)).sqrt().unflatten(1, (3, 8, 8)), 2)
     with pytest.raises(ResefaError, match='the projection gave a loss of nan'):
         Projector(broken, settings=QUICK).project(torch.full((1, 3, 8, 8), -1.0), start=broken.sample(1))
-
-
-def test_likeness_in_words():
-    assert str(Likeness(80, 0.0123, 0.026, 1.2)) == (
-        'a close likeness (MSE 0.0123, LPIPS 0.026, 1.20 standard deviations from the mean, 80 passes)')
-    assert 'a fair likeness' in str(Likeness(80, 0.04, 0.08, 1.2)) and 'less natural' in str(Likeness(1, 0, 0, 2.6))
-    assert 'a poor likeness' in str(Likeness(80, 0.2, 0.3, 1.2))

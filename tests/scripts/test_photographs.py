@@ -6,14 +6,18 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
 from resefa_plugin import DirectionSet
 from resefa_plugin.editing.paste import Patch, weights
+from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.projection.alignment import Alignment
+from resefa_plugin.scripts.common.photographs import same_person
 from resefa_plugin.scripts.main import main
-from tests.helpers.photographs import astronaut, find_two, stand_in_lpips, write_portrait
+from resefa_plugin.third_party.example_photographs import astronaut
+from tests.helpers.photographs import find_two, without_downloads, write_portrait
 
 
 def invoke(*arguments, code=0):
@@ -24,8 +28,7 @@ def invoke(*arguments, code=0):
 
 @pytest.fixture
 def portrait(tmp_path, monkeypatch):
-    monkeypatch.setattr('resefa_plugin.scripts.common.photographs.face_finder', find_two)
-    monkeypatch.setattr('resefa_plugin.scripts.common.photographs.load_lpips_network', stand_in_lpips)
+    without_downloads(monkeypatch)
     path = tmp_path / 'portrait.jpg'
     write_portrait(path)
     noise = np.random.RandomState(0).randint(0, 256, (15, 20, 3)).astype(np.uint8).repeat(20, 0).repeat(20, 1)
@@ -93,10 +96,14 @@ def test_photo_changes_the_region_and_nothing_else(edited, tmp_path):
         np.testing.assert_array_equal(pixels[weight == 0], photograph[weight == 0])
         assert (pixels != photograph)[weight > 0.5].mean() > 0.5
         assert 'resefa' in image.text['Description']
+        assert 'digitalsourcetype/compositeWithTrainedAlgorithmicMedia' in image.text['XML:com.adobe.xmp']
     assert 'standard deviations from the mean, 25 passes' in output
     assert {'noisy-aligned.png', 'noisy-projected.png', 'projected_w.npz', 'options.json'} <= {
         path.name for path in folder.iterdir()}
-    assert list(folder.glob('noisy-*-strip.jpg'))
+    strip, = folder.glob('noisy-*-strip.jpg')
+    assert b'edited photograph' in Image.open(strip).info['comment']
+    assert 'edited photograph' in Image.open(folder / 'noisy-projected.png').text['Description']
+    assert 'consent of the person' in output and "Licence of the generator's weights: CC0" in output
 
 
 def test_photo_goes_on_with_edit(edited, tmp_path):
@@ -117,6 +124,82 @@ def test_photo_takes_regions_drawn_on_the_photograph(portrait, tiny, tmp_path):
     change = (np.asarray(Image.open(path)) != np.asarray(Image.open(portrait))).any(axis=-1)
     rows, columns = np.nonzero(change)
     assert abs(columns.mean() - (left + 50)) < 6 and abs(rows.mean() - (top + 65)) < 6
+
+
+def test_several_photographs_have_folders_of_their_own(portrait, tiny, tmp_path, monkeypatch):
+    def finder(picture):
+        return [] if picture.shape[0] == 50 else find_two(picture)
+
+    monkeypatch.setattr('resefa_plugin.scripts.common.photographs.face_finder', finder)
+    Image.new('RGB', (50, 50)).save(tmp_path / 'faceless.png')
+    (tmp_path / 'notes.txt').write_text('no photograph')
+    options = ['--network=tiny', '--region=mouth', '--passes=3', '--num-directions=1', '--space=w']
+    said = invoke('photo', *options, f'--target={tmp_path}', f'--outdir={tmp_path}/out', code=1)
+    assert 'faceless.png: no face was found' in said
+    assert '1 of 3 photographs were not edited: faceless.png' in said
+    for name in ('portrait', 'noisy'):
+        assert {f'{name}-mouth-strip.jpg', 'projected_w.npz'} <= {
+            path.name for path in (tmp_path / 'out' / name).iterdir()}
+    invoke('photo', *options, f'--target={portrait}', f'--target={tmp_path}/noisy.png', f'--outdir={tmp_path}/two')
+    one, two = (np.load(tmp_path / folder / 'noisy' / 'projected_w.npz')['w'] for folder in ('out', 'two'))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_photographs_that_cannot_be_told_apart(portrait, tiny, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    Image.new('RGB', (50, 50)).save(tmp_path / 'portrait.png')
+    for targets, said in (([tmp_path / 'empty'], 'holds no photographs; expected files that end in'),
+                          ([portrait, tmp_path / 'portrait.png'], "two photographs are called 'portrait'")):
+        output = invoke('photo', '--network=tiny', *(f'--target={target}' for target in targets), '--region=mouth',
+                        f'--outdir={tmp_path}/out', code=1)
+        assert said in output
+
+
+def test_a_tuned_generator_goes_on_in_other_commands(portrait, tiny, tmp_path):
+    plain, tuned = tmp_path / 'plain', tmp_path / 'tuned'
+    options = ['--network=tiny', f'--target={tmp_path}/noisy.png', '--region=0.3,0.5,0.4,0.3', '--passes=10',
+               '--num-directions=1']
+    invoke('photo', *options, f'--outdir={plain}')
+    said = invoke('photo', *options, '--tune', f'--outdir={tuned}')
+    assert 'noisy: tuned (MSE' in said
+    aligned = np.asarray(Image.open(tuned / 'noisy-aligned.png')).astype(float)
+    errors = [np.square(np.asarray(Image.open(folder / 'noisy-projected.png')) - aligned).mean()
+              for folder in (plain, tuned)]
+    assert errors[1] < 0.9 * errors[0]  # of noise, which few weights can show
+    # Directions that were found before, edited by the tuned generator: no warning, and its own picture.
+    latents, flag = f'--projected-w={tuned}/projected_w.npz', f'--tuned={tuned}/noisy-tuned.safetensors'
+    said = invoke('edit', '--network=tiny', latents, flag, f'--directions={found(plain)}', '--steps=3',
+                  f'--outdir={tmp_path}/edits')
+    assert 'may not be local' not in said and 'its weights are tuned to noisy' in said
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / 'edits' / 'proj00-01.png')),
+                                  np.asarray(Image.open(tuned / 'noisy-projected.png')))
+
+
+@pytest.mark.parametrize('arguments, said', [
+    (['--tune', '--hook=my:toy'], '--tune: function cannot be tuned'),
+    (['--network=tiny', '--tune', '--tuned={}/noisy.png'], '--tune starts from the network as it is'),
+    (['--network=tiny', '--tuned={}/noisy.png'], 'noisy.png')])
+def test_tuning_that_cannot_be(portrait, tiny, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.setattr('resefa_plugin.scripts.common.options.open_function', lambda *_: FunctionHook(
+        lambda z: z[:, :, None, None].expand(-1, 3, 32, 32), 3))
+    output = invoke('photo', *(argument.format(tmp_path) for argument in arguments), f'--target={portrait}',
+                    '--region=mouth', f'--outdir={tmp_path}/out', code=2)
+    assert said in ' '.join(output.split())
+
+
+def test_the_same_person_in_words():
+    """By embeddings at known angles."""
+    class Stub:
+        def __init__(self, cosine):
+            self.rows = torch.tensor([[1.0, 0], [cosine, (1 - cosine ** 2) ** 0.5]])
+
+        def embeddings(self, faces):
+            assert faces.shape == (2, 3, 8, 8) and faces.min() == -1 and faces.max() == -1
+            return self.rows
+
+    face = np.zeros((8, 8, 3), np.uint8)
+    for cosine, said in ((0.7, 'the same person (cosine 0.70'), (0.5, 'perhaps the same'), (0.1, 'another person')):
+        assert same_person(Stub(cosine), face, face).startswith(said)
 
 
 @pytest.mark.network

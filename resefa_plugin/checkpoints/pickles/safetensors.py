@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
 
 from resefa_plugin.checkpoints.pickles.inert_pickle import Budget
 from resefa_plugin.checkpoints.pickles.inert_values import MAX_KEY_CHARS, Call, Global, shorten
 from resefa_plugin.checkpoints.pickles.plain_data import MAX_NATURAL, MAX_NDIM, Decoder, Handler, arguments
 from resefa_plugin.checkpoints.pickles.torch_storage import ELEMENTS, Storage, strided_copy
 from resefa_plugin.errors import CheckpointError
+from resefa_plugin.machine.files import replacing
 
 MAX_HEADER_BYTES = 16 << 20  # the format itself allows 100 MB; a StyleGAN2 generator has 20 kilobytes
 TENSOR = 'safetensors.tensor'
@@ -27,19 +33,45 @@ def open_safetensors(data: memoryview, budget: Budget) -> dict[str, Call]:
     if not 2 <= length <= min(MAX_HEADER_BYTES, len(data) - 8):
         raise CheckpointError(f'a header of {length} bytes in a file of {len(data)}: damaged or cut off')
     budget.spend_bytes(length)
-    try:
-        header = json.loads(bytes(data[8:8 + length]))
-    except (ValueError, RecursionError):  # ValueError is JSON's and Unicode's
-        header = None
-    if type(header) is not dict:
-        raise CheckpointError('a header that is no JSON object: damaged')
-    body = data[8 + length:]
+    header, body = _header(data[8:8 + length]), data[8 + length:]
     tensors = {}
     for name, entry in header.items():
         budget.spend_value()
         if name != '__metadata__':
             tensors[name] = _tensor(name, entry, body)
     return tensors
+
+
+def safetensors_metadata(data: bytes) -> dict[str, str]:
+    """The texts beside the tensors of a file that `open_safetensors` opened; those that are no texts are left out."""
+    metadata = _header(memoryview(data)[8:8 + int.from_bytes(data[:8], 'little')]).get('__metadata__')
+    return {key: text for key, text in metadata.items() if type(text) is str} if type(metadata) is dict else {}
+
+
+def write_safetensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes tensors of float32 or float16, and texts beside them. Raises ResefaError if it cannot be written."""
+    header: dict[str, object] = {'__metadata__': dict(metadata)}
+    parts, begin = [], 0
+    for name, tensor in tensors.items():
+        part = tensor.detach().cpu().contiguous().numpy().tobytes()
+        header[name] = {'dtype': {torch.float32: 'F32', torch.float16: 'F16'}[tensor.dtype],
+                        'shape': list(tensor.shape), 'data_offsets': [begin, begin + len(part)]}
+        parts.append(part)
+        begin += len(part)
+    text = json.dumps(header).encode()
+    text += b' ' * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+    with replacing(path) as part_path:
+        part_path.write_bytes(len(text).to_bytes(8, 'little') + text + b''.join(parts))
+
+
+def _header(data: memoryview) -> dict[str, object]:
+    try:
+        header = json.loads(bytes(data))
+    except (ValueError, RecursionError):  # ValueError is JSON's and Unicode's
+        header = None
+    if type(header) is not dict:
+        raise CheckpointError('a header that is no JSON object: damaged')
+    return header
 
 
 def _tensor(name: str, entry: object, body: memoryview) -> Call:

@@ -18,14 +18,24 @@ from tqdm import tqdm
 
 from resefa_plugin.directions.metadata import package_versions
 from resefa_plugin.editing.background import CORRECTIONS
-from resefa_plugin.errors import ResefaError, printable
+from resefa_plugin.errors import CheckpointError, ResefaError, printable
 from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.foreign import open_function
 from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.interrupts import ended_in_order
 from resefa_plugin.machine.memory import DEFAULT_BUDGET, set_budget
-from resefa_plugin.scripts.common.types import FOLDER, Degrees, Device, FiniteRange, Placement, ValueRange, Vector2
+from resefa_plugin.projection.tuned_network import Tuning
+from resefa_plugin.scripts.common.types import (
+    FILE,
+    FOLDER,
+    Degrees,
+    Device,
+    FiniteRange,
+    Placement,
+    ValueRange,
+    Vector2,
+)
 
 Command = TypeVar('Command', bound=Callable[..., Any])  # what an option is added to
 
@@ -67,6 +77,8 @@ def network_options(command: Command) -> Command:
         command,
         click.option('--network', metavar='NETWORK', help=NETWORK_HELP),
         function_option,
+        click.option('--tuned', metavar='FILE', type=FILE,
+                     help='What resefa photo --tune changed in --network, NAME-tuned.safetensors'),
         click.option('--range', 'value_range', type=ValueRange(),
                      help='Black and white in the pictures of --hook, such as 0,1 or 0,255  [default: -1,1]'),
         click.option('--noise-mode', type=click.Choice(['const', 'random', 'none']), default='const', show_default=True,
@@ -83,12 +95,19 @@ def network_options(command: Command) -> Command:
 def open_generator(network: str | None, function: str | None, device: torch.device | str = 'cpu',
                    repo: pathlib.Path | None = None, trust_pickle: bool = False,
                    noise_mode: str = 'const', value_range: tuple[float, float] | None = None,
-                   translate: tuple[float, float] | None = None, rotate: float | None = None) -> GeneratorHook:
+                   translate: tuple[float, float] | None = None, rotate: float | None = None,
+                   tuned: pathlib.Path | None = None) -> GeneratorHook:
     """The hook of `--network` or of `--hook`.
 
     Raises click.UsageError unless there is exactly one, which takes the flags that are given, and ResefaError.
     """
     hook = _open(network, function, device, repo, trust_pickle, noise_mode)
+    if tuned is not None:
+        try:
+            hook = Tuning.load(tuned).applied(hook)
+        except CheckpointError as error:
+            raise click.UsageError(f'--tuned={tuned}: {error}') from error
+        click.echo(f'note: {hook.notes[-1]}', err=True)
     if translate is not None or rotate is not None:
         try:
             hook.place(translate or (0.0, 0.0), rotate or 0.0)

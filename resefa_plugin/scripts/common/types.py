@@ -31,6 +31,7 @@ class UserPath(click.Path):
 
 FILE = UserPath(dir_okay=False, path_type=pathlib.Path)
 FOLDER = UserPath(file_okay=False, path_type=pathlib.Path)
+EXISTING = UserPath(exists=True, path_type=pathlib.Path)
 
 
 class HintedCommand(click.Command):
