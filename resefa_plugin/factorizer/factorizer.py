@@ -20,7 +20,7 @@ from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.gram_store import GramStore
 from resefa_plugin.factorizer.objective import Objective
-from resefa_plugin.factorizer.pooling import Grams, Pooled, is_enough, pool, transfer
+from resefa_plugin.factorizer.pooling import Grams, Pooled, channels_of_regions, is_enough, pool, transfer
 from resefa_plugin.factorizer.results import RegionResult, looked_at
 from resefa_plugin.factorizer.steps import (
     RegionSolution,
@@ -33,8 +33,6 @@ from resefa_plugin.factorizer.steps import (
 )
 from resefa_plugin.factorizer.store import Store
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.jacobian.channels import PROBES as CHANNEL_PROBES
-from resefa_plugin.jacobian.channels import channel_energies, local_channels
 from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
@@ -260,25 +258,12 @@ class Factorizer:
 
         The same on every rank.
         """
-        chosen = self._ranks.broadcast(self._local_channels() if self._ranks.first else None)
+        chosen = self._ranks.broadcast(channels_of_regions(self.viewpoints[:PROBED], self.regions, self._notify_pool)
+                                       if self._ranks.first else None)
         union = np.unique(np.concatenate(list(chosen.values())))
         vectors = np.zeros((len(union), self._dim))
         vectors[np.arange(len(union)), union] = 1
         return vectors, {name: np.searchsorted(union, channels) for name, channels in chosen.items()}
-
-    def _local_channels(self) -> dict[str, NDArray[np.int64]]:
-        probed, energies = self.viewpoints[:PROBED], []
-        each = -(-CHANNEL_PROBES // (2 * len(probed)))
-        for viewpoint in probed:
-            probe(viewpoint)
-            jacobian, of_regions = RegionJacobian(viewpoint), []
-            for region in self.regions:
-                of_regions.append(channel_energies(jacobian, region.at(*viewpoint.image_shape[1:]), each))
-                self._notify_pool(viewpoint, 2 * each)
-            jacobian.release()
-            energies.append(of_regions)
-        return {region.name: local_channels([of_regions[i] for of_regions in energies])
-                for i, region in enumerate(self.regions)}
 
     def _notify_pool(self, viewpoint: Viewpoint, count: int) -> None:
         self._notify('on_pool', viewpoint, count,

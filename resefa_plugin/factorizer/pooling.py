@@ -8,8 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.channels import PROBES, channel_energies, local_channels
+from resefa_plugin.jacobian.probe import probe
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 from resefa_plugin.rayleigh.solution import RayleighSolution
+from resefa_plugin.regions.partition import RegionPartition
 
 Grams = DenseGrams | FactoredGrams
 
@@ -109,3 +114,24 @@ def is_enough(samples: Sequence[Grams],
         return False
     leaks = transfer(samples, first_direction, (most - 2, most))
     return bool(leaks) and leaks[most] > (1 - GAIN) * leaks[most - 2]
+
+
+def channels_of_regions(viewpoints: Sequence[Viewpoint], regions: Sequence[RegionPartition],
+                        progress: Callable[[Viewpoint, int], None]) -> dict[str, NDArray[np.int64]]:
+    """The channels that change each region most for what they change of the rest, by the region's name.
+
+    Args:
+        viewpoints: samples of the pool that are looked at, in a space that has channels.
+        progress: called after each region of each sample, with the backward passes that it took.
+    """
+    energies, each = [], -(-PROBES // (2 * len(viewpoints)))
+    for viewpoint in viewpoints:
+        probe(viewpoint)
+        jacobian, of_regions = RegionJacobian(viewpoint), []
+        for region in regions:
+            of_regions.append(channel_energies(jacobian, region.at(*viewpoint.image_shape[1:]), each))
+            progress(viewpoint, 2 * each)
+        jacobian.release()
+        energies.append(of_regions)
+    return {region.name: local_channels([of_regions[i] for of_regions in energies])
+            for i, region in enumerate(regions)}
