@@ -46,7 +46,7 @@ def test_the_file_of_a_metrics_network_is_recorded(tiny, tmp_path):
     (['--region=0,0,8,8', '--eval-seeds=0,1'], '--eval-seeds: seed0000 took part in the factorization'),
     (['--region=0,0,8,8', '--methods=eigenfaces'], "method 'eigenfaces' is not one of resefa, resefa-quick"),
     (['--region=0,0,8,8', '--metrics=beauty'], "metric 'beauty' is not one of"),
-    (['--region=0,0,8,8:beard+'], "attribute 'beard' is not one of eyes_open"),
+    (['--region=0,0,8,8:moustache+'], "attribute 'moustache' is not one of eyes_open"),
     (['--region=0,0,8,8', '--metric-network=sface.onnx'], "'sface.onnx' is not NAME=FILE, as in identity=sface.onnx"),
     (['--region=a=0,0,8,8', '--variant=b=0,0,9,9'], '--variant=b: no row has that name; rows are a'),
     (['--region=0,0,8,8', '--directions=none.npy', '--methods=resefa'], 'none.npy does not exist'),
