@@ -14,6 +14,7 @@ import pathlib
 import time
 
 import click
+import numpy as np
 import torch
 from PIL import Image
 
@@ -32,6 +33,7 @@ from resefa_plugin.report import pictures
 
 NETWORK, TRUNCATION, SPACE = 'mobilestylegan-ffhq', 0.7, 'w'
 SEEDS, REGIONS, NUM_DIRECTIONS = (0, 1, 2), ('mouth', 'eyes', 'nose', 'hair'), 5
+MARGIN, TILE = 0.4, 320  # of the strips: surroundings in sides of the region, and pixels
 MARKS = {'right': '', 'wrong': ' (wrong)', 'missing': '(missing)', 'none': '-', '': ' (not judged)'}
 VERDICTS = ('right', 'wrong', 'missing', 'none')
 
@@ -71,12 +73,21 @@ def judgements(record: dict) -> dict[tuple, str]:
 
 
 def strip(viewpoint: Viewpoint, directions: DirectionSet, index: int, path: pathlib.Path) -> None:
-    """The ends of the labelled range, and the unedited picture between them."""
+    """The ends of the labelled range, and the unedited picture between them, around the region."""
     strengths = (-STRENGTH, 0, STRENGTH)
     edits = render_edits(viewpoint.full(), torch.stack([torch.from_numpy(directions.offset(index, s))
                                                         for s in strengths]))
-    tiles = [pictures.thumbnail(Image.fromarray(image), 512) for image in pictures.to_uint8(edits)]
-    pictures.save_png(pictures.strip(tiles, pictures.strength_captions(strengths), path.stem), path)
+    window = around(directions.mask)
+    tiles = [Image.fromarray(image).crop(window) for image in pictures.to_uint8(edits)]
+    pictures.save_png(pictures.strip(tiles, pictures.strength_captions(strengths), path.stem, TILE), path)
+
+
+def around(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a region with its surroundings."""
+    rows, columns = np.nonzero(mask)
+    margin = int(MARGIN * max(np.ptp(rows), np.ptp(columns)))
+    return (max(0, int(columns.min()) - margin), max(0, int(rows.min()) - margin),
+            min(mask.shape[1], int(columns.max()) + margin), min(mask.shape[0], int(rows.max()) + margin))
 
 
 def seconds(viewpoint: Viewpoint, directions: DirectionSet, networks: Networks) -> float:
