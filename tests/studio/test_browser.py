@@ -9,6 +9,7 @@ import shutil
 import threading
 import zipfile
 from base64 import b64decode
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 
 from resefa_plugin import DirectionSet, FunctionHook
+from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.studio.actions import Studio
 from resefa_plugin.studio.limits import page_limits
 from tests.helpers.toys import images_at
@@ -317,6 +319,26 @@ def test_two_pages_do_not_share_anything(page, browser, address):
     other.wait_for_selector('.studio[data-ready=yes]', timeout=LONG)
     assert other.locator('.directions li').count() == 0 and other.locator('[data-action=find]').is_disabled()
     other.close()
+
+
+@pytest.fixture
+def naming(studio, monkeypatch):
+    """In place of a parser: direction 2 has a name, with a tag in it."""
+    def named(finding, viewpoint, networks, breathe):
+        labels = ['', '<b>spot</b> brightens +', *[''] * (len(finding.directions) - 2)]
+        return replace(finding, directions=finding.directions.labelled(labels), labelled=len(finding.directions))
+
+    monkeypatch.setattr('resefa_plugin.studio.work.findings.with_label', named)
+    monkeypatch.setitem(studio._options, 'networks', Networks())
+
+
+def test_a_direction_that_has_a_name_shows_it(naming, page):
+    drag(page, 1 / 3, 1 / 3, 2 / 3, 2 / 3)
+    find(page)
+    names = page.locator('.directions .label')
+    page.wait_for_function("document.querySelectorAll('.directions .label')[1].textContent")
+    assert names.nth(1).text_content() == '<b>spot</b> brightens +' and names.nth(1).is_visible()
+    assert names.nth(0).text_content() == '' and not names.nth(0).is_visible()
 
 
 @pytest.fixture
