@@ -100,12 +100,12 @@ class Comparison:
         store = CellStore(self.outdir / 'cells', self.hook, self.settings, self.measures.names, originals)
         ways = (False, True) if self.settings.keep else (False,)
         cells = []
-        for sample in self.samples:
-            computing = Cells(self.hook, self.settings, self.measures, originals, self._pool(), self.rows,
-                              self._jacobians, self._keepers())
-            for row, method, kept in itertools.product(self.rows, self.settings.methods, ways):
-                cells.append(store.load(sample, row, method, kept)
-                             or self._compute(computing, sample, row, method, kept, store))
+        pool = self._pool()
+        computing = Cells(self.hook, self.settings, self.measures, originals, pool, self.rows, self._jacobians,
+                          self._keepers(pool))
+        for sample, row, method, kept in itertools.product(self.samples, self.rows, self.settings.methods, ways):
+            cells.append(store.load(sample, row, method, kept)
+                         or self._compute(computing, sample, row, method, kept, store))
         results = {
             'network': self.hook.name, 'network_sha256': self.hook.sha256, 'implementation': self.hook.implementation,
             'image_shape': list(self.hook.image_shape), 'settings': self._plain_settings(),
@@ -123,7 +123,7 @@ class Comparison:
                  for seed in itertools.count())
         return list(itertools.islice((sample for sample in found if sample.name not in taken), POOL))
 
-    def _keepers(self) -> Keepers:
+    def _keepers(self, pool: Sequence[Sample]) -> Keepers:
         """Keepers with one basis for all edits of a sample, where that takes fewer products than one for each edit."""
         edits = len(self.rows) * len(self.settings.methods)
         folder, resolution = self.settings.jacobian_dir, self.settings.resolution
@@ -132,7 +132,7 @@ class Comparison:
 
         def basis() -> np.ndarray:
             return CommonBasis.shared([RegionJacobian(Viewpoint(self.hook, 's', sample, resolution))
-                                       for sample in self._pool()[:PROBED]], path=folder)
+                                       for sample in pool[:PROBED]], path=folder)
 
         return Keepers(self.hook, resolution, functools.cache(basis), folder)
 

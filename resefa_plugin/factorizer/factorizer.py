@@ -24,6 +24,7 @@ from resefa_plugin.factorizer.pooling import Grams, Pooled, channels_of_regions,
 from resefa_plugin.factorizer.results import RegionResult, looked_at
 from resefa_plugin.factorizer.steps import (
     RegionSolution,
+    describe_search,
     direction_set,
     mean_slopes,
     solve_in_basis,
@@ -39,7 +40,7 @@ from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.sharded import ShardedJacobian
 from resefa_plugin.machine.ranks import Ranks
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
-from resefa_plugin.rayleigh.solution import RayleighSolution, Search
+from resefa_plugin.rayleigh.solution import RayleighSolution
 from resefa_plugin.rayleigh.solvers import Auto, Solver
 from resefa_plugin.regions.partition import RegionPartition
 
@@ -104,6 +105,8 @@ class Factorizer:
         for name, kind in (('solver', Solver), ('constraints', Constraints), ('store', Store)):
             check_type(name, getattr(self, name), kind)
         self.callbacks, self.objective = list(callbacks), objective
+        if objective is not None and not isinstance(objective, Objective):
+            raise ResefaError(f'objective is {repr(objective)[:100]}, expected one such as AttributeObjective, or None')
         if objective is not None and self.solver.num_directions is None:
             self.solver = dataclasses.replace(self.solver, num_directions=objective.num_directions)
         self._check_viewpoints()
@@ -145,10 +148,12 @@ class Factorizer:
         Raises:
             ProbeError: the generator's derivatives cannot be trusted.
             SolverError: a quotient has no answer.
-            ResefaError: constraints that do not go with a pool.
+            ResefaError: constraints that do not go with a pool, or stop_early without one.
         """
         if pool:
             self.constraints.check_poolable()
+        elif stop_early:
+            raise ResefaError('stop_early is for a pool: give pool=True, too')
         return self._reported((lambda: self._pooled(stop_early)) if pool else self._each, ranks)
 
     def collect(self, part: tuple[int, int] = (1, 1), ranks: Ranks | None = None) -> None:
@@ -160,14 +165,17 @@ class Factorizer:
             part: `(i, n)`, the i-th of n parts of the samples, from 1.
             ranks: as of `run`.
 
-        Raises ResefaError where the store keeps no Gram matrices, and as `run` does.
+        Raises ResefaError where the store keeps no Gram matrices or there is no such part, and as `run` does.
         """
         if self.store.grams is None:
             raise ResefaError('collect is for a pool whose Gram matrices are kept: give store=Store(grams=FOLDER)')
         self.constraints.check_poolable()
+        index, count = part
+        if not 1 <= index <= count <= len(self.viewpoints):
+            raise ResefaError(f'part is {part}, expected (i, n) with i from 1 to n, and no more parts than the '
+                              f'{len(self.viewpoints)} samples')
 
         def steps() -> Iterator[object]:
-            index, count = part
             yield from self._solved(self._pool(), self.viewpoints[index - 1::count])
 
         self._reported(steps, ranks)
@@ -386,10 +394,3 @@ class Factorizer:
             notes.append(f'Solved in the span of {len(solved.basis)} directions that move the tiles of the picture.')
         return RegionResult(viewpoints, region, directions, solution.eigenvalues,
                             solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows)
-
-
-def describe_search(search: Search, residuals: NDArray[np.float64]) -> str:
-    """How a matrix-free search ended, in a sentence or two."""
-    text = (f'Solved without the Jacobian, from {search.columns} products with it, to a residual of '
-            f'{residuals.max():.1g}; tr(B) is known to {search.trace_error:.1%}.')
-    return text if search.converged else text + ' It did not converge: the last directions may not be the best ones.'

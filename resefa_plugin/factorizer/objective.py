@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -11,6 +11,7 @@ from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.regions.partition import RegionPartition
 
 
+@runtime_checkable
 class Objective(Protocol):
     """Makes one direction of those that change a region and leave the rest alone.
 

@@ -25,7 +25,7 @@ from resefa_plugin.jacobian.region_operator import RegionOperator
 from resefa_plugin.machine.ranks import Ranks
 from resefa_plugin.rayleigh.coordinates import Coordinates
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
-from resefa_plugin.rayleigh.solution import RayleighSolution, fix_signs, relative_residuals
+from resefa_plugin.rayleigh.solution import RayleighSolution, Search, fix_signs, relative_residuals
 from resefa_plugin.rayleigh.solvers import Solver
 from resefa_plugin.regions.partition import RegionPartition
 
@@ -248,3 +248,10 @@ def _extra(viewpoint: Viewpoint, solution: RayleighSolution, calibration: Calibr
         search = solution.search
         extra['search'] = {'columns': search.columns, 'converged': search.converged, 'trace_error': search.trace_error}
     return extra | constraints.to_json()
+
+
+def describe_search(search: Search, residuals: NDArray[np.float64]) -> str:
+    """How a matrix-free search ended, in a sentence or two."""
+    text = (f'Solved without the Jacobian, from {search.columns} products with it, to a residual of '
+            f'{residuals.max():.1g}; tr(B) is known to {search.trace_error:.1%}.')
+    return text if search.converged else text + ' It did not converge: the last directions may not be the best ones.'

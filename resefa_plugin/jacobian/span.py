@@ -16,7 +16,9 @@ from resefa_plugin.linearization import Linearization
 
 
 class Span(Viewpoint):
-    """A viewpoint whose offsets are coordinates in a basis of its space: a problem of m dimensions like any other.
+    """A viewpoint whose offsets are coordinates in a basis of its space: for derivatives in m dimensions.
+
+    It stays where it is: what is moved, or at another resolution, is the whole viewpoint.
 
     Args:
         viewpoint: in the whole space.

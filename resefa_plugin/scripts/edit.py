@@ -98,6 +98,8 @@ def edit(network: str | None, function: str | None, tuned: pathlib.Path | None,
         --straight --outdir=straight
     """
     keep_large_blocks()
+    if keep_background and straight:
+        raise click.UsageError('--keep-background and --straight exclude each other')
     given = Moves(directions, index, strength)
     params = click.get_current_context().params
     network, which = _as_recorded(given, network, function, which)
@@ -109,8 +111,6 @@ def edit(network: str | None, function: str | None, tuned: pathlib.Path | None,
     sampling.refuse_truncation(samples)
     partition = None if region is None else parse_region(region, hook.image_shape[1:])
     moves = given.made(Viewpoint(hook, latent_space, samples[0]), partition, alpha, anew=layers is not None)
-    if keep_background and straight:
-        raise click.UsageError('--keep-background and --straight exclude each other')
     if keep_background and any(move.region is None for move in moves):
         raise click.UsageError('--keep-background: name what the directions change with --region; the rest is kept')
     unasked = not (keep_background or straight or any(move.region is None for move in moves))

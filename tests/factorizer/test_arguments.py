@@ -16,6 +16,7 @@ from resefa_plugin import (
     RegionJacobian,
     RegionPartition,
     ResefaError,
+    Store,
     Viewpoint,
 )
 from tests.helpers.toys import TanhToy
@@ -39,6 +40,7 @@ LEFT = RegionPartition.from_box(0, 0, 4, 8, (8, 8))
     ({'callbacks': Callback()}, 'callbacks is .*, expected a list of Callback'),
     ({'callbacks': [print]}, 'callbacks is .*, expected a list of Callback'),
     ({'store': '/tmp'}, "store is '/tmp', expected a value of type Store"),
+    ({'objective': 'eyes_open-'}, "objective is 'eyes_open-', expected one such as AttributeObjective, or None"),
 ])
 def test_of_a_factorizer(changes, message):
     with pytest.raises(ResefaError, match=f'(?s){message}'):
@@ -78,3 +80,13 @@ def test_of_its_parts(make, message):
 
 def test_numbers_of_numpy_are_numbers():
     assert HOOK.sample(np.int64(3)).seed == 3 and Auto(np.int64(2), np.float32(0.5)).count(6) == 2
+
+
+def test_of_a_pool(tmp_path):
+    pool = Factorizer([VIEWPOINT] * 3, [LEFT], store=Store(grams=tmp_path))
+    with pytest.raises(ResefaError, match='stop_early is for a pool: give pool=True, too'):
+        pool.run(stop_early=True)
+    for part in ((0, 2), (3, 2), (1, 4)):
+        with pytest.raises(ResefaError, match=r'part is \(., .\), expected \(i, n\) with i from 1 to n'):
+            pool.collect(part)
+    assert not list(tmp_path.iterdir())

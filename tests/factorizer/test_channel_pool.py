@@ -7,9 +7,9 @@ import pytest
 import scipy.linalg
 import torch
 
-from resefa_plugin import Auto, Callback, Constraints, Dense, RegionPartition, Store
+from resefa_plugin import Auto, Constraints, Dense, RegionPartition, Store
 from resefa_plugin.factorizer.protection import Protection
-from tests.helpers.runs import factorizer
+from tests.helpers.runs import Products, factorizer
 from tests.helpers.toys import TinyHook
 
 BOX, CORNER = (RegionPartition(RegionPartition.from_box(*edges, (32, 32)).mask, name)
@@ -45,17 +45,6 @@ def samples(hook, count=3):
 
 def channels(directions):
     return np.flatnonzero(np.abs(directions).max(axis=0))
-
-
-class Products(Callback):
-    """What of a pool was computed, and how much there was said to be at most."""
-
-    def __init__(self):
-        self.counts, self.totals = [], set()
-
-    def on_pool(self, viewpoint, count, total):
-        self.counts.append(count)
-        self.totals.add(total)
 
 
 def weighted(hook, region, chosen, weights, pixel_weights=None):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from resefa_plugin import Auto, Callback, Constraints, Dense, RegionPartition, Store
+from resefa_plugin import Auto, Constraints, Dense, RegionPartition, Store
 from resefa_plugin.factorizer import factorizer as module
 from resefa_plugin.factorizer.protection import Protection
 from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
-from tests.helpers.runs import factorizer
+from tests.helpers.runs import Products, factorizer
 from tests.helpers.toys import TanhToy
 
 REGION, CORNER = (RegionPartition(RegionPartition.from_box(*edges, (16, 16)).mask, name)
@@ -31,17 +31,6 @@ def local_toy():
     near = np.exp(-np.square(np.linspace(0, RANK, 768)[:, None] - 0.5 - np.arange(RANK)))
     toy.M = near @ np.random.RandomState(3).randn(RANK, DIM) / DIM ** 0.5
     return toy.hook()
-
-
-class Products(Callback):
-    """What of a pool was computed, and how much there was said to be."""
-
-    def __init__(self):
-        self.counts, self.totals = [], set()
-
-    def on_pool(self, viewpoint, count, total):
-        self.counts.append(count)
-        self.totals.add(total)
 
 
 def samples(hook, count=3):

@@ -40,6 +40,16 @@ class Mortal(FunctionHook):
         space.latent = dying
         return space
 
+class Channels(FunctionHook):
+    def space(self, name, layers=None):
+        space = super().space(name, layers)
+        space.has_channels = True
+        return space
+
+def channels(device):
+    weight = torch.randn(240, 3 * 16 * 16, generator=torch.Generator().manual_seed(1)) / 15
+    return Channels(lambda z: torch.tanh(z @ weight.to(z)).unflatten(1, (3, 16, 16)), z_dim=240, device=device)
+
 def my_hook(device):
     return Mortal(lambda z: torch.tanh(z @ weight.to(z)).unflatten(1, (3, 16, 16)), z_dim=20, device=device)
 '''
@@ -47,6 +57,7 @@ ARGUMENTS = ['--hook=mortal_gan:my_hook', '--device=cpu', '--region=part=0.25,0.
              '--other-seeds=9']
 CASES = {
     'pooled': (['--seeds=0-2'], 'pooled-part'),
+    'channels': (['--hook=mortal_gan:channels', '--seeds=0-2'], 'pooled-part'),
     'dense': (['--seeds=0'], 'seed0000-part'),
     'matrix-free': (['--seeds=0', '--solver=lobpcg'], 'seed0000-part'),
     'each': (['--seeds=0,1', '--no-pool', '--solver=lobpcg'], 'seed0001-part'),

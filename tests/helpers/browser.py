@@ -1,0 +1,79 @@
+"""What tests do with the studio's page in a browser."""
+
+from __future__ import annotations
+
+import io
+from base64 import b64decode
+
+import numpy as np
+import torch
+from PIL import Image
+
+SECOND = 1000  # milliseconds
+LONG = 60 * SECOND
+
+
+def spots(z: torch.Tensor) -> torch.Tensor:
+    """256 x 256: z[3 i : 3 i + 3] colours spot i of nine, each in a ninth of the picture."""
+    ys, xs = torch.meshgrid(torch.linspace(0, 3, 256), torch.linspace(0, 3, 256), indexing='ij')
+    pictures = torch.zeros(len(z), 3, 256, 256)
+    for spot in range(9):
+        row, column = divmod(spot, 3)
+        shape = torch.exp(-((ys - row - 0.5) ** 2 + (xs - column - 0.5) ** 2) / 0.03)
+        pictures = pictures + 0.4 * z[:, 3 * spot:3 * spot + 3, None, None] * shape
+    return torch.tanh(pictures)
+
+
+def part(page, name):
+    return page.locator(f'[data-part="{name}"]')
+
+
+def press(page, name):
+    page.locator(f'[data-action="{name}"]').click()
+
+
+def pixels(page):
+    """The picture on the screen, float [256, 256, 3]."""
+    source = part(page, 'picture').get_attribute('src')
+    return np.asarray(Image.open(io.BytesIO(b64decode(source.partition(',')[2])))).astype(float)
+
+
+def drag(page, left, top, right, bottom, shift=False):
+    """A drag with the mouse over the picture, in fractions of it."""
+    box = part(page, 'overlay').bounding_box()
+    x, y = (lambda f: box['x'] + f * box['width']), (lambda f: box['y'] + f * box['height'])
+    if shift:
+        page.keyboard.down('Shift')
+    page.mouse.move(x(left), y(top))
+    page.mouse.down()
+    page.mouse.move(x((left + right) / 2), y((top + bottom) / 2))
+    page.mouse.move(x(right), y(bottom))
+    page.mouse.up()
+    if shift:
+        page.keyboard.up('Shift')
+    page.wait_for_function("document.querySelector('[data-action=find]').disabled === false")
+
+
+def find(page, count=3):
+    press(page, 'find')
+    page.wait_for_function(f"document.querySelectorAll('.directions li').length >= {count}")
+    page.wait_for_function("document.querySelectorAll('.end img[src]').length === "
+                           "2 * document.querySelectorAll('.directions li').length")
+    # A strength that is set before its step is measured keeps its picture and changes its number.
+    page.wait_for_function("document.querySelectorAll('.directions li.predicted').length === 0")
+
+
+def wait_for_text(page, name, text):
+    page.wait_for_function("([part, text]) => document.querySelector(part)?.textContent.includes(text)",
+                           arg=[f'[data-part={name}]', text])
+
+
+def wait_for_picture(page, before):
+    page.wait_for_function("before => document.querySelector('[data-part=picture]').src !== before", arg=before)
+
+
+def release(page, index, value):
+    """Moves a slider and waits for the full picture."""
+    before = part(page, 'picture').get_attribute('src')
+    page.locator('.directions input[type=range]').nth(index).fill(str(value))
+    wait_for_picture(page, before)
