@@ -70,6 +70,7 @@ class Cells:
         self.pool, self.jacobians, self.keepers = tuple(pool), jacobians, keepers
         self.regions = tuple(row.region for row in rows)
         self._features: dict[str, Tensor] = {}
+        self._steps: dict[tuple[str, ...], float] = {}  # of straight edits: kept ones change the region about as much
 
     def compute(self, sample: Sample, row: Row, spec: str, kept: bool) -> tuple[dict[str, Any], Tensor | None]:
         """Finds, chooses, matches and measures.
@@ -99,7 +100,10 @@ class Cells:
                 for sign in choice.signs:
                     make = self.keepers.renderer if kept else renderer
                     render = clock.timed(make(viewpoint, choice.direction, sign, original, partition))
-                    matched = match_change(render, self.settings.target, choice.start)
+                    edit_of = (sample.name, row.name, spec, other.name, str(sign))
+                    matched = match_change(render, self.settings.target, self._steps.get(edit_of, choice.start))
+                    if not kept and matched.reached:
+                        self._steps[edit_of] = matched.edit.alpha
                     of_whom = {'sample': other.name, 'sign': sign}
                     edits.append({**of_whom, **_figures(matched.edit), 'reached': matched.reached,
                                   'evaluations': matched.evaluations})
