@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from resefa_plugin.editing.paste import Patch, paste
 from resefa_plugin.errors import PhotographError, check_number
 from resefa_plugin.projection.alignment import SMALLEST_SQUARE, Alignment
 from resefa_plugin.projection.landmarks import Face
@@ -62,6 +63,14 @@ def frame(photograph: Photograph, how: str | Points, image_size: tuple[int, int]
             raise PhotographError(f"alignment '{how}' is not {AUTO}, {WHOLE} or the points of a face")
         return _found(photograph, image_size, find, number) if how == AUTO else _whole(photograph, image_size)
     return _around(photograph, how)
+
+
+def laid_in(photograph: Photograph, alignment: Alignment, unedited: NDArray[np.uint8], edited: NDArray[np.uint8],
+            mask: NDArray[np.bool_], in_photograph: bool = False) -> Image.Image:
+    """The photograph with a region of an edited rendering `[H, W, 3]`, see `Patch`."""
+    matrix = alignment.matrix((edited.shape[0], edited.shape[1]))
+    patch = Patch(photograph.in_its_colours(edited), photograph.in_its_colours(unedited), mask, matrix, in_photograph)
+    return photograph.with_pixels(paste(photograph.pixels, [patch]))
 
 
 def numbered_faces(photograph: Photograph, faces: tuple[Face, ...], side: int = 1024) -> Image.Image:

@@ -112,6 +112,7 @@ class Projector:
 
     def project(self, picture: Image.Image | Tensor, name: str = 'proj00', start: Sample | None = None,
                 progress: Callable[[Likeness], None] = lambda likeness: None,
+                look: Callable[[Tensor], None] = lambda picture: None,
                 state: str | os.PathLike[str] | None = None) -> Projection:
         """Finds the sample that looks like a picture.
 
@@ -122,6 +123,7 @@ class Projector:
             name: of the sample.
             start: where to begin, such as a sample of the host's projected_w.npz; None for the mean of the generator.
             progress: called after each pass with the likeness before its step.
+            look: called before it with the picture of that pass, `[1, C, h, w]` at the resolution of the comparison.
             state: a file to go on from if it is there, of the same picture and settings; written along the way.
 
         Raises PhotographError for a picture of another shape.
@@ -138,8 +140,9 @@ class Projector:
         compare = Comparison(target, self._lpips)
         with self._viewpoint.hook.differentiable():
             while way.passes < self.settings.passes:
-                loss, likeness, gradient = self._derived(way.x, compare, way.passes + 1)
+                loss, likeness, gradient, image = self._derived(way.x, compare, way.passes + 1)
                 way.seen(loss)
+                look(image)
                 progress(likeness)
                 if likeness.mse + likeness.lpips <= self.settings.enough:
                     way.passes += 1
@@ -174,17 +177,18 @@ class Projector:
     def _image(self, x: Tensor) -> Tensor:
         return self._viewpoint.images(x[None])
 
-    def _derived(self, x: Tensor, compare: Comparison, passes: int) -> tuple[float, Likeness, Tensor]:
-        """The loss at x, the likeness, and the gradient of the loss `[d]`."""
+    def _derived(self, x: Tensor, compare: Comparison, passes: int) -> tuple[float, Likeness, Tensor, Tensor]:
+        """The loss at x, the likeness, the gradient of the loss `[d]`, and the picture."""
         x = x.clone().requires_grad_(True)
         by_hand = self._viewpoint.moved(x.detach()).linearize()
         if by_hand is None or by_hand.value is None or by_hand.pull is None:
-            loss, likeness = self._loss(x, self._image(x), compare, passes)
-            return float(loss.detach()), likeness, torch.autograd.grad(loss, x)[0]
+            image = self._image(x)
+            loss, likeness = self._loss(x, image, compare, passes)
+            return float(loss.detach()), likeness, torch.autograd.grad(loss, x)[0], image.detach()
         image = by_hand.value().requires_grad_(True)
         loss, likeness = self._loss(x, image, compare, passes)
         by_image, by_x = torch.autograd.grad(loss, (image, x))
-        return float(loss.detach()), likeness, by_x + by_hand.pull(by_image)[0]
+        return float(loss.detach()), likeness, by_x + by_hand.pull(by_image)[0], image.detach()
 
     def _loss(self, x: Tensor, image: Tensor, compare: Comparison, passes: int) -> tuple[Tensor, Likeness]:
         mse, distance = compare(image)

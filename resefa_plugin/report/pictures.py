@@ -151,6 +151,13 @@ def heat_map(change: Tensor | NDArray[Any], mask: ArrayLike, image: Image.Image,
         ResefaError: change, mask and picture differ in size, or top is not positive.
         NonFiniteError: change contains NaN or infinity.
     """
+    lit, top = lit_by_change(change, mask, image, top)
+    return _beside_colour_bar(thumbnail(lit, size), top, size)
+
+
+def lit_by_change(change: Tensor | NDArray[Any], mask: ArrayLike, image: Image.Image,
+                  top: float | None = None) -> tuple[Image.Image, float]:
+    """`heat_map` without its colour bar, as large as the picture, and the grey levels that are brightest in it."""
     difference = np.asarray(torch.as_tensor(change).detach().cpu(), float)
     inside = _region(mask, image)
     if difference.ndim != 3 or difference.shape[1:] != inside.shape:
@@ -165,8 +172,7 @@ def heat_map(change: Tensor | NDArray[Any], mask: ArrayLike, image: Image.Image,
     t = np.minimum(levels / top, 1)[..., None]
     ground = np.asarray(image.convert('L'), float)[..., None] * _GROUND
     lit = (ground * (1 - t) + colours(t[..., 0])).clip(0, 255)
-    picture = thumbnail(Image.fromarray(_outlined(lit.round().astype(np.uint8), inside)), size)
-    return _beside_colour_bar(picture, top, size)
+    return Image.fromarray(_outlined(lit.round().astype(np.uint8), inside)), top
 
 
 def thumbnail(image: Image.Image, tile: int) -> Image.Image:

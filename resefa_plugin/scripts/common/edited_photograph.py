@@ -23,7 +23,7 @@ from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.latent_files import write_latents
 from resefa_plugin.metrics.identity import Identity
 from resefa_plugin.metrics.networks.lpips import LPIPS
-from resefa_plugin.projection.framing import Framing
+from resefa_plugin.projection.framing import Framing, laid_in
 from resefa_plugin.projection.likeness import Likeness
 from resefa_plugin.projection.photograph import EDITED, Photograph
 from resefa_plugin.projection.projector import Projection, Projector
@@ -100,7 +100,7 @@ def edit_photograph(path: pathlib.Path, hook: GeneratorHook, wishes: Wishes, pre
                          callbacks=[ProgressBar(), DirectionsWriter(outdir, options.command_line())]).run()
     for result, region in zip(results, drawn, strict=True):
         def lay(edited: NDArray[np.uint8], mask: NDArray[np.bool_] = region.mask) -> Image.Image:
-            return photographs.laid_in(photograph, framing, unedited, edited, mask, wishes.in_photograph)
+            return laid_in(photograph, framing.alignment, unedited, edited, mask, wishes.in_photograph)
 
         yield from _write_edits(result, viewpoint, wishes.strength, lay, photograph, framing, outdir)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import pathlib
 from typing import Any
 
@@ -10,30 +9,19 @@ import click
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from resefa_plugin.editing.paste import Patch, paste
 from resefa_plugin.errors import CheckpointError, PhotographError
 from resefa_plugin.metrics.identity import Identity
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.metrics.networks.lpips import LPIPS
+from resefa_plugin.projection.face_finder import face_finder
 from resefa_plugin.projection.framing import Framing, frame
-from resefa_plugin.projection.landmarks import Face, find_faces
-from resefa_plugin.projection.mtcnn import load_detector
 from resefa_plugin.projection.photograph import Photograph, read_photograph
 
 # Of the files in a folder, those with other endings are no photographs; what a file is, its content decides.
 ENDINGS = '.png', '.jpg', '.jpeg', '.webp', '.tif', '.tiff'
 # Cosines of SFace: of faces of two persons of the demo generator, none has the first and one in 20 has the second.
 SAME_PERSON, PERHAPS = 0.58, 0.46
-
-_detector = functools.cache(load_detector)
-
-
-def face_finder(picture: NDArray[np.uint8]) -> list[Face]:
-    """Faces by the published detector, which is loaded when it is first used."""
-    return find_faces(picture, _detector())
-
 
 def load_lpips_network(device: torch.device) -> LPIPS:
     """LPIPS, fetched on first use."""
@@ -86,11 +74,3 @@ def framed(target: pathlib.Path, how: Any, face: int, size: tuple[int, int]) -> 
     for note in (*photograph.notes, *framing.notes):
         click.echo(f'{target.name}: {note}', err=True)
     return photograph, framing
-
-
-def laid_in(photograph: Photograph, framing: Framing, unedited: NDArray[np.uint8], edited: NDArray[np.uint8],
-            mask: NDArray[np.bool_], in_photograph: bool = False) -> Image.Image:
-    """The photograph with a region of an edited rendering `[H, W, 3]`, see `Patch`."""
-    matrix = framing.alignment.matrix((edited.shape[0], edited.shape[1]))
-    patch = Patch(photograph.in_its_colours(edited), photograph.in_its_colours(unedited), mask, matrix, in_photograph)
-    return photograph.with_pixels(paste(photograph.pixels, [patch]))
