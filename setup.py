@@ -50,6 +50,7 @@ setup(
             'nbclient>=0.9',
             'ipykernel>=6.29',
             'playwright>=1.40',     # drives Debian's chromium through the studio
+            'axe-playwright-python>=0.1.4',  # axe, which looks for what keeps people out of the studio
             'coverage[toml]>=7.10',  # measures processes that tests start, too
             'mypy>=1.15',
             'ruff>=0.12',

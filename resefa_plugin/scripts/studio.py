@@ -87,8 +87,11 @@ def studio(network: str | None, function: str | None, tuned: pathlib.Path | None
                        'source': Source(seed, truncation_psi, label=label),
                        'networks': Networks(fetch=True, device=device) if suggest else None}
     with contextlib.closing(Studio(hook, flags, outdir=outdir, session_options=session_options)) as shared:
-        build_page(shared).launch(server_name='127.0.0.1', server_port=port, share=share, inbrowser=not no_browser,
-                                  **serving)
+        page = build_page(shared)
+        page.launch(server_name='127.0.0.1', server_port=port, share=share, inbrowser=not no_browser,
+                    prevent_thread_lock=True, quiet=True, **serving)  # quiet: gradio's advice is not ours
+        click.echo(f'The studio is open at {page.local_url} (Ctrl-C ends it)')
+        page.block_thread()
 
 
 if __name__ == '__main__':

@@ -7,11 +7,11 @@ from typing import Any
 from resefa_plugin.hooks.base import MAX_SEED
 from resefa_plugin.regions.partition import NAME, NAME_RULE
 from resefa_plugin.studio.work.findings import END_STRENGTH
-from resefa_plugin.studio.work.session import MAX_REGIONS, MAX_STRENGTH
-from resefa_plugin.studio.work.sources import UPLOAD_SUFFIXES
+from resefa_plugin.studio.work.state import MAX_REGIONS, MAX_STRENGTH
 
-MAX_UPLOAD = 8 << 20  # bytes: a w+ of StyleGAN2 is 37 kB, a mask of 4096 x 4096 is below a megabyte
+MAX_UPLOAD = 24 << 20  # bytes: photographs are the largest of what is uploaded
 MAX_REQUEST = 2 * MAX_UPLOAD  # bytes: an upload as base64, and room
+MAX_FACES = 50  # in a photograph, of which one is chosen
 MAX_TEXT = 1000  # characters of a name or a list of layers; those of a file are bounded by MAX_UPLOAD
 MAX_COUNT = 2 ** 53 - 1  # of what nothing else bounds, such as the number of a job: as far as a page counts exactly
 SLIDER_STRENGTH = 5.0  # to the left and right end of a slider; a typed strength goes as far as MAX_STRENGTH
@@ -23,5 +23,5 @@ def page_limits() -> dict[str, Any]:
     return {
         'seed': MAX_SEED, 'truncation': list(TRUNCATION), 'strength': MAX_STRENGTH, 'slider_strength': SLIDER_STRENGTH,
         'end_strength': END_STRENGTH, 'regions': MAX_REGIONS, 'region_name': NAME, 'region_name_rule': NAME_RULE,
-        'upload_bytes': MAX_UPLOAD, 'latent_suffixes': list(UPLOAD_SUFFIXES),
+        'upload_bytes': MAX_UPLOAD,
     }

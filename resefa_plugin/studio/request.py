@@ -77,8 +77,8 @@ class Request:
     def content(self, key: str) -> bytes:
         """The bytes of a file of at most MAX_UPLOAD, which came as base64 or as a data URL."""
         encoded = str(self._of_type(key, str, None)).rpartition(',')[2]
-        if len(encoded) > MAX_UPLOAD * 4 // 3 + 4:
-            raise ResefaError(f'the file is larger than {MAX_UPLOAD >> 20} MB, which no latent and no mask is')
+        if len(encoded) > 4 * -(-MAX_UPLOAD // 3):
+            raise ResefaError(f'the file is larger than {MAX_UPLOAD >> 20} MB, the most that the studio takes')
         try:
             return base64.b64decode(encoded, validate=True)
         except (binascii.Error, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -14,6 +15,7 @@ from resefa_plugin.errors import ResefaError
 T = TypeVar('T')
 RECENT = 60.0  # seconds: a session that was used within them is not given up for a new one
 SILENT = 15.0  # seconds: a page that is open asks how things stand every few of them
+SETTLING = 3.0  # seconds after a page has left, in which its last questions may still arrive
 ABANDONED = 600.0  # seconds: a session whose page was silent for so long makes room for somebody else
 
 
@@ -26,7 +28,8 @@ class _Entry(Generic[T]):
     session: T
     visitor: str
     used: float
-    seen: float  # when its page last asked for anything, if only how things stand
+    seen: float  # when its page last asked for anything, if only how things stand; long ago if it has left
+    left: float = -math.inf  # when it did
 
 
 class SessionStore(Generic[T]):
@@ -81,6 +84,13 @@ class SessionStore(Generic[T]):
                                   'minutes')
             self.close(min(gone, key=lambda token: self._entries[token].seen))
 
+    def leave(self, token: object) -> None:
+        """Notes that the page of a session is gone: its place is free as soon as somebody needs it."""
+        with self._lock:
+            entry = self._entries.get(token) if isinstance(token, str) else None
+            if entry is not None:
+                entry.seen, entry.left = -math.inf, self._clock()
+
     def get(self, token: object, touch: bool = True) -> T:
         """The session of a token; `touch` counts as use. Raises SessionEnded."""
         with self._lock:
@@ -89,9 +99,11 @@ class SessionStore(Generic[T]):
             if entry is None:
                 raise SessionEnded(f'this session has ended (sessions end after {self._idle / 60:g} minutes without '
                                    'use): reload the page')
-            entry.seen = self._clock()
+            now = self._clock()
             if touch:
-                entry.used = entry.seen
+                entry.used = now
+            if touch or now - entry.left > SETTLING:
+                entry.seen = now
             return entry.session
 
     def close(self, token: str) -> None:

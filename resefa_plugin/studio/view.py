@@ -36,12 +36,19 @@ def mask_url(mask: np.ndarray[Any, Any]) -> str:
     return 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()
 
 
+def labels_url(labels: np.ndarray[Any, Any]) -> str:
+    """A map of small numbers as the data URL of a grey PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(labels).save(buffer, 'PNG')
+    return 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()
+
+
 def network_view(hook: GeneratorHook) -> dict[str, Any]:
     """What does not change: the network, its spaces, the preset regions as boxes in pixels, and the limits."""
     _, height, width = hook.image_shape
     return {
-        'name': hook.name, 'licence': hook.licence, 'width': width, 'height': height, 'classes': hook.c_dim,
-        'spaces': list(hook.space_names), 'limits': page_limits(),
+        'id': f'{hook.name} {hook.sha256}', 'name': hook.name, 'licence': hook.licence, 'width': width,
+        'height': height, 'classes': hook.c_dim, 'spaces': list(hook.space_names), 'limits': page_limits(),
         'presets': {title: _boxes(presets, (height, width)) for title, presets in
                     (('Aligned faces', FACE_PRESETS), ('Any picture', BIGGAN_PRESETS))},
     }
@@ -71,7 +78,7 @@ def status_view(desk: Desk) -> dict[str, Any]:
         'waiting': desk.waiting, 'messages': messages,
         'jobs': [{'number': job.number, 'kind': job.kind, 'title': job.title, 'state': job.state,
                   'ahead': desk.queue.ahead(job), 'done': job.done, 'total': job.total, 'remaining': job.remaining()}
-                 for job in desk.jobs() if not job.cancelling],
+                 for job in desk.jobs()],
     }
 
 
@@ -81,11 +88,13 @@ def state_view(session: Session, masks: bool = False) -> dict[str, Any]:
     regions = [{'name': name, 'protect': region.protect, 'area': float(region.mask.mean()),
                 **({'mask': mask_url(region.mask)} if masks else {})} for name, region in state.regions.items()]
     return {
-        'version': session.version, 'undo': session.can_undo, 'keep': state.keep, 'space': state.space,
+        'version': session.version, 'edition': session.edition, 'keep': state.keep, 'space': state.space,
+        'steps': [step.title for step in session.history.steps], 'step': session.history.at,
         'layers': None if state.layers is None else list(state.layers),
         'sample': {'name': state.sample.name, 'seed': state.source.seed, 'trunc': state.source.truncation_psi,
                    'cutoff': state.source.truncation_cutoff, 'label': state.source.label, 'note': state.source.note},
         'regions': regions,
+        'photograph': None if state.photograph is None else state.photograph.digest,
         'directions': {name: _directions_view(finding, state) for name, finding in state.findings.items()},
         'strengths': [[name, index, strength] for (name, index), strength in state.strengths.items()],
     }

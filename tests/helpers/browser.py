@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import socket
 from base64 import b64decode
 
 import numpy as np
@@ -22,6 +24,47 @@ def spots(z: torch.Tensor) -> torch.Tensor:
         shape = torch.exp(-((ys - row - 0.5) ** 2 + (xs - column - 0.5) ** 2) / 0.03)
         pictures = pictures + 0.4 * z[:, 3 * spot:3 * spot + 3, None, None] * shape
     return torch.tanh(pictures)
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        return free.getsockname()[1]
+
+
+@contextlib.contextmanager
+def served(studio, port=None):
+    """The address of a studio that is served, of a port if it matters."""
+    from resefa_plugin.studio.page import build_page, launch_options
+
+    page = build_page(studio)
+    _, local, _ = page.launch(server_name='127.0.0.1', server_port=port, prevent_thread_lock=True, quiet=True,
+                              **launch_options())
+    try:
+        yield local
+    finally:
+        page.close()
+
+
+@contextlib.contextmanager
+def opened(browser, address, **options):
+    """A fresh page that is ready, and that neither fails nor asks anybody else for anything."""
+    context = browser.new_context(**{'viewport': {'width': 1280, 'height': 900}, 'accept_downloads': True, **options})
+    page, troubles = context.new_page(), []
+    page.set_default_timeout(LONG)
+    page.on('pageerror', lambda error: troubles.append(str(error)))
+    page.on('console', lambda message: troubles.append(message.text) if message.type == 'error' else None)
+    own = (address, 'data:', f'blob:{address}')
+    page.on('request', lambda request: None if request.url.startswith(own) else troubles.append(request.url))
+    page.goto(address)
+    wait_until_ready(page)
+    yield page
+    context.close()
+    assert troubles == []
+
+
+def wait_until_ready(page):
+    page.wait_for_selector('.studio[data-ready=yes]')
 
 
 def part(page, name):
@@ -56,6 +99,10 @@ def drag(page, left, top, right, bottom, shift=False):
 
 def find(page, count=3):
     press(page, 'find')
+    wait_for_directions(page, count)
+
+
+def wait_for_directions(page, count=3):
     page.wait_for_function(f"document.querySelectorAll('.directions li').length >= {count}")
     page.wait_for_function("document.querySelectorAll('.end img[src]').length === "
                            "2 * document.querySelectorAll('.directions li').length")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import time
 
 import numpy as np
 from PIL import Image
@@ -51,6 +52,7 @@ class Page:
             if not jobs:
                 return self.good('status')
             assert jobs[0].wait(LONG)
+            time.sleep(0.002)  # until the queue, too, knows that it has ended
         raise AssertionError('jobs without end')
 
     def with_directions(self, name='mouth', mask=BOX):

@@ -74,8 +74,8 @@ def test_the_studio(shape, tmp_path):
         session.factorize('left')
         session.set_strengths({('left', 0): 2.0})
         assert session.render().size == (shape[2], shape[1])
-        _, inside, outside = session.change()
-        assert inside > outside > 0
+        lit, inside, outside, _ = session.change()
+        assert inside > outside > 0 and lit.size == (shape[2], shape[1])
     finally:
         studio.close()
 

@@ -19,7 +19,7 @@ from resefa_plugin.evaluation.cell_store import write_cell
 from resefa_plugin.factorizer.gram_store import GramStore
 from resefa_plugin.rayleigh.operators import DenseGrams
 from resefa_plugin.report import pictures
-from resefa_plugin.studio.work import downloads
+from resefa_plugin.studio.files import downloads
 from tests.helpers.direction_sets import make_set
 from tests.helpers.toys import TanhToy
 from resefa_plugin.hooks.viewpoint import Viewpoint

@@ -203,3 +203,20 @@ def test_what_is_beside_a_jacobian_goes_with_it():
     cache.limit = jacobian_bytes(cache.open(viewpoint))
     cache.put('b', cache.open(viewpoint).compute())
     assert 'a' not in cache and not cache._beside
+
+
+def test_a_page_that_has_left_makes_room_at_once_unless_it_comes_back(store):
+    (first, _), *_ = [store.open(visitor) for visitor in 'abcd']
+    with pytest.raises(ResefaError, match='the studio is full'):
+        store.open('e')
+    store.leave(first)
+    store.leave('nobody')
+    store.get(first, touch=False)  # asked before it left, answered after
+    store.open('e')
+    with pytest.raises(SessionEnded):
+        store.get(first)
+    other = next(iter(store._entries))
+    store.leave(other)
+    store.get(other)  # the page was only loaded anew
+    with pytest.raises(ResefaError, match='the studio is full'):
+        store.open('f')

@@ -11,11 +11,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from resefa_plugin import DirectionSet, ResefaError
+from resefa_plugin import DirectionSet, RegionPartition, ResefaError
 from resefa_plugin.scripts.main import main
-from resefa_plugin.studio.work import downloads
+from resefa_plugin.studio.files import downloads
+from resefa_plugin.studio.files.command_line import commands
+from resefa_plugin.studio.files.opening import opened_directions
 from resefa_plugin.studio.work.cache import JacobianCache
-from resefa_plugin.studio.work.command_line import commands
 from resefa_plugin.studio.work.session import Session
 from resefa_plugin.studio.work.sources import Source
 from tests.helpers.toys import TinyHook
@@ -64,8 +65,10 @@ def type_in(text, folder, monkeypatch):
 
 def test_everything_in_one_archive(tmp_path):
     names = unpacked(edited(protect=True), tmp_path)
-    assert names == ['bottom.png', 'commands.txt', 'corner.png', 'seed0003-bottom.npz', 'seed0003-edited.npz',
-                     'seed0003-edited.png', 'seed0003-top.npz', 'top.png']
+    assert [name for name in names if not name.startswith('work/')] == [
+        'bottom.png', 'commands.txt', 'corner.png', 'seed0003-bottom.npz', 'seed0003-edited.npz', 'seed0003-edited.png',
+        'seed0003-top.npz', 'top.png']
+    assert {'work/index.json', 'work/regions/corner.png', 'work/found/top.npz'} < set(names)
 
 
 @pytest.mark.parametrize('space, layers', [('w', None), ('w', (1, 2)), ('z', None), ('w+', (0, 5)), ('s', None)])
@@ -131,11 +134,88 @@ def test_directions_of_another_sample_are_found_where_they_were_found():
     session.load_seed(Source(seed=9))
     lines = commands(session, FLAGS).splitlines()
     assert all('--seeds=3 --trunc=0.5' in line for line in lines if line.startswith('resefa factorize'))
-    assert '--seeds=9' in lines[-1] and '--trunc' not in lines[-1] and '--directions=seed0003-top.npz' in lines[-1]
+    assert '--seeds=9 --trunc=1.0 --directions=seed0003-top.npz' in lines[-1] and '--straight' in lines[-1]
 
 
-def test_no_commands_before_there_is_anything():
-    assert commands(Session(TinyHook(), JacobianCache(1 << 30)), FLAGS) == ''
+def test_no_commands_before_there_is_anything(tmp_path):
+    session = Session(TinyHook(), JacobianCache(1 << 30))
+    assert commands(session, FLAGS) == '' and downloads.save_line(session, tmp_path, FLAGS) == ('', [])
+
+
+# The line that is copied
+
+
+def run_line(session, tmp_path, monkeypatch, name):
+    """Runs the line in a folder with the files that come with it; these files, and the picture that it makes."""
+    text, files = downloads.save_line(session, tmp_path / 'files', FLAGS)
+    home = tmp_path / 'home'
+    home.mkdir()
+    for path in files:
+        path.rename(home / path.name)
+    assert '\n' not in text
+    type_in(text.replace(' && ', '\n'), home, monkeypatch)
+    made = np.asarray(Image.open(home / 'resefa-out' / f'{name}-00.png')).astype(int)
+    assert np.abs(made - np.asarray(session.render()).astype(int)).max() <= 1
+    return text, sorted(path.name for path in files)
+
+
+def test_a_line_of_boxes_needs_no_file(tiny, tmp_path, monkeypatch):
+    text, files = run_line(edited(), tmp_path, monkeypatch, 'seed0003')
+    assert files == [] and '--region=top=4,4,16,8' in text and '--region=bottom=10,20,20,8' in text
+
+
+def test_a_line_protects_what_the_page_does(tiny, tmp_path, monkeypatch):
+    text, files = run_line(edited(protect=True), tmp_path, monkeypatch, 'seed0003')
+    assert files == ['top.png'] and "'--protect=10*0,0,8,6'" in text  # a corner of it is protected: it is no box
+
+
+def test_a_line_has_presets_by_name_and_masks_with_it(tiny, tmp_path, monkeypatch):
+    session = Session(TinyHook(), JacobianCache(1 << 30), source=SOURCE, num_directions=3)
+    blob = np.zeros((32, 32), bool)
+    blob[20:28, 10:30] = blob[18, 12] = True
+    for name, mask in (('mouth', RegionPartition.from_preset('mouth', (32, 32)).mask), ('blob', blob),
+                       ('lips', RegionPartition.from_preset('nose', (32, 32)).mask)):
+        session.set_region(name, mask)
+    session.compute_jacobian()
+    for name in ('mouth', 'blob', 'lips'):
+        session.factorize(name)
+    session.set_strengths({('mouth', 0): 1.0, ('blob', 1): -1.0, ('lips', 0): 0.5})
+    text, files = run_line(session, tmp_path, monkeypatch, 'seed0003')
+    assert files == ['blob.png'] and ' --region=mouth ' in text and ' --region=lips=nose ' in text
+    assert ' --region=blob=mask:blob.png ' in text
+
+
+def test_a_line_of_another_sample_is_straight_as_the_page_is(tiny, tmp_path, monkeypatch):
+    session = edited()
+    session.load_seed(Source(seed=9))
+    text, files = run_line(session, tmp_path, monkeypatch, 'seed0009')
+    assert files == [] and '--straight' in text and '--seeds=3' in text and '--seeds=9' in text
+
+
+def test_a_line_reads_what_no_command_finds(tiny, tmp_path, monkeypatch):
+    np.savez(tmp_path / 'mine.npz', w=np.full((1, 8, 4), 0.3, np.float32))
+    session = Session(TinyHook(), JacobianCache(1 << 30), num_directions=3)
+    session.load_file(tmp_path / 'mine.npz', Source())
+    _, files = run_line(with_edit(session), tmp_path, monkeypatch, 'proj00')
+    assert files == ['original.npz']
+
+
+def test_a_line_of_given_directions_reads_them(tiny, tmp_path, monkeypatch):
+    path = downloads.save_directions(edited(), 'top', tmp_path)
+    session = Session(TinyHook(), JacobianCache(1 << 30), source=SOURCE)
+    name, state = opened_directions(path, session.hook, session.state)
+    session.adopt('opened', state)
+    session.set_strengths({(name, 0): 2.0})
+    text, files = run_line(session, tmp_path, monkeypatch, 'seed0003')
+    assert files == ['seed0003-top.npz'] and 'factorize' not in text
+
+
+def test_a_line_of_a_bent_edit(tiny, tmp_path, monkeypatch):
+    session = edited()
+    session.set_keep(True)
+    session.keep_background()
+    _, files = run_line(session, tmp_path, monkeypatch, 'proj00')
+    assert files == ['seed0003-edited.npz', 'seed0003-top.npz']
 
 
 def test_saved_directions_are_measured(tmp_path):

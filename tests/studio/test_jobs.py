@@ -157,3 +157,34 @@ def test_remaining_goes_by_the_pace_without_the_urgent_jobs(queue, monkeypatch):
     assert job.wait(LONG) and job.error is None
     assert seen == [None, None, pytest.approx(16), pytest.approx(14)]
     assert job.remaining() is None
+
+
+def test_what_several_want_is_one_job_that_goes_on_until_nobody_does(queue):
+    gate, ended = Gate(), []
+    one = queue.submit('a', 'prepare', 'shared', gate, shared='key')
+    assert gate.started.wait(LONG)
+    other = queue.submit('b', 'prepare', 'again', lambda job: 1 / 0, shared='key')
+    assert other is one and queue.jobs('a') == queue.jobs('b') == [one]
+    assert queue.submit('a', 'prepare', 'apart', lambda job: None, shared='other key') is not one
+    for owner in 'ab':
+        one.then(lambda job, owner=owner: ended.append((owner, job.state)))
+    queue.cancel_owner('a')
+    assert queue.jobs('a') == [] and not one.cancelling
+    gate.go.set()
+    assert one.wait(LONG) and one.result == 'through' and ended == [('a', 'done'), ('b', 'done')]
+    one.then(lambda job: ended.append(('c', job.result)))
+    assert ended[-1] == ('c', 'through')
+    assert queue.submit('a', 'prepare', 'anew', lambda job: 'new', shared='key').wait(LONG)
+
+
+def test_a_job_ends_when_all_its_owners_are_gone(queue):
+    gone, gate = {'a': True, 'b': False}, Gate()
+    job = queue.submit('a', 'prepare', 'shared', gate, shared='key', gone=lambda: gone['a'])
+    assert gate.started.wait(LONG)
+    queue.submit('b', 'prepare', 'shared', gate, shared='key', gone=lambda: gone['b'])
+    gate.go.set()
+    assert job.wait(LONG) and job.state == 'done'
+    gone['b'], gate.go = True, threading.Event()
+    gate.go.set()
+    job = queue.submit('b', 'prepare', 'shared', gate, shared='key', gone=lambda: gone['b'])
+    assert job.wait(LONG) and job.state == 'cancelled' and 'b' in job.owners

@@ -117,7 +117,8 @@ def test_every_script_of_the_folder_is_served():
 
 
 def test_every_action_that_the_script_asks_for_is_there():
-    assert set(re.findall(r"ask\('(\w+)'", page_script())) == {'open', *ACTIONS}
+    asked = set(re.findall(r"ask\('(\w+)'|action: '(\w+)'", page_script()))
+    assert {one or other for one, other in asked} == {'open', *ACTIONS}
 
 
 def test_no_limit_is_written_into_the_page():
@@ -127,7 +128,8 @@ def test_no_limit_is_written_into_the_page():
         assert re.search(rf'\b{name}\b', script), f'the page does not use the limit {name}'
     fields = re.findall(r'<input[^>]*>', html)
     limited = [field for field in fields if re.search(r' (max|maxlength|pattern|accept)=', field)]
-    assert [named('data-part', field) for field in limited] == [{'brush-size'}, {'mask-file'}]  # decided by the page
+    assert [named('data-part', field) for field in limited] == [
+        {'brush-size'}, {'wipe-place'}, {'mask-file'}]  # decided by the page
     assert not re.search(rf'{MAX_SEED}|{MAX_UPLOAD}|8 << 20|8 MB', script)
 
 
@@ -151,15 +153,21 @@ def test_the_command_passes_everything_on(tiny, monkeypatch, tmp_path):
     seen = {}
 
     class Blocks:
+        local_url = 'http://127.0.0.1:1234/'
+
         def launch(self, **options):
             seen.update(options)
+
+        def block_thread(self):
+            seen['blocked'] = True
 
     monkeypatch.setattr('resefa_plugin.scripts.studio.build_page',
                         lambda studio: seen.update(studio=studio) or Blocks())
     result = CliRunner().invoke(main, ['studio', '--network=tiny', '--seed=3', '--trunc=0.5', '--resolution=16',
                                        '--num-directions=2', '--port=1234', '--memory=0.5', f'--outdir={tmp_path}',
                                        '--no-browser', '--allow-host=a.example', '--allow-host=b.example'])
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0 and seen['blocked'], result.output
+    assert result.output == 'The studio is open at http://127.0.0.1:1234/ (Ctrl-C ends it)\n' and seen['quiet']
     assert seen['ssr_mode'] is False  # else node would serve, before the door
     application = SimpleNamespace(middleware_stack=None, get_blocks=lambda: None)
 

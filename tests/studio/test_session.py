@@ -17,7 +17,8 @@ from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.solve import solve_rayleigh
 from resefa_plugin.studio.work.cache import JacobianCache
-from resefa_plugin.studio.work.session import HISTORY, Session
+from resefa_plugin.studio.work.history import STEPS
+from resefa_plugin.studio.work.session import Session
 from resefa_plugin.studio.work.sources import Source
 from tests.helpers.runs import factorizer
 from tests.helpers.studio_pages import BOX, make_session, ready
@@ -169,9 +170,9 @@ def test_change_measures_in_and_out_in_grey_levels():
     with pytest.raises(ResefaError, match='nothing is changed yet: move a slider'):
         session.change()
     session.set_strengths({('left', 0): 2.0})
-    picture, inside, outside = session.change()
+    picture, inside, outside, top = session.change()
     assert inside == pytest.approx(25.5, rel=0.03)  # 2 x 0.1 x 127.5, to which the step is measured within 2 %
-    assert outside < 1 and picture.width > 8
+    assert outside < 1 and picture.size == (8, 8) and top >= inside
 
 
 def test_directions_stay_for_another_sample_and_go_with_the_space_or_the_drawing(session):
@@ -185,7 +186,7 @@ def test_directions_stay_for_another_sample_and_go_with_the_space_or_the_drawing
     assert session.finding('box') is found
     session.set_region('box', ~BOX)
     assert not session.state.findings and not session.state.strengths
-    session.undo()
+    session.go(-1)
     assert session.finding('box') is found
     session.set_space('w', (1, 2))
     assert not session.state.findings and session.state.layers == (1, 2)
@@ -200,15 +201,41 @@ def test_regions_of_one_session_are_not_those_of_another():
 
 
 def test_undo_goes_back_step_by_step(session):
-    assert not session.undo() and not session.can_undo
+    assert not session.go(-1)
     session.set_region('a', BOX)
     session.set_region('b', ~BOX)
     session.remove_region('a')
     assert list(session.state.regions) == ['b']
-    assert session.undo() and list(session.state.regions) == ['a', 'b']
-    assert session.undo() and list(session.state.regions) == ['a']
-    assert session.undo() and not session.state.regions
-    assert not session.undo()
+    assert session.go(-1) and list(session.state.regions) == ['a', 'b']
+    assert session.go(-1) and list(session.state.regions) == ['a']
+    assert session.go(-1) and not session.state.regions
+    assert not session.go(-1)
+    assert session.go(2) and list(session.state.regions) == ['a', 'b']
+    assert session.go(1) and list(session.state.regions) == ['b'] and not session.go(1)
+    titles = [step.title for step in session.history.steps]
+    assert titles == ['Seed 0', 'a is drawn', 'b is drawn', 'a is removed']
+
+
+def test_what_is_done_after_going_back_takes_the_place_of_what_was_undone(session):
+    session.set_region('a', BOX)
+    session.set_region('b', ~BOX)
+    session.go(-1)
+    session.load_seed(Source(seed=5))
+    assert [step.title for step in session.history.steps] == ['Seed 0', 'a is drawn', 'Seed 5'] and not session.go(1)
+
+
+def test_a_slider_that_is_dragged_back_is_no_step(session):
+    ready(session)
+    session.set_strengths({('box', 0): 0.2}, remember=False)
+    session.set_strengths({})
+    assert session.state.strengths == {} and session.history.steps[-1].title == 'Directions of box'
+
+
+def test_a_step_of_sliders_says_which_and_where(session):
+    ready(session)
+    for strengths in ({('box', 0): 1.5}, {('box', 0): 1.5, ('box', 1): -2.0}, {}):
+        session.set_strengths(strengths)
+    assert [step.title for step in session.history.steps][-3:] == ['box 1: +1.5', 'box 2: -2.0', 'All sliders at zero']
 
 
 def test_undo_takes_a_dragged_slider_as_one_step(session):
@@ -216,14 +243,14 @@ def test_undo_takes_a_dragged_slider_as_one_step(session):
     for value in (0.2, 0.4, 0.6):
         session.set_strengths({('box', 0): value}, remember=False)
     session.set_strengths({('box', 0): 0.6})
-    assert session.undo() and session.state.strengths == {} and 'box' in session.state.findings
+    assert session.go(-1) and session.state.strengths == {} and 'box' in session.state.findings
 
 
 def test_undo_is_bounded(session):
     ready(session)
-    for step in range(HISTORY + 5):
+    for step in range(STEPS + 5):
         session.set_strengths({('box', 0): 0.1 * (step + 1)})
-    assert sum(session.undo() for _ in range(HISTORY + 5)) == HISTORY
+    assert sum(session.go(-1) for _ in range(STEPS + 5)) == STEPS
 
 
 def test_a_measurement_that_is_cancelled_keeps_what_was_measured(session):
@@ -321,16 +348,16 @@ def test_a_kept_background_changes_less(session):
     ready(session)
     session.set_strengths({('box', 0): 3.0, ('box', 1): 1.0})
     straight = session.offset()
-    _, _, outside = session.change()
+    _, _, outside, _ = session.change()
     session.set_keep(True)
     session.keep_background()
-    _, _, kept_outside = session.change()
+    _, _, kept_outside, _ = session.change()
     assert kept_outside < outside
     bend = session.offset() - straight
     assert bend.any() and torch.allclose(session.offset(0.5), straight / 2 + bend / 4, atol=1e-6)
     session.set_strengths({('box', 0): 2.0})
     assert session.state.bend is None and session.state.keep
-    session.undo()
+    session.go(-1)
     assert torch.equal(session.offset(), straight + bend)
     session.set_keep(False)
     assert torch.equal(session.offset(), straight)

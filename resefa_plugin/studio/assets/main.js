@@ -8,35 +8,48 @@ const ACTIONS = {
   'random': () => showSeed(Math.floor(Math.random() * 100000)),
   'use-space': useSpace,
   'clear': clearRegion,
-  'undo': undo,
+  'undo': () => goInHistory(-1),
+  'redo': () => goInHistory(1),
   'heat-map': toggleHeatMap,
   'draw-box': drawTypedBox,
   'find': findDirections,
   'prepare': prepareSample,
-  'reset': resetSliders,
-  'copy': copyCommands,
+  'reset': () => resetSliders(),
+  'reset-region': () => resetSliders(picker.active),
+  'wipe': toggleWipe,
+  'full-size': showFullSize,
+  'close-full': () => part('full').close(),
+  'zoom-in': nearer,
+  'zoom-out': farther,
+  'zoom-fit': () => zoomTo(1),
+  'more-samples': moreSamples,
+  'copy': copyCommandLine,
+  'ask-anew': () => part('anew').showModal(),
+  'go-on': () => part('anew').close(),
+  'start-anew': startAnew,
+  'save-first': async () => {
+    part('anew').close();
+    await download(root.querySelector('[data-save=all]'));
+    part('anew').showModal();
+  },
 };
 
 // By the `data-part` of the field.
 const CHANGES = {
   'show-regions': showPicture,
+  'show-numbers': showDirections,
   'keep-background': keepBackground,
-  'latent-file': uploadLatent,
+  'file': openChosen,
   'region-name': renameRegion,
   'region-purpose': changePurpose,
   'preset': drawPreset,
   'mask-file': drawMaskFile,
 };
 
-const TOOL_KEYS = {b: 'box', p: 'brush', e: 'eraser'};
+const TOOL_KEYS = {b: 'box', p: 'brush', e: 'eraser', f: 'part', h: 'hand'};
+const ZOOM_KEYS = {'+': nearer, '-': farther, '0': () => zoomTo(1)};
 const COMPARE_KEY = 'c';
 
-async function undo() {
-  show(await ask('undo'));
-  await drawRegionsOfState();
-  leaveHeatMap();
-  showPicture();
-}
 
 async function keepBackground() {
   leaveHeatMap();
@@ -48,7 +61,10 @@ function chooseTool(name) {
   for (const button of root.querySelectorAll('[data-tool]')) {
     button.setAttribute('aria-pressed', String(button.dataset.tool === name));
   }
-  part('brush-size-label').classList.toggle('idle', name === 'box');
+  part('brush-size-label').classList.toggle('idle', name !== 'brush' && name !== 'eraser');
+  part('stage').dataset.drawing = name;
+  pointAt(null);
+  if (name === 'part') attempt(lookForParts);
 }
 
 // The field counts the brush's width in hundredths of the picture's longer side.
@@ -70,10 +86,16 @@ function listen() {
     button.addEventListener('click', () => attempt(() => download(button)));
   }
   part('brush-size').addEventListener('input', setBrushSize);
+  part('search').addEventListener('input', showDirections);
+  part('wipe-place').addEventListener('input', moveWipe);
+  part('gallery-box').addEventListener('toggle', () => attempt(fillGallery));
   part('sample-form').addEventListener('submit', event => {
     event.preventDefault();
     attempt(() => showSeed(Number(part('seed').value)));
   });
+  listenToPointer();
+  listenToZoom();
+  listenToFiles();
   listenToCompareButton();
   document.addEventListener('keydown', pressKey);
   document.addEventListener('keyup', event => { if (event.key.toLowerCase() === COMPARE_KEY) compare(false); });
@@ -99,10 +121,14 @@ function pressKey(event) {
   const key = event.key.toLowerCase();
   if ((event.ctrlKey || event.metaKey) && key === 'z') {
     event.preventDefault();
-    if (!actionButton('undo').disabled) attempt(undo);
+    attempt(() => goInHistory(event.shiftKey ? 1 : -1));
+  } else if (event.ctrlKey && key === 'y') {
+    event.preventDefault();
+    attempt(() => goInHistory(1));
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (TOOL_KEYS[key]) chooseTool(TOOL_KEYS[key]);
+  if (ZOOM_KEYS[key]) ZOOM_KEYS[key]();
   if (key === COMPARE_KEY) compare(true);
   if (key === 'enter' && event.target === part('overlay')) attempt(findDirections);
 }
@@ -114,10 +140,10 @@ function showNetwork() {
   part('licence').textContent = network.licence ? `About the weights: ${network.licence}` : '';
   part('stage').style.aspectRatio = `${network.width} / ${network.height}`;
   part('stage').style.setProperty('--aspect', network.width / network.height);
+  part('wipe-place').value = 50;
   part('class-field').hidden = network.classes < 2;
   part('seed').max = limits.seed;
   [part('trunc').min, part('trunc').max] = limits.truncation;
-  part('latent-file').accept = limits.latent_suffixes.join(',');
   part('space').replaceChildren(...network.spaces.map(name => new Option(name)));
   for (const [title, presets] of Object.entries(network.presets)) {
     const group = document.createElement('optgroup');
@@ -129,8 +155,10 @@ function showNetwork() {
 
 async function start() {
   root.dataset.ready = 'opening';
-  const answer = await ask('open');
+  document.documentElement.lang ||= 'en';
+  const answer = await ask('open', {token: remembered(TOKEN)});
   ({network, token} = answer);
+  remember(TOKEN, token);
   showNetwork();
   picker = makePicker(part('overlay'), network.width, network.height, {
     needed: () => attempt(addRegion),
@@ -140,8 +168,11 @@ async function start() {
   setBrushSize();
   picker.add('region1', false);
   listen();
+  keptEdition = answer.found ? null : answer.state.edition;
   show(answer);
   await drawRegionsOfState();
+  if (!answer.found) await attempt(takeBack);
+  listenToLeaving();
   poll();
 }
 

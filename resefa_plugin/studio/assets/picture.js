@@ -7,8 +7,11 @@ function showPicture() {
   if (part('picture').src !== source) part('picture').src = source;
   const words = {original: 'unedited', heat: 'heat map of the change'}[shown] || describeEdit();
   part('picture').alt = `${state.sample.name}, ${words}`;
-  part('stage').classList.toggle('heat', shown === 'heat');
   part('badge').hidden = shown !== 'original';
+  const wiping = shown === 'edited' && actionButton('wipe').getAttribute('aria-pressed') === 'true';
+  part('stage').classList.toggle('wiping', wiping);
+  if (wiping && part('before').src !== pictures.original) part('before').src = pictures.original;
+  showSaving();
   picker.visible = shown === 'edited' && part('show-regions').checked;
 }
 
@@ -25,6 +28,27 @@ function compare(held) {
   showPicture();
 }
 
+// Before and after beside each other, parted by a line that a slider moves.
+function toggleWipe() {
+  const button = actionButton('wipe'), on = button.getAttribute('aria-pressed') !== 'true';
+  button.setAttribute('aria-pressed', String(on));
+  if (on) leaveHeatMap();
+  moveWipe();
+  showPicture();
+}
+
+function moveWipe() {
+  part('view').style.setProperty('--wipe', `${part('wipe-place').value}%`);
+}
+
+// The picture as it will be saved, in all its size.
+async function showFullSize() {
+  const {content} = await ask('download', {kind: 'picture', region: ''});
+  part('full-picture').src = `data:image/png;base64,${content}`;
+  part('full-picture').alt = part('picture').alt;
+  part('full').showModal();
+}
+
 async function toggleHeatMap() {
   if (shown === 'heat') {
     leaveHeatMap();
@@ -34,7 +58,8 @@ async function toggleHeatMap() {
     shown = 'heat';
     actionButton('heat-map').setAttribute('aria-pressed', 'true');
     const [inside, outside] = [answer.inside, answer.outside].map(level => level.toFixed(1));
-    part('figures').textContent = `Changed: region ${inside}, rest ${outside} grey levels`;
+    part('figures').dataset.pointed = '';
+    part('figures').textContent = `Changed: region ${inside}, rest ${outside} grey levels; brightest is ${answer.top}`;
   }
   showPicture();
 }

@@ -8,6 +8,7 @@ function showRegions() {
   }));
   add.className = 'more';
   part('chips').replaceChildren(...[...picker.regions.keys()].map(makeChip), add);
+  markMoved();
   const region = picker.regions.get(picker.active);
   if (document.activeElement !== part('region-name')) part('region-name').value = picker.active ?? '';
   part('region-purpose').value = region && region.protect ? 'protect' : 'change';
@@ -18,9 +19,20 @@ function showRegions() {
   showDirections();
 }
 
+// Which regions have sliders that are not at zero.
+function markMoved() {
+  for (const chip of part('chips').querySelectorAll('.chip')) {
+    const name = chip.dataset.region, moved = isMoved(name), choose = chip.firstChild;
+    chip.classList.toggle('moved', moved);
+    if (moved) choose.setAttribute('aria-label', `${name}, moved`);
+    else choose.removeAttribute('aria-label');
+  }
+}
+
 function makeChip(name) {
   const protect = picker.regions.get(name).protect, chip = document.createElement('span');
   chip.className = `chip ${protect ? 'protect' : ''}`;
+  chip.dataset.region = name;
   const choose = makeButton(protect ? `${name} (stays)` : name, () => {
     picker.active = name;
     showRegions();
@@ -44,7 +56,11 @@ function hint() {
       ? 'These are first directions; better ones come when the sample is prepared.'
       : `Directions of ${status.waiting.join(', ')} are on their way.`;
   }
-  if (!region || region.empty) return 'Drag a box on the picture, or choose a preset. Shift adds a second box.';
+  if (!region || region.empty) {
+    const start = 'Drop your photograph on the page, or go on with this sample. ';
+    return (state.photograph || state.steps.length > 1 ? '' : start)
+      + 'Drag a box, click a part of the face, or choose a preset. Shift adds to a region.';
+  }
   if (region.protect) return 'These pixels are kept. Mark a region that may change, and find its directions.';
   if (state.directions[picker.active] || !status || status.ready) return '';
   return status.direct
@@ -99,12 +115,15 @@ function dropRemovedRegions() {
 
 // Draws all regions anew as the server has them: at the start, and after undo.
 async function drawRegionsOfState() {
+  const {active} = picker;
   for (const name of [...picker.regions.keys()]) picker.remove(name);
   for (const region of state.regions) {
     picker.add(region.name, region.protect);
     await picker.setMask(region.name, region.mask);
   }
   if (!picker.regions.size) picker.add('region1', false);
+  const first = state.regions.find(region => region.name in state.directions)?.name;
+  if (picker.regions.has(active) || first) picker.active = picker.regions.has(active) ? active : first;
   showRegions();
 }
 
@@ -136,14 +155,18 @@ async function changePurpose() {
   if (!region.empty) await sendRegion(picker.active);
 }
 
-// A preset goes into the region that is being drawn if that is empty, otherwise into a new one.
+// A region of that name to be drawn: the one that is being drawn if it is empty, otherwise a new one.
+function startRegion(name) {
+  const region = picker.regions.get(picker.active);
+  if (region && region.empty && !picker.regions.has(name)) picker.rename(picker.active, name);
+  else addRegion(name);
+}
+
 async function drawPreset() {
   const [group, name] = part('preset').value.split('/');
   part('preset').value = '';
   if (!name) return;
-  const region = picker.regions.get(picker.active);
-  if (region && region.empty && !picker.regions.has(name)) picker.rename(picker.active, name);
-  else addRegion(name);
+  startRegion(name);
   picker.setBox(picker.active, network.presets[group][name], false);
   await sendRegion(picker.active);
   showRegions();

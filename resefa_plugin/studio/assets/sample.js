@@ -5,7 +5,10 @@ function showSample() {
   part('seed').value = sample.seed ?? '';
   part('trunc').value = sample.trunc;
   part('class').value = sample.label;
-  part('sample-note').textContent = sample.note ? `From your file: ${sample.note}.` : '';
+  const plain = sample.note.replace(/ \([^)]*\)/, '');  // figures are for those who look for them
+  part('sample-note').textContent = !sample.note ? '' : state.photograph ? `Your photograph: ${plain}.`
+    : `From your file: ${sample.note}.`;
+  part('sample-note').title = sample.note;
   part('space').value = state.space;
   if (document.activeElement !== part('layers')) part('layers').value = (state.layers ?? []).join(',');
 }
@@ -24,26 +27,4 @@ async function showSeed(seed) {
 
 async function useSpace() {
   show(await ask('space', {space: part('space').value, layers: part('layers').value}));
-}
-
-async function uploadLatent() {
-  const file = part('latent-file').files[0];
-  part('latent-file').value = '';
-  if (!file) return;
-  const values = {name: file.name, content: await readDataUrl(file), number: Number(part('latent-number').value) || 1};
-  show(await ask('upload', {...values, ...truncationAndClass()}));
-}
-
-// A file as a data URL, unless it is larger than the server takes.
-function readDataUrl(file) {
-  const most = network.limits.upload_bytes;
-  return new Promise((resolve, reject) => {
-    if (file.size > most) {
-      return reject(new Error(`${file.name} is larger than ${most / 2 ** 20} MB, which no latent and no mask is`));
-    }
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(new Error(`${file.name} cannot be read`));
-    reader.readAsDataURL(file);
-  });
 }

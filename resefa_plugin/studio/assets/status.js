@@ -8,10 +8,10 @@ let soonUntil = 0, pollTimer = null, polling = false;
 function showStatus() {
   for (const text of status.messages) showNotice(text);
   showJobs();
-  const preparing = status.jobs.some(job => job.kind === 'prepare');
+  const preparing = status.jobs.some(job => job.kind === 'prepare' || job.kind === 'photograph');
   actionButton('prepare').hidden = status.ready || status.direct || preparing;
   showHint();
-  root.dataset.ready = status.ready || status.direct ? 'yes' : 'no';
+  if (root.dataset.ready !== 'stopped') root.dataset.ready = status.ready || status.direct ? 'yes' : 'no';
 }
 
 // A row for each job. A row that is there already is changed and not replaced, so that its button keeps the focus.
@@ -48,7 +48,7 @@ async function prepareSample() {
 function progressText(job) {
   const {ahead, remaining} = job;
   if (job.state === 'queued') return ahead ? `: waits for ${ahead} ${ahead === 1 ? 'job' : 'jobs'}` : ': is next';
-  return remaining === null ? '' : `: ${duration(remaining)} left`;
+  return remaining === null ? ' \u2026' : `, ${duration(remaining)}`;
 }
 
 function duration(seconds) {
@@ -58,12 +58,16 @@ function duration(seconds) {
 }
 
 async function poll() {
-  if (polling) return;  // the question that is under way is followed by another
+  if (polling || root.dataset.ready === 'stopped') return;  // the question that is under way is followed by another
   polling = true;
   let pause = POLL_IDLE;
   if (token !== null) {
     try {
-      show(await ask('status', {version: state.version}));
+      const [edition, before] = [state.edition, changes];
+      const answer = await ask('status', {version: state.version, likeness: likenessNumber});
+      show(answer);
+      showLikeness(answer.likeness);
+      if (state.edition !== edition && changes === before && changes % 2 === 0) await lookAgain();
       pause = pollPause();
     } catch (error) {
       if (token !== null) showNotice(error.message);
@@ -71,6 +75,13 @@ async function poll() {
   }
   polling = false;
   pollAfter(pause);
+}
+
+// Another page of the same session, or a job, has changed what is on the screen.
+async function lookAgain() {
+  show(await ask('look'));
+  leaveHeatMap();
+  await drawRegionsOfState();
 }
 
 function pollAfter(milliseconds) {

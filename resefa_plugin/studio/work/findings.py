@@ -40,9 +40,10 @@ class Finding:
         source, sample: where they were found.
         inside, outside: `[k]`, predicted mean squared change per squared length.
         measured: so many directions, from the first, have been measured.
-        ends: JPEGs at strength -3 and +3 of so many directions, from the first.
+        ends: JPEGs at strength -3 and +3 of so many directions, from the first, of the sample `pictured`.
         quick: found without the Jacobian, to a coarser tolerance.
         labelled: so many directions, from the first, have been looked at to be named.
+        given: they come from a file of the user's, and not from this studio.
     """
 
     partition: RegionPartition
@@ -56,6 +57,12 @@ class Finding:
     ends: tuple[tuple[bytes, bytes], ...] = ()
     quick: bool = False
     labelled: int = 0
+    given: bool = False
+    pictured: Sample | None = None
+
+    def is_pictured(self, sample: Sample) -> bool:
+        """Whether there are pictures of all ends, and of this sample."""
+        return self.pictured is sample and len(self.ends) == len(self.directions)
 
 
 def solve(jacobian: RegionJacobian, region: RegionPartition, solver: Solver, constraints: Constraints, source: Source,
@@ -73,8 +80,20 @@ def solve(jacobian: RegionJacobian, region: RegionPartition, solver: Solver, con
                    quick=not jacobian.serves_regions)
 
 
+def finding_of(directions: DirectionSet, name: str, source: Source, sample: Sample,
+               protect: tuple[Protection, ...] = (), *, measured: int, labelled: int, quick: bool = False,
+               given: bool = False) -> Finding:
+    """Directions of a file as those of a region of that name; pictures of their ends are yet to be made."""
+    squared = directions.step ** 2
+    return Finding(RegionPartition(directions.mask, name), protect, directions, source, sample,
+                   directions.predicted_inside / squared, directions.predicted_outside / squared, measured=measured,
+                   labelled=labelled, quick=quick, given=given)
+
+
 def with_ends(finding: Finding, viewpoint: Viewpoint, breathe: Callable[[], None]) -> Finding:
-    """The finding with pictures of both ends of the next direction, at the viewpoint's resolution."""
+    """The finding with pictures of both ends of the next direction, at the viewpoint's sample and resolution."""
+    if finding.pictured is not viewpoint.sample:
+        finding = replace(finding, ends=(), pictured=viewpoint.sample)
     index = len(finding.ends)
     offsets = [torch.from_numpy(finding.directions.offset(index, s)) for s in (-END_STRENGTH, END_STRENGTH)]
     images = pictures.to_uint8(render_edits(viewpoint, torch.stack(offsets), breathe))

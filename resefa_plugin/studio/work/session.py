@@ -10,38 +10,43 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from resefa_plugin.editing.background import BackgroundKeeper
-from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.protection import Protection
-from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint, default_resolution
-from resefa_plugin.jacobian.common_basis import CommonBasis
-from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.problem import TAU
-from resefa_plugin.rayleigh.solvers import BASIS_TANGENTS, NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, Auto
+from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, Auto
 from resefa_plugin.regions.partition import RegionPartition
-from resefa_plugin.report import pictures
 from resefa_plugin.report.kept_background import shortfalls
 from resefa_plugin.studio.work import findings
-from resefa_plugin.studio.work.cache import JacobianCache, jacobian_bytes, jacobian_key, whole
+from resefa_plugin.studio.work.cache import JacobianCache, jacobian_bytes, jacobian_key
+from resefa_plugin.studio.work.derivative import Prober, compute_jacobian
 from resefa_plugin.studio.work.findings import Finding
+from resefa_plugin.studio.work.history import History
+from resefa_plugin.studio.work.parts import SeenParts, seen_parts
+from resefa_plugin.studio.work.photographs import Placed
+from resefa_plugin.studio.work.rendering import Renderer, change
 from resefa_plugin.studio.work.sources import Source, file_sample, seed_sample
-from resefa_plugin.studio.work.state import Region, State, edit_offset, moved_region
+from resefa_plugin.studio.work.state import (
+    MAX_REGIONS,
+    MAX_STRENGTH,
+    Region,
+    State,
+    edit_offset,
+    moved_region,
+    moved_title,
+)
 
-MAX_STRENGTH = 20.0
-MAX_REGIONS = 12
 QUICK_PRODUCTS = 80  # about so many with the Jacobian that a search takes
 FIRST_SAMPLE = Source(seed=0)
-HISTORY = 20  # steps of undo; a mask of 1024 x 1024 is a megabyte
 
 
 class Session:
@@ -68,12 +73,17 @@ class Session:
         self.num_directions = num_directions
         self.preview_resolution = default_resolution(hook.image_shape)
         self._lock = threading.RLock()
-        self._history: list[State] = []
-        self._dragged_from: State | None = None  # what undo goes back to once the slider is released
-        self._probed = ''  # key of what was probed last
+        self.check, self._renderer = Prober(), Renderer()
+        self._parts: tuple[Sample | None, SeenParts | None] = None, None  # of the last sample that was looked at
         self.version = 0  # grows with every change of the state
-        self.state = State(source, seed_sample(hook, source), hook.default_space, None)
+        self.edition = 0  # grows with those of a person, after which the picture or the regions may be others
+        self.history = History(State(source, seed_sample(hook, source), hook.default_space, None), source.title)
         self.resolution = Viewpoint(hook, hook.default_space, self.state.sample, resolution).resolution
+
+    @property
+    def state(self) -> State:
+        """What is on the screen."""
+        return self.history.now
 
     @property
     def space(self) -> LatentSpace:
@@ -85,37 +95,52 @@ class Session:
         state = state or self.state
         return Viewpoint(self.hook, self.hook.space(state.space, state.layers), state.sample, self.resolution)
 
-    def _change(self, *, remember: bool = True, **changes: Any) -> State:
+    def _change(self, title: str, *, remember: bool = True, by_person: bool = True, **changes: Any) -> None:
+        """A step of the history by its title; none if it is not to be remembered, as the slider is still dragged."""
         with self._lock:
-            before = self._dragged_from or self.state
-            if remember:
-                self._history = [*self._history, before][-HISTORY:]
-            self._dragged_from = None if remember else before
             if changes.keys() & {'strengths', 'sample', 'space', 'keep'}:
                 changes |= {'bend': None, 'shortfalls': ()}
-            self.state = replace(self.state, **changes)
-            self.version += 1
-            return self.state
+            state = replace(self.state, **changes)
+            if remember:
+                self.history.add(title, state)
+            else:
+                self.history.drag(state)
+            self._changed(by_person)
+
+    def _changed(self, by_person: bool = True) -> None:
+        self.version += 1
+        self.edition += by_person
 
     # The sample
 
     def load_seed(self, source: Source) -> None:
         """Shows the sample of a seed. Directions that were found stay, and can be tried on it. Raises ResefaError."""
-        self._change(source=source, sample=seed_sample(self.hook, source))
+        self._change(source.title, source=source, sample=seed_sample(self.hook, source), photograph=None)
 
     def load_file(self, path: pathlib.Path, source: Source, number: int = 0) -> None:
         """Shows a latent of a file, by its number from 0. Raises ResefaError, see `file_sample`."""
         sample, note = file_sample(self.hook, path, source, number)
         if self.state.space == 'z' and 'z' not in sample.latents:
             raise ResefaError("the file holds w, which cannot be edited in space 'z': choose another space first")
-        self._change(source=replace(source, note=note), sample=sample)
+        # Sliders of another sample would show a picture that nobody has given.
+        self._change('Your latent', source=replace(source, note=note), sample=sample, strengths={}, photograph=None)
+
+    def load_photograph(self, placed: Placed, sample: Sample, note: str) -> None:
+        """Shows a photograph, by the sample that looks like it."""
+        self._change('Your photograph', source=Source(note=note), sample=sample, strengths={}, photograph=placed)
+
+    def adopt(self, title: str, state: State) -> None:
+        """Shows a state that comes from elsewhere, such as a file."""
+        with self._lock:
+            self.history.add(title, state)
+            self._changed()
 
     def set_space(self, name: str, layers: tuple[int, ...] | None = None) -> None:
         """Chooses the latent space; directions of another are dropped. Raises ResefaError for an unknown one."""
         space = self.hook.space(name, layers)
         space.latent(self.state.sample)
         if (space.name, space.layers) != (self.state.space, self.state.layers):
-            self._change(space=name, layers=space.layers, findings={}, strengths={})
+            self._change(f'Space {name}', space=name, layers=space.layers, findings={}, strengths={})
 
     # Regions
 
@@ -131,14 +156,14 @@ class Session:
                 raise RegionError(f'there are {MAX_REGIONS} regions already: remove one first')
             if old is None or old.protect != protect or not np.array_equal(old.mask, partition.mask):
                 regions = {**self.state.regions, name: Region(partition.mask, protect)}
-                self._change(regions=regions, **self._without(name))
+                self._change(f'{name} is drawn', regions=regions, **self._without(name))
 
     def remove_region(self, name: str) -> None:
         """Removes a region and its directions. Does nothing if there is none of that name."""
         with self._lock:
             regions = {key: region for key, region in self.state.regions.items() if key != name}
             if len(regions) < len(self.state.regions):
-                self._change(regions=regions, **self._without(name))
+                self._change(f'{name} is removed', regions=regions, **self._without(name))
 
     def _without(self, name: str) -> dict[str, Any]:
         return {'findings': {key: finding for key, finding in self.state.findings.items() if key != name},
@@ -156,6 +181,14 @@ class Session:
         return tuple(Protection(RegionPartition(region.mask, name))
                      for name, region in self.state.regions.items() if region.protect)
 
+    def parts(self, networks: Networks) -> SeenParts:
+        """The parts of the face in the unedited picture; Raises RegionError where there is none."""
+        sample, parts = self._parts
+        if sample is not self.state.sample or parts is None:
+            sample, parts = self.state.sample, seen_parts(self.render(scale=0.0), networks)
+            self._parts = sample, parts
+        return parts
+
     # Directions
 
     def jacobian(self) -> RegionJacobian | None:
@@ -172,41 +205,8 @@ class Session:
         return jacobian_bytes(self.cache.open(self.viewpoint())) > self.cache.limit
 
     def compute_jacobian(self, report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
-        """Computes the Jacobian of the sample on the screen, and keeps it in the cache.
-
-        In a space of too many dimensions, that is what a basis common to all regions knows of it.
-
-        Args:
-            report: called with the products done and their number; an exception that it raises ends the computation.
-
-        Raises:
-            ProbeError: the generator's derivatives cannot be trusted.
-            ResefaError: it exceeds the cache.
-        """
-        viewpoint = self.viewpoint()
-        key = jacobian_key(viewpoint)
-        jacobian = self.cache.get(key)
-        if jacobian is None:
-            jacobian = self.cache.open(viewpoint)
-            self.cache.make_room(jacobian)
-            report(0, viewpoint.dim if whole(viewpoint.dim) else BASIS_TANGENTS)
-            self._probe(viewpoint)
-            done = 0
-
-            def progress(count: int, total: int = viewpoint.dim) -> None:
-                nonlocal done
-                done += count
-                report(done, total)
-
-            if whole(viewpoint.dim):
-                jacobian.compute(progress, self.jacobian_dir)
-            else:
-                jacobian.basis = CommonBasis.compute(jacobian, progress, self.jacobian_dir)
-            # J^T J is made with the first region: better now than when somebody waits for it.
-            inner = jacobian if jacobian.basis is None else jacobian.basis.inner
-            inner.gram(RegionPartition.from_center(0.5, self.hook.image_shape[1:]))
-            self.cache.put(key, jacobian)
-        return jacobian
+        """Computes the Jacobian of the sample on the screen, see `derivative.compute_jacobian`."""
+        return compute_jacobian(self.cache, self.viewpoint(), self.check, self.jacobian_dir, report)
 
     def factorize(self, name: str, quick: bool = False,
                   report: Callable[[int, int], None] = lambda done, total: None) -> Finding:
@@ -226,7 +226,7 @@ class Session:
             if not quick:
                 raise ResefaError('the derivative of this sample is not computed yet: wait for it')
             jacobian = RegionJacobian(self.viewpoint(state))
-            self._probe(jacobian.viewpoint)
+            self.check(jacobian.viewpoint)
         solver = Auto(min(QUICK_NUM_DIRECTIONS, self.num_directions) if quick else self.num_directions, self.tau, quick)
         # The end of a search is not known: as a rule it takes QUICK_PRODUCTS.
         finding = findings.solve(jacobian, partition, solver, Constraints(self.protected()), state.source,
@@ -236,26 +236,20 @@ class Session:
             # What was redrawn, removed or left for another space meanwhile has no use for the answer.
             if now.regions.get(name) is state.regions[name] and (now.space, now.layers) == (state.space, state.layers):
                 strengths = {key: value for key, value in now.strengths.items() if key[0] != name}
-                self._change(findings={**now.findings, name: finding}, strengths=strengths)
+                self._change(f'Directions of {name}', by_person=strengths != now.strengths,
+                             findings={**now.findings, name: finding}, strengths=strengths)
         return finding
 
-    def _probe(self, viewpoint: Viewpoint) -> None:
-        """Checks the generator once for each sample and space: that takes as long as many tangents."""
-        key = jacobian_key(viewpoint)
-        if key != self._probed:
-            probe(viewpoint)
-            self._probed = key
-
     def picture_ends(self, name: str, breathe: Callable[[], None] = lambda: None) -> None:
-        """Renders both ends of each slider of a region, so that the right one is found by looking.
+        """Renders both ends of each slider of a region at the sample on the screen: the right one is found by looking.
 
         Args:
             breathe: called before each picture; an exception that it raises ends this, and what was rendered stays.
 
         Raises ResefaError if the region was not factorized.
         """
-        while len((finding := self.finding(name)).ends) < len(finding.directions):
-            viewpoint = Viewpoint(self.hook, self.space, finding.sample, self.preview_resolution)
+        while not (finding := self.finding(name)).is_pictured(sample := self.state.sample):
+            viewpoint = Viewpoint(self.hook, self.space, sample, self.preview_resolution)
             self._renew(name, finding, findings.with_ends(finding, viewpoint, breathe))
 
     def measure(self, name: str, breathe: Callable[[], None] = lambda: None) -> None:
@@ -287,9 +281,8 @@ class Session:
             return replace(state, findings={**state.findings, name: new}, strengths=strengths)
 
         with self._lock:
-            self.state, self._history = renewed(self.state), [renewed(state) for state in self._history]
-            self._dragged_from = self._dragged_from and renewed(self._dragged_from)
-            self.version += 1
+            self.history.renew(renewed)
+            self._changed(by_person=False)
 
     def finding(self, name: str) -> Finding:
         """The directions of a region. Raises ResefaError if there are none."""
@@ -314,14 +307,17 @@ class Session:
                 raise ResefaError(f'strength {value} is out of range: expected -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}')
         strengths = {key: float(value) for key, value in strengths.items() if value}
         with self._lock:
-            before = (self._dragged_from or self.state) if remember else self.state
+            before = self.history.before if remember else self.state
             if strengths != before.strengths:
-                self._change(remember=remember, strengths=strengths)
+                self._change(moved_title(before, strengths), remember=remember, strengths=strengths)
+            elif self.state is not before:  # dragged back to where it was
+                self.history.drag(before)
+                self._changed()
 
     def set_keep(self, keep: bool) -> None:
         """Whether edits are bent so that their background stays; see `keep_background`."""
         if keep != self.state.keep:
-            self._change(keep=keep)
+            self._change('The background is kept' if keep else 'The background is let go', keep=keep)
 
     def keep_background(self, breathe: Callable[[], None] = lambda: None) -> None:
         """Bends the edit so that what is outside the edited regions stays put, if that is wanted; see BackgroundKeeper.
@@ -340,9 +336,11 @@ class Session:
         path = self._keeper(jacobian, moved_region(state)).keep(straight[None], breathe=breathe)
         bend = (path.offsets[0] - straight).numpy()
         with self._lock:
-            if self.state.strengths == state.strengths and self.state.sample is state.sample and self.state.keep:
-                self.state = replace(self.state, bend=bend, shortfalls=tuple(shortfalls(path)))
-                self.version += 1
+            now = self.state
+            if now.strengths == state.strengths and now.sample is state.sample and now.keep:
+                bent = replace(now, bend=bend, shortfalls=tuple(shortfalls(path)))
+                self.history.renew(lambda state: bent if state is now else state)
+                self._changed(by_person=False)
 
     def _keeper(self, jacobian: RegionJacobian, region: RegionPartition) -> BackgroundKeeper:
         """That of the last edit as long as the sample and the region stay: it knows what it found."""
@@ -357,38 +355,32 @@ class Session:
         return edit_offset(self.state, self.space.dim, scale)
 
     def render(self, resolution: int | None = None, scale: float = 1.0) -> Image.Image:
-        """The picture at `scale` times the strengths, 0 is the unedited sample; `resolution` None for the full one."""
+        """The picture at `scale` times the strengths, 0 is the unedited one; `resolution` None for the full one.
+
+        Of a photograph, the part that the generator shows.
+        """
         state = self.state
         viewpoint = self.viewpoint(state)
         viewpoint = viewpoint.full() if resolution is None else viewpoint.at(resolution)
-        offset = edit_offset(state, viewpoint.dim, scale)
-        return Image.fromarray(pictures.to_uint8(render_edits(viewpoint, offset[None]))[0])
+        return self._renderer.picture(state, viewpoint, scale)
 
-    def change(self) -> tuple[Image.Image, float, float]:
-        """The heat map of the edit, and its root mean square in and out of the edited regions, in grey levels.
-
-        Raises ResefaError if nothing is edited.
-        """
+    def render_whole(self) -> Image.Image:
+        """The picture at its full size: all of the photograph, if there is one."""
         state = self.state
-        region, viewpoint = moved_region(state), self.viewpoint(state).full()
-        offsets = torch.stack([torch.zeros(viewpoint.dim), edit_offset(state, viewpoint.dim)])
-        before, after = render_edits(viewpoint, offsets)
-        inside, outside = (pictures.GREY_LEVELS * float(part.sqrt()) for part in
-                           mean_square((after - before)[None], region))
-        original = Image.fromarray(pictures.to_uint8(before[None])[0])
-        return pictures.heat_map(after - before, region.mask, original, size=1024), inside, outside
+        return self._renderer.whole(state, self.viewpoint(state))
 
-    def undo(self) -> bool:
-        """Goes back one step: of strengths, regions, directions, space or sample. False if there is none."""
+    def change(self) -> tuple[Image.Image, float, float, float]:
+        """Where and how much the generator's picture changes, see `rendering.change`."""
+        state = self.state
+        return change(state, self.viewpoint(state))
+
+    def go(self, steps: int) -> bool:
+        """Goes so many steps of the history forth, or back if it is below 0. False if there are not so many.
+
+        One step is a change of strengths, regions, directions, space or sample.
+        """
         with self._lock:
-            if not self._history:
-                return False
-            *self._history, self.state = self._history
-            self._dragged_from = None
-            self.version += 1
-            return True
-
-    @property
-    def can_undo(self) -> bool:
-        """Whether there is a step to go back."""
-        return bool(self._history)
+            gone = self.history.go(self.history.at + steps)
+            if gone:
+                self._changed()
+            return gone

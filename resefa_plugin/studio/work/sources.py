@@ -12,9 +12,6 @@ from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.latent_files import make_sample, read_latents
 from resefa_plugin.hooks.style_based import StyleBasedHook
 
-# What a file chooser shows first; files with other endings are read as well.
-UPLOAD_SUFFIXES = ('.npz', '.npy', '.pt', '.pth', '.bin', '.pkl', '.safetensors')
-
 
 @dataclass(frozen=True)
 class Source:
@@ -33,10 +30,15 @@ class Source:
     label: str = ''
     note: str = ''
 
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return 'Your latent' if self.seed is None else f'Seed {self.seed}'
+
     def flags(self, sample: Sample) -> list[str]:
         """The flags of `resefa factorize` and `edit`; an uploaded latent is read from the saved `original.npz`."""
         flags = ['--projected-w=original.npz' if self.seed is None else f'--seeds={self.seed}']
-        if (self.seed is not None or 'z' in sample.latents) and self.truncation_psi != 1:
+        if self.seed is not None or 'z' in sample.latents:  # else `edit` takes that of the directions
             flags.append(f'--trunc={self.truncation_psi!r}')
         if (self.seed is not None or 'z' in sample.latents) and self.truncation_cutoff is not None:
             flags.append(f'--trunc-cutoff={self.truncation_cutoff}')
@@ -46,7 +48,7 @@ class Source:
 def seed_sample(hook: GeneratorHook, source: Source) -> Sample:
     """The sample of a seed. Raises ResefaError for a seed, class or truncation that the generator does not have."""
     assert source.seed is not None
-    c = _label(hook, source.label)
+    c = class_label(hook, source.label)
     if hook.c_dim > 1 and c is None:
         raise ResefaError(f'{hook.name} has classes 0 to {hook.c_dim - 1}: choose one')
     return hook.sample(source.seed, source.truncation_psi, source.truncation_cutoff, c)
@@ -62,12 +64,12 @@ def file_sample(hook: GeneratorHook, path: pathlib.Path, source: Source, number:
     latents = read_latents(path, hook)
     if not 0 <= number < len(latents):
         raise ResefaError(f'the file has {len(latents)} latents: choose a number from 1 to {len(latents)}')
-    sample, note = make_sample(hook, latents[number], 'proj00', _label(hook, source.label), source.truncation_psi,
+    sample, note = make_sample(hook, latents[number], 'proj00', class_label(hook, source.label), source.truncation_psi,
                                source.truncation_cutoff)
     return sample, note if len(latents) == 1 else f'number {number + 1} of {len(latents)}, {note}'
 
 
-def _label(hook: GeneratorHook, label: str) -> Tensor | None:
+def class_label(hook: GeneratorHook, label: str) -> Tensor | None:
     """The label `[1, c_dim]` of a class, None for none. Raises ResefaError for a class that the generator lacks."""
     if label and not hook.c_dim:
         raise ResefaError(f'{hook.name} is unconditional: leave the class empty')

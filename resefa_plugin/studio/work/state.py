@@ -13,7 +13,11 @@ from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.studio.work.findings import Finding
+from resefa_plugin.studio.work.photographs import Placed
 from resefa_plugin.studio.work.sources import Source
+
+MAX_STRENGTH = 20.0
+MAX_REGIONS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,7 @@ class State:
         regions: by name, in the order of their making.
         findings: directions of regions by their name.
         strengths: of directions by (region, index), those that are not zero.
+        photograph: that the sample shows, and that the edit is laid into; None for a picture of the generator alone.
         keep: the background of the edit is to be kept.
         bend: `[d]`, what is added to the offset for that; None until it is known.
         shortfalls: what could not be kept, a clause for each kind.
@@ -51,6 +56,7 @@ class State:
     regions: Mapping[str, Region] = field(default_factory=dict)
     findings: Mapping[str, Finding] = field(default_factory=dict)
     strengths: Mapping[tuple[str, int], float] = field(default_factory=dict)
+    photograph: Placed | None = None
     keep: bool = False
     bend: np.ndarray | None = None
     shortfalls: tuple[str, ...] = ()
@@ -64,6 +70,18 @@ def edit_offset(state: State, dim: int, scale: float = 1.0) -> Tensor:
     if state.bend is not None:
         total += scale ** 2 * state.bend  # which grows with the square of the way
     return torch.from_numpy(total)
+
+
+def moved_title(before: State, strengths: Mapping[tuple[str, int], float]) -> str:
+    """What a person calls the change from a state's strengths to others: the slider, and where it is now."""
+    moved = [key for key in {**before.strengths, **strengths} if before.strengths.get(key) != strengths.get(key)]
+    if not strengths and len(before.strengths) > 1:
+        return 'All sliders at zero'
+    if len(moved) != 1:
+        return f'{len(moved)} sliders'
+    name, index = moved[0]
+    label = before.findings[name].directions.labels[index] or f'{name} {index + 1}'
+    return f'{label.removesuffix(" +")}: {strengths.get(moved[0], 0.0):+.1f}'
 
 
 def moved_region(state: State) -> RegionPartition:

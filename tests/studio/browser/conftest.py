@@ -8,7 +8,7 @@ import pytest
 
 from resefa_plugin import FunctionHook
 from resefa_plugin.studio.actions import Studio
-from tests.helpers.browser import LONG, spots
+from tests.helpers.browser import opened, served, spots
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
 
@@ -34,26 +34,11 @@ def studio():
 
 @pytest.fixture(scope='module')
 def address(browser, studio):
-    from resefa_plugin.studio.page import build_page, launch_options
-
-    page = build_page(studio)
-    _, local, _ = page.launch(server_name='127.0.0.1', prevent_thread_lock=True, quiet=True, **launch_options())
-    yield local
-    page.close()
+    with served(studio) as address:
+        yield address
 
 
 @pytest.fixture
 def page(browser, address):
-    """A fresh page that is ready, and that neither fails nor asks anybody else for anything."""
-    context = browser.new_context(viewport={'width': 1280, 'height': 900}, accept_downloads=True)
-    page, troubles = context.new_page(), []
-    page.set_default_timeout(LONG)
-    page.on('pageerror', lambda error: troubles.append(str(error)))
-    page.on('console', lambda message: troubles.append(message.text) if message.type == 'error' else None)
-    own = (address, 'data:', f'blob:{address}')
-    page.on('request', lambda request: None if request.url.startswith(own) else troubles.append(request.url))
-    page.goto(address)
-    page.wait_for_selector('.studio[data-ready=yes]')
-    yield page
-    context.close()
-    assert troubles == []
+    with opened(browser, address) as page:
+        yield page

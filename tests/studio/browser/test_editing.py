@@ -78,7 +78,8 @@ def test_compare_heat_map_and_two_directions(page):
     press(page, 'copy')
     wait_for_text(page, 'commands', 'resefa edit')
     text = part(page, 'commands').inner_text()
-    assert text.count('--directions=') == 2 and '--index=2' in text
+    assert text.count('--directions=') == 2 and '--index=2' in text and '\n' not in text
+    assert text.startswith('resefa factorize --hook=spots:spots') and '--region=region1=' in text
 
 
 def test_brush_eraser_and_several_regions(page):
@@ -118,7 +119,7 @@ def test_protected_pixels_stay_and_are_marked(page):
         assert 'region1.png' in names or 'region2.png' in names
         mask = np.asarray(Image.open(io.BytesIO(archive.read('center0.png'))))
         assert mask.any() and not mask[:102].any()
-        assert '--protect=10*mask:' in archive.read('commands.txt').decode()
+        assert "'--protect=10*" in archive.read('commands.txt').decode()
 
 
 def test_by_keyboard_alone(page):
@@ -143,8 +144,7 @@ def test_by_keyboard_alone(page):
 
 def test_bad_uploads_are_messages(page, tmp_path):
     (tmp_path / 'projected_w.npz').write_bytes(b'no archive')
-    page.get_by_text('Your own latent, space and layers').click()
-    part(page, 'latent-file').set_input_files(tmp_path / 'projected_w.npz')
+    part(page, 'file').set_input_files(tmp_path / 'projected_w.npz')
     wait_for_text(page, 'notice-text', 'latent files are for the StyleGAN families')
     press(page, 'dismiss')
     (tmp_path / 'mask.png').write_bytes(b'no picture')
@@ -152,9 +152,9 @@ def test_bad_uploads_are_messages(page, tmp_path):
     part(page, 'mask-file').set_input_files(tmp_path / 'mask.png')
     wait_for_text(page, 'notice-text', 'is not an image')
     assert part(page, 'notice').is_visible()
-    (tmp_path / 'huge.png').write_bytes(bytes(9 << 20))
+    (tmp_path / 'huge.png').write_bytes(bytes(25 << 20))
     part(page, 'mask-file').set_input_files(tmp_path / 'huge.png')
-    wait_for_text(page, 'notice-text', 'larger than 8 MB')
+    wait_for_text(page, 'notice-text', 'larger than 24 MB')
 
 
 @pytest.mark.parametrize('width', [390, 1280])

@@ -21,7 +21,8 @@ from resefa_plugin.errors import ResefaError
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
-from resefa_plugin.studio.work.command_line import commands, finding_stem, used_regions
+from resefa_plugin.studio.files.archive import write_work
+from resefa_plugin.studio.files.command_line import commands, finding_stem, line, used_regions
 from resefa_plugin.studio.work.session import Session
 from resefa_plugin.studio.work.state import edit_offset
 
@@ -48,9 +49,13 @@ def save_directions(session: Session, region: str, folder: pathlib.Path,
 
 
 def save_picture(session: Session, folder: pathlib.Path) -> pathlib.Path:
-    """`seed0000-edited.png`, the full picture."""
-    path = safe_path(folder, f'{session.state.sample.name}-edited.png')
-    pictures.save_png(session.render(), path)
+    """`seed0000-edited.png`, the full picture; of a photograph all of it, with its profile and EXIF."""
+    state = session.state
+    path = safe_path(folder, f'{state.sample.name}-edited.png')
+    if state.photograph is None:
+        pictures.save_png(session.render(), path)
+    else:
+        state.photograph.photograph.save(session.render_whole(), path)
     return path
 
 
@@ -114,7 +119,26 @@ def save_all(session: Session, folder: pathlib.Path, network_flags: Sequence[str
     with replacing(path) as part, zipfile.ZipFile(part, 'w') as archive:
         for file in dict.fromkeys([*files, text]):
             archive.write(file, file.name)
+        write_work(archive, session.state, session.hook, folder)
     return path
+
+
+def save_line(session: Session, folder: pathlib.Path, network_flags: Sequence[str],
+              breathe: Callable[[], None] = lambda: None) -> tuple[str, list[pathlib.Path]]:
+    """The edit as one line for a shell, and the files that it reads; see `command_line.line`."""
+    for name in used_regions(session.state):
+        session.measure(name, breathe)  # the line measures, too
+    it = line(session.state, network_flags)
+    files = [_save_mask(mask, folder) for mask in it.masks]
+    files += [save_directions(session, finding.partition.name, folder, breathe) for finding in it.findings]
+    files += [save_latent(session, folder, edited=False)] if it.original else []
+    return it.text, files + ([save_latent(session, folder)] if it.edited else [])
+
+
+def save_work(session: Session, path: pathlib.Path, with_photograph: bool = True) -> None:
+    """The session's work alone, into a folder of its own; see `write_work`."""
+    with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+        write_work(archive, session.state, session.hook, path.parent, with_photograph)
 
 
 def _save_mask(region: RegionPartition, folder: pathlib.Path) -> pathlib.Path:

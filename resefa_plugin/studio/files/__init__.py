@@ -1,0 +1,1 @@
+"""What comes into a session as files and goes out as files: work, directions, pictures, commands."""

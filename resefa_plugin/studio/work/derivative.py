@@ -1,0 +1,71 @@
+"""The derivative at a sample, computed once for all sessions that show it."""
+
+from __future__ import annotations
+
+import pathlib
+import threading
+from collections.abc import Callable
+
+from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.common_basis import CommonBasis
+from resefa_plugin.jacobian.probe import probe
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.rayleigh.solvers import BASIS_TANGENTS
+from resefa_plugin.regions.partition import RegionPartition
+from resefa_plugin.studio.work.cache import JacobianCache, jacobian_key, whole
+
+
+class Prober:
+    """Checks the generator once for each sample and space in a row: that takes as long as many tangents."""
+
+    def __init__(self) -> None:
+        self._last, self._lock = '', threading.Lock()
+
+    def __call__(self, viewpoint: Viewpoint) -> None:
+        """Raises ProbeError where the generator's derivatives cannot be trusted."""
+        key = jacobian_key(viewpoint)
+        with self._lock:
+            if key != self._last:
+                probe(viewpoint)
+                self._last = key
+
+
+def compute_jacobian(cache: JacobianCache, viewpoint: Viewpoint, check: Prober,
+                     folder: str | pathlib.Path | None = None,
+                     report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
+    """The Jacobian at a viewpoint, of the cache or computed and kept there.
+
+    In a space of too many dimensions, that is what a basis common to all regions knows of it.
+
+    Args:
+        folder: where Jacobians are kept on disk; None keeps none.
+        report: called with the products done and their number; an exception that it raises ends the computation.
+
+    Raises:
+        ProbeError: the generator's derivatives cannot be trusted.
+        ResefaError: it exceeds the cache.
+    """
+    key = jacobian_key(viewpoint)
+    jacobian = cache.get(key)
+    if jacobian is not None:
+        return jacobian
+    jacobian = cache.open(viewpoint)
+    cache.make_room(jacobian)
+    report(0, viewpoint.dim if whole(viewpoint.dim) else BASIS_TANGENTS)
+    check(viewpoint)
+    done = 0
+
+    def progress(count: int, total: int = viewpoint.dim) -> None:
+        nonlocal done
+        done += count
+        report(done, total)
+
+    if whole(viewpoint.dim):
+        jacobian.compute(progress, folder)
+    else:
+        jacobian.basis = CommonBasis.compute(jacobian, progress, folder)
+    # J^T J is made with the first region: better now than when somebody waits for it.
+    inner = jacobian if jacobian.basis is None else jacobian.basis.inner
+    inner.gram(RegionPartition.from_center(0.5, viewpoint.hook.image_shape[1:]))
+    cache.put(key, jacobian)
+    return jacobian
