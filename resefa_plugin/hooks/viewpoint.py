@@ -18,6 +18,7 @@ from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling
 from resefa_plugin.linearization import Linearization
 
 DEFAULT_RESOLUTION, SMALLEST_DEFAULT = 256, 64
+FINE = 1e-3  # of the [-1, 1] scale: a smaller difference of two pictures, on the average, is rounding
 
 
 class Viewpoint:
@@ -97,14 +98,20 @@ class Viewpoint:
         return self.space.covariance(self.sample.c)
 
     def fingerprint(self) -> str:
-        """A hash of everything that the derivative depends on: network, space, layers, sample, resolution."""
+        """A hash of everything that the derivative depends on: network, space, layers, sample, resolution.
+
+        Pictures count by the mean and the spread of their quarters: another number of threads rounds otherwise.
+        """
         facts = {'network': self.hook.sha256 or self.hook.name, 'space': self.space.name, 'layers': self.space.layers,
                  'image_shape': self.image_shape, 'psi': self.sample.truncation_psi,
                  'cutoff': self.sample.truncation_cutoff}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         with torch.no_grad():  # the picture tells functions apart that have no hash, and noise modes
-            picture = self.images(self.zero())[0].to(torch.float32)
-        for part in (self.latent, self.sample.c, picture):
+            picture = self.images(self.zero())[0].double().cpu()
+        quarters = [half for part in picture.tensor_split(2, dim=1) for half in part.tensor_split(2, dim=2)]
+        seen = torch.stack([number for part in quarters for number in (part.mean(), part.std(correction=0))])
+        digest.update(str((seen.nan_to_num() / FINE).round().long().tolist()).encode())
+        for part in (self.latent, self.sample.c):
             if part is not None:
                 digest.update(part.detach().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
