@@ -53,6 +53,8 @@ class _Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if func is aten._efficientzerotensor.default:  # it has no memory, and what knows that is passed by here
+            func = aten.zeros.default
         tensors = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         on_gpu = [t for t in tensors if isinstance(t, GPUTensor)]
         device = kwargs.get('device')
@@ -60,8 +62,6 @@ class _Operations(TorchDispatchMode):
                            or any(t.device.type == 'meta' for t in tensors)):
             return func(*args, **kwargs)
         check(func, args, kwargs, tensors, on_gpu)
-        if func is aten._efficientzerotensor.default:  # has no memory, which only C++ knows how to handle
-            func = aten.zeros.default
         plain_args, plain_kwargs = tree_map(lambda t: t.numbers if isinstance(t, GPUTensor) else t, (args, kwargs))
         if device is not None:
             plain_kwargs['device'] = torch.device('cpu')
@@ -98,8 +98,8 @@ def check(func, args, kwargs, tensors, on_gpu):
                for i, argument in enumerate(func._schema.arguments)
                if argument.alias_info is not None and argument.alias_info.is_write]
     if on_gpu and any(t.ndim or any(t is each for each in written) for t in others):  # single numbers may be elsewhere
-        raise RuntimeError(f'Expected all tensors to be on the same device, but found {GPU} and cpu in {func}: '
-                           f'{[("cuda " if isinstance(t, GPUTensor) else "cpu ") + str(list(t.shape)) for t in tensors]}')
+        places = [f'{"cuda" if isinstance(t, GPUTensor) else "cpu"} {list(t.shape)}' for t in tensors]
+        raise RuntimeError(f'Expected all tensors to be on the same device, but {func} got {", ".join(places)}')
 
 
 class _Calls(TorchFunctionMode):
@@ -113,14 +113,14 @@ class _Calls(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in QUESTIONS and on_this(args[0]):
             return QUESTIONS[func](args[0])
-        if func is torch._C._nn._parse_to:  # Module.to: its tensors come here again
+        if func in (torch.device, torch._C._nn._parse_to):  # what is moved there comes here by itself
             return func(*args, **kwargs)
         if func is torch.Tensor.cuda:
             return args[0].to(BEHIND)
         if func in (torch.tensor, torch.as_tensor) and is_gpu(kwargs.get('device')):  # of numbers, which C++ reads
             return func(*args, **{**kwargs, 'device': 'cpu'}).to(BEHIND)
         if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__) and on_this(args[0]):
-            args = args[0], tree_map(plain_index, args[1], is_leaf=lambda index: isinstance(index, list)), *args[2:]
+            args = args[0], plain_index(args[1]), *args[2:]
         before = self.operations.really_meta
         self.operations.really_meta = any(map(is_meta, (*args, *kwargs.values())))
         try:
@@ -131,13 +131,15 @@ class _Calls(TorchFunctionMode):
 
 
 # What Python asks of a tensor, and C++ would answer with `meta`.
-QUESTIONS = {torch.Tensor.device.__get__: lambda tensor: GPU, torch.Tensor.is_cuda.__get__: lambda tensor: True,
-             torch.Tensor.is_cpu.__get__: lambda tensor: False, torch.Tensor.tolist: lambda tensor: tensor.cpu().tolist()}
+QUESTIONS = {torch.Tensor.device.__get__: lambda tensor: GPU, torch.Tensor.tolist: lambda tensor: tensor.cpu().tolist(),
+             torch.Tensor.is_cuda.__get__: lambda tensor: True, torch.Tensor.is_cpu.__get__: lambda tensor: False}
 
 
 def plain_index(index):
-    """Part of an index; numbers in a list or an array as a tensor, since C++ would make one on `meta`."""
-    return torch.tensor(index) if isinstance(index, (list, np.ndarray)) else index
+    """An index whose lists and arrays are tensors, since C++ would make them on `meta`."""
+    if isinstance(index, tuple):
+        return tuple(map(plain_index, index))
+    return torch.as_tensor(index) if isinstance(index, (list, range, np.ndarray)) else index
 
 
 def is_gpu(value):
@@ -148,6 +150,19 @@ def is_gpu(value):
 def is_meta(value):
     """Whether an argument names torch's own device without numbers."""
     return isinstance(value, (str, torch.device)) and str(value) == 'meta'
+
+
+def assert_same_on_gpu(run, rtol=2e-4):
+    """Compares what `run(device)` returns on the CPU and on the pretended device, within the active context.
+
+    Args:
+        run: returns tensors or arrays, in lists, tuples or dictionaries.
+        rtol: of the largest number of each; convolutions of another layout sum in another order.
+    """
+    for expected, found in zip(*(tree_leaves(run(device)) for device in (torch.device('cpu'), GPU)), strict=True):
+        expected, found = torch.as_tensor(expected), torch.as_tensor(found).cpu()
+        assert expected.isfinite().all() and expected.any()
+        torch.testing.assert_close(found, expected, rtol=0, atol=rtol * expected.abs().max().item())
 
 
 @contextlib.contextmanager
