@@ -21,7 +21,7 @@ from resefa_plugin.machine.memory import COLUMNS
 from resefa_plugin.machine.ranks import Ranks
 from tests.helpers import biggan_toys
 from tests.helpers.network_files import make_generator
-from tests.helpers.pretend_gpu import GPU, MEMORY, assert_same_on_gpu
+from tests.helpers.pretend_gpu import MEMORY, assert_same_on_gpu
 from tests.helpers.toys import TanhToy, tiny_on
 
 pytestmark = pytest.mark.usefixtures('gpu')
@@ -60,13 +60,14 @@ def test_spaces_of_a_network_with_a_derivative_of_its_own(space, layers):
     assert_same_on_gpu(lambda device: everything(style_based(device, space, layers)))
 
 
-def test_forward_mode_and_a_matrix_that_is_kept(tmp_path, gpu):
+def test_forward_mode_and_a_matrix_that_is_kept(tmp_path):
     def run(device):
         found, progress = everything(tiny(device)), []
         for _ in range(2):
             kept = tiny(device).compute(lambda count: progress.append(count), tmp_path / str(device))
             assert kept.matrix.device.type == 'cpu'  # in a file
-            found += [kept.matrix, kept.product(), *kept.gram(BOX), TangentModel.of_jacobian(kept).pull(randn(3, 32, 32))]
+            pulled = TangentModel.of_jacobian(kept).pull(randn(3, 32, 32))
+            found += [kept.matrix, kept.product(), *kept.gram(BOX), pulled]
         return found
 
     assert_same_on_gpu(run)

@@ -1,9 +1,11 @@
-"""Compiles the official plugins on a machine without a GPU: `python tests/patches/cuda_build.py FOLDER UPSTREAM`.
+"""Compiles the official plugins on a machine without a GPU.
 
-FOLDER is for an environment of its own, 6 GB, with this package, torch for CUDA and nvcc from the package index; it is
-made if it is not there. UPSTREAM has the official checkouts under their names, as for the tests marked `upstream`.
-Each plugin is compiled for each capability, one at a time, by `resefa doctor --build`, which goes through the patched
-loader. Prints what that says of each plugin, and the seconds of processor time of each checkout.
+`python tests/patches/cuda_build.py FOLDER UPSTREAM [CAPABILITIES ...]`: FOLDER is for an environment of its own, 6 GB,
+with this package, torch for CUDA and nvcc from the package index; it is made if it is not there. UPSTREAM has the
+official checkouts under their names, as for the tests marked `upstream`. Each of CAPABILITIES is one that plugins are
+compiled for, such as 8.6, or several at once, such as `8.0;8.6;8.9;9.0`, which is meant if none is given. It is done by
+`resefa doctor --build`, which goes through the patched loader. Prints what that says of each plugin, and the seconds of
+processor time of each checkout.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import venv
 
 ROOT = pathlib.Path(__file__).parents[2]
 PLUGINS = {'stylegan2-ada-pytorch': ('bias_act', 'upfirdn2d'), 'stylegan3': ('bias_act', 'upfirdn2d', 'filtered_lrelu')}
-CAPABILITIES = ('8.0', '8.6', '8.9', '9.0')
+CAPABILITIES = '8.0;8.6;8.9;9.0'
 
 
 def make_environment(folder):
@@ -38,9 +40,9 @@ def make_environment(folder):
     return commands
 
 
-def compile_all(commands, checkout, capability, scratch):
+def compile_all(commands, checkout, capabilities, scratch):
     """What doctor says of the plugins of a checkout, by name, and the processor's seconds."""
-    environment = {**os.environ, 'TORCH_CUDA_ARCH_LIST': capability, 'TORCH_EXTENSIONS_DIR': str(scratch / 'built'),
+    environment = {**os.environ, 'TORCH_CUDA_ARCH_LIST': capabilities, 'TORCH_EXTENSIONS_DIR': str(scratch / 'built'),
                    'RESEFA_CACHE': str(scratch / 'cache'), 'MAX_JOBS': '1', 'CUDA_VISIBLE_DEVICES': '',
                    'PATH': f'{commands}{os.pathsep}{os.environ["PATH"]}'}
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
@@ -48,27 +50,28 @@ def compile_all(commands, checkout, capability, scratch):
                           env=environment, capture_output=True, text=True, check=False)
     seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
     said = dict(re.findall(r'^(\w+) +(.*)$', done.stdout, re.MULTILINE))
-    architecture = f'sm_{capability.replace(".", "")}'
+    architectures = [f'sm_{each.replace(".", "")}' for each in capabilities.split(';')]
     for plugin in PLUGINS[checkout.name]:
         if not said.get(plugin, '').startswith('builds'):
-            raise SystemExit(f'{checkout.name}, {capability}: {plugin} {said.get(plugin)}\n{done.stdout}{done.stderr}')
+            raise SystemExit(f'{checkout.name}: {plugin} {said.get(plugin)}\n{done.stdout}{done.stderr}')
         ninja, = (scratch / 'built').glob(f'{plugin}_plugin/**/build.ninja')
-        assert architecture in ninja.read_text() and list(ninja.parent.glob('*.so')), f'{plugin}: not for {capability}'
+        assert all(each in ninja.read_text() for each in architectures), f'{plugin} is not for {capabilities}'
+        assert list(ninja.parent.glob('*.so'))
     return {plugin: said[plugin] for plugin in PLUGINS[checkout.name]}, seconds
 
 
-def main(folder, upstream):
-    """Compiles everything and prints a line for each."""
+def main(folder, upstream, *each):
+    """Compiles everything and prints a line for each plugin and each of the capabilities."""
     folder, upstream = (pathlib.Path(path).resolve() for path in (folder, upstream))
     folder.mkdir(parents=True, exist_ok=True)
     commands = make_environment(folder)
     for name in PLUGINS:
-        for capability in CAPABILITIES:
+        for capabilities in each or [CAPABILITIES]:
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                said, seconds = compile_all(commands, upstream / name, capability, pathlib.Path(scratch))
+                said, seconds = compile_all(commands, upstream / name, capabilities, pathlib.Path(scratch))
             for plugin, text in said.items():
-                print(f'{name:<22} {capability} {plugin:<15} {text}', flush=True)
-            print(f'{name:<22} {capability} {seconds:.0f} s of processor time', flush=True)
+                print(f'{name:<22} {capabilities} {plugin:<15} {text}', flush=True)
+            print(f'{name:<22} {capabilities} {seconds:.0f} s of processor time', flush=True)
 
 
 if __name__ == '__main__':
