@@ -31,7 +31,7 @@ BOX, CORNER = (RegionPartition(RegionPartition.from_box(*edges, (32, 32)).mask, 
 def numbers(results):
     """What a run found, but for the signs of its directions."""
     return [part for result in results for d in [result.directions]
-            for part in (d.eigenvalues, d.step, d.measured_inside, d.measured_outside, np.abs(d.directions[0]), d.latent)]
+            for part in (d.eigenvalues, d.step, d.measured_inside, d.measured_outside, abs(d.directions[0]), d.latent)]
 
 
 @pytest.mark.parametrize('solver', [Dense(2), Woodbury(2, rank=4), Davidson(2), Auto(2)])

@@ -165,7 +165,7 @@ class Plugins:
             check(si.is_contiguous(), 'signs must be contiguous')
             check(si.shape[:2] == x.shape[:2], 'signs must have same batch & channels as x')
             bits = torch.stack([si >> s & 3 for s in (0, 2, 4, 6)], -1).flatten(-2)
-            rows, columns = torch.arange(x.shape[2]) + sy, torch.arange(x.shape[3]) + sx
+            rows, columns = (torch.arange(n, device=x.device) + s for n, s in zip(x.shape[2:], (sy, sx), strict=True))
             inside = ((rows >= 0) & (rows < bits.shape[2]))[:, None] & ((columns >= 0) & (columns < bits.shape[3]))
             bits = bits[:, :, rows.clamp(0, bits.shape[2] - 1)][..., columns.clamp(0, bits.shape[3] - 1)] * inside
             x.copy_(torch.where(bits & 1 > 0, x * slope, x))
