@@ -128,6 +128,8 @@ class Plugins:
         check(f.dtype == torch.float32 and f.ndim == 2, 'f must be float32 of rank 2')
         check(x.ndim == 4, 'x must be rank 4')
         check(x.numel() <= self.limit, 'x is too large')
+        reach = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+        check(reach <= self.limit, 'x memory footprint is too large')
         y = resample(x, f, (upx, upy), (downx, downy), (padx0, padx1, pady0, pady1), flip, gain)
         check(y.numel() <= self.limit, 'output is too large')
         return y
