@@ -31,8 +31,8 @@ def test_directions_of_a_sample_and_edits(run, tmp_path):
         '--keep-background', f'--outdir={tmp_path}')
     assert DirectionSet.load(tmp_path / 'seed0000-box.npz').measured_inside[0] == pytest.approx(0.01, rel=0.1)
     assert (tmp_path / 'report.html').stat().st_size > 1000
-    run('edit', '--device=cuda', '--seeds=1', f'--directions={tmp_path}/seed0000-box.npz', '--strength=-1,1', '--steps=3',
-        f'--outdir={tmp_path}/edits')
+    run('edit', '--device=cuda', '--seeds=1', f'--directions={tmp_path}/seed0000-box.npz', '--strength=-1,1',
+        '--steps=3', f'--outdir={tmp_path}/edits')
     assert (tmp_path / 'edits' / 'grid.png').exists()
 
 
