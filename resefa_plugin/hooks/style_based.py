@@ -63,7 +63,7 @@ class StyleBasedHook(GeneratorHook):
     def sample_from_z(self, z: Tensor, name: str = 'proj00', truncation_psi: float = 1.0,
                       truncation_cutoff: int | None = None, c: Tensor | None = None) -> Sample:
         """A sample from z `[1, z_dim]`, through the mapping network."""
-        z = z.to(self.device, torch.float32)
+        z, c = z.to(self.device, torch.float32), None if c is None else c.to(self.device)
         with torch.no_grad():
             ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
         return Sample(name, {'z': z, 'ws': ws}, c, truncation_psi, truncation_cutoff)
@@ -131,6 +131,7 @@ class StyleBasedHook(GeneratorHook):
     def latents(self, c: Tensor | None, count: int) -> Iterator[Tensor]:
         """ws `[n, num_ws, w_dim]` of random z, not truncated, batch by batch, `count` in all; always the same ones."""
         z = torch.from_numpy(np.random.RandomState(0).randn(count, self.z_dim)).to(self.device, torch.float32)
+        c = None if c is None else c.to(self.device)
         for part in z.split(COVARIANCE_BATCH):
             with torch.no_grad():
                 yield self.mapping(part, None if c is None else c.expand(len(part), -1), 1.0, None)

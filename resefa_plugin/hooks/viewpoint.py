@@ -53,7 +53,7 @@ class Viewpoint:
     @functools.cached_property
     def latent(self) -> Tensor:
         """Native latents at zero offset, `[1, ...]`. Raises ResefaError if the sample has none in this space."""
-        return self.space.latent(self.sample)
+        return self.space.latent(self.sample).to(self.device)
 
     @property
     def dim(self) -> int:

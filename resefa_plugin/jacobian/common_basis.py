@@ -91,7 +91,10 @@ class CommonBasis:
         if len(new):
             second = cls(jacobian, new)
             second.inner.compute(report)
-            vectors, columns = np.concatenate([vectors, new]), torch.cat([columns, second.inner.matrix])
+            parts = [columns, second.inner.matrix]
+            if parts[0].device != parts[1].device:  # a GPU had room for one
+                parts = [part.cpu() for part in parts]
+            vectors, columns = np.concatenate([vectors, new]), torch.cat(parts)
         basis = cls(jacobian, vectors)
         if file is not None:
             _keep(file, vectors)
