@@ -19,6 +19,9 @@ from resefa_plugin.errors import ResefaError, check_number
 from resefa_plugin.linearization import Linearization
 
 MAX_SEED = 2 ** 32 - 1  # of numpy's RandomState
+# What other tools and papers call a space -> its name here.
+_SPACES_BY_OTHER_NAMES = {'stylespace': 's', 'style': 's', 'styles': 's', 'ws': 'w+', 'wp': 'w+', 'w_plus': 'w+',
+                          'wplus': 'w+'}
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,7 @@ class GeneratorHook(abc.ABC):
     def unknown_space(self, name: object) -> ResefaError:
         """The error for a space that this generator does not have."""
         asked = str(name).lower()
+        asked = _SPACES_BY_OTHER_NAMES.get(asked, asked)
         near = [space for space in self.space_names if space == asked]
         near = near or difflib.get_close_matches(asked, self.space_names, n=1)
         meant = f'; did you mean {near[0]}?' if near else ''

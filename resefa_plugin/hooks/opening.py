@@ -15,6 +15,7 @@ from resefa_plugin.hooks.biggan import open_biggan
 from resefa_plugin.hooks.foreign import plugin_names, plugin_opener
 from resefa_plugin.hooks.mobile_stylegan import MobileStyleGANHook
 from resefa_plugin.hooks.network_file import open_file
+from resefa_plugin.machine.nearby import nearby
 from resefa_plugin.third_party import mobilestylegan_ffhq
 
 
@@ -72,8 +73,8 @@ def open_network(network: str | os.PathLike[str], device: torch.device | str = '
             names = sorted({*NAMED_NETWORKS, *plugin_names()})
             near = difflib.get_close_matches(name.lower(), names, n=1)
             meant = f'; did you mean {near[0]}{spec[len(name):]}?' if near else ''
-            raise CheckpointError(f'--network={spec}: no such network{meant}; expected a network file, its URL, or a '
-                                  f"name out of {', '.join(names)}")
+            raise CheckpointError(f'--network={spec}: no such network{meant or nearby(spec)}; expected a network file, '
+                                  f"its URL, or a name out of {', '.join(names)}")
         return open_file(spec, device, repo, trust_pickle, noise_mode)
     flags = {'repo': (repo, None), 'trust_pickle': (trust_pickle, False), 'noise_mode': (noise_mode, 'const')}
     given = {flag: value for flag, (value, default) in flags.items() if value != default}

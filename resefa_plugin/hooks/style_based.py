@@ -17,6 +17,7 @@ from typing_extensions import Self, override
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, seed_z
 from resefa_plugin.linearization import Linearization
+from resefa_plugin.ranges import format_ranges
 
 # Samples that a covariance of latents is taken from: eight per dimension of w.
 COVARIANCE_SAMPLES, COVARIANCE_BATCH = 4096, 512
@@ -118,7 +119,7 @@ class StyleBasedHook(GeneratorHook):
         if layers is not None:
             layers = tuple(sorted(set(layers)))
             if not layers or layers[0] < 0 or layers[-1] >= count:
-                named = ', '.join(map(str, layers)) or '(none)'
+                named = format_ranges(layers) or '(none)'
                 raise ResefaError(f"layers {named} of space '{name}': {self.name} has layers 0 to {count - 1}")
             if len(layers) == count:
                 layers = None

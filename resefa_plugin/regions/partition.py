@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from resefa_plugin.errors import RegionError
 from resefa_plugin.regions import files as region_files
-from resefa_plugin.regions.presets import GRID, PRESETS
+from resefa_plugin.regions.presets import GRID, OTHER_NAMES, PRESETS
 
 NAME = r'[A-Za-z0-9][A-Za-z0-9_-]{0,63}'
 NAME_RULE = "use up to 64 letters, digits, '_' and '-', the first a letter or digit"
@@ -282,8 +282,9 @@ def _parse_operand(text: str, image_size: tuple[int, int]) -> RegionPartition:
         return _parse_box(text.split(','), image_size)
     if not text:
         raise RegionError('a region is missing before or after an operator, or the text is empty')
-    raise RegionError(f"'{text}' is not a region{_near(text, PRESETS)}; presets: {', '.join(PRESETS)}; other forms: "
-                      f"x,y,width,height, {', '.join(form + ':...' for form in _FORMS)}, or the path of a mask")
+    raise RegionError(f"'{text}' is not a region{_near(text.lower(), PRESETS)}; presets: {', '.join(PRESETS)}; "
+                      f"other forms: x,y,width,height, {', '.join(form + ':...' for form in _FORMS)}, or the path of a "
+                      'mask')
 
 
 def _parse_box(numbers: Sequence[str], image_size: tuple[int, int]) -> RegionPartition:
@@ -358,5 +359,5 @@ def _file_safe(text: str) -> str:
 
 
 def _near(word: str, valid: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(valid), n=1)
+    close = [OTHER_NAMES[word]] if word in OTHER_NAMES else difflib.get_close_matches(word, list(valid), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ''

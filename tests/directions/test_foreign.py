@@ -14,7 +14,7 @@ from resefa_plugin import DirectionSet, RegionPartition, Viewpoint
 from resefa_plugin.directions.foreign import load_directions
 from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.errors import DirectionsError
-from resefa_plugin.scripts.common.moves import class_flag
+from resefa_plugin.scripts.common.recorded import class_flag
 from resefa_plugin.scripts.main import main
 from tests.helpers.direction_sets import make_metadata
 from tests.helpers.runs import factorizer
