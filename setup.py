@@ -22,7 +22,7 @@ setup(
     packages=find_packages(include=['resefa_plugin', 'resefa_plugin.*'])
     + [f'resefa_plugin.{name}' for name in find_packages(include=['patches', 'patches.*', 'third_party'])],
     package_dir=OUTSIDE,
-    package_data={'resefa_plugin': ['py.typed'], 'resefa_plugin.report': ['style.css', 'templates/*.j2'],
+    package_data={'resefa_plugin': ['py.typed'], 'resefa_plugin.report': ['style.css', 'viewer.js', 'templates/*.j2'],
                   'resefa_plugin.studio': ['assets/*']},
     install_requires=[
         'torch>=2.4',    # forward-mode rules of leaky_relu and convolution under vmap

@@ -31,6 +31,7 @@ GREY_LEVELS = 127.5  # one unit of the [-1, 1] scale, in grey levels of 255
 PAPER, INK, MUTED, FAINT, ACCENT = (255, 255, 255), (29, 33, 38), (96, 103, 112), (222, 221, 217), (0, 98, 155)
 _TINT, _DIM = 0.14, 0.76          # share of the accent inside the region, brightness outside of it
 _TICKS = (0, 0.25, 0.5, 0.75, 1)  # of a colour bar, as shares of its length
+_AROUND, _FLATTEST, _MOSTLY = 0.5, 1.0, 0.6  # of a part: what is around the region, its flattest form, the largest
 _SQUARES, _BOARD = 32, (0.6, 0.2)  # along the longer side; their greys, on the [-1, 1] scale
 _GROUND = 0.3                     # brightness of the picture under a heat map
 # The built-in typeface has no dashes and no multiplication sign.
@@ -101,6 +102,29 @@ def region_overlay(image: Image.Image, mask: ArrayLike) -> Image.Image:
     rgb = np.asarray(image.convert('RGB'), float)
     marked = np.where(inside[..., None], rgb * (1 - _TINT) + np.array(ACCENT) * _TINT, rgb * _DIM)
     return Image.fromarray(_outlined(marked.round().astype(np.uint8), inside))
+
+
+def region_box(mask: ArrayLike) -> tuple[int, int, int, int]:
+    """The part of a picture in which a region is seen well: it and some of what is around it.
+
+    Args:
+        mask: `[H, W]`, nonzero inside the region, which is not empty.
+
+    Returns: left, top, right, bottom in pixels, as pillow's `crop` takes them; all of the picture where the region is
+        so large that a part would hardly show it better.
+    """
+    inside = np.asarray(mask) != 0
+    height, width = inside.shape
+    spans = [np.flatnonzero(inside.any(axis)) for axis in (1, 0)]
+    (top, bottom), (left, right) = ((int(span[0]), int(span[-1]) + 1) for span in spans)
+    longer = max(bottom - top, right - left)
+    rows = min(height, max(bottom - top + longer * _AROUND, longer * _FLATTEST))
+    columns = min(width, max(right - left + longer * _AROUND, longer * _FLATTEST))
+    if rows * columns > _MOSTLY * height * width:
+        return 0, 0, width, height
+    y = min(max(round((top + bottom - rows) / 2), 0), height - round(rows))
+    x = min(max(round((left + right - columns) / 2), 0), width - round(columns))
+    return x, y, x + round(columns), y + round(rows)
 
 
 def strip(images: Sequence[Image.Image], captions: Sequence[str], title: str = '', tile: int = 256) -> Image.Image:
