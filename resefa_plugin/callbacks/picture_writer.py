@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pathlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -141,10 +141,16 @@ class PictureWriter(Callback):
         images = {result.source: self._image(result.viewpoint) for result in results}
         samples = [SampleSection(source, images[source], regions) for source, regions in self._regions.items()]
         write_report(self.outdir / 'report.html', Report(
-            title=f'{", ".join(dict.fromkeys(r.partition.name for r in results))} of {hook.name}',
+            title=f'{_listed(dict.fromkeys(result.partition.name for result in results))} of {hook.name}',
             network=hook.name, network_licence=hook.licence, samples=samples,
             options=self.record['options'], versions=self.record['versions'], seconds=self._seconds,
             command=self.record['command']))
+
+
+def _listed(names: Iterable[str]) -> str:
+    """`mouth, nose and eyes`."""
+    *first, last = names
+    return f'{", ".join(first)} and {last}' if first else last
 
 
 def _edits(result: RegionResult, viewpoint: Viewpoint, strengths: Sequence[float]) -> Tensor:

@@ -182,9 +182,10 @@ def _templates() -> Environment:
     environment = Environment(
         loader=PackageLoader('resefa_plugin.report'), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters.update(parted=str.partition, grey_levels=grey_levels, levels=_levels, percent=_percent, significant=significant)
-    environment.globals.update(empty=_EMPTY, data_url=_data_url, largest_change=_largest_change, share_inside=share_inside,
-                               width=_width)
+    environment.filters.update(grey_levels=grey_levels, levels=_levels, parted=str.partition, percent=_percent,
+                               significant=significant)
+    environment.globals.update(data_url=_data_url, empty=_EMPTY, largest_change=_largest_change,
+                               share_inside=share_inside, width=_width)
     return environment
 
 
