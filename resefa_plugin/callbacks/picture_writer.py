@@ -68,7 +68,7 @@ class PictureWriter(Callback):
         rows: list[DirectionRow] = []
         with tqdm(total=len(directions), desc=f'{result.name}: pictures', unit='direction', dynamic_ncols=True) as bar:
             for index in range(len(directions)):
-                offsets = torch.stack([torch.from_numpy(directions.offset(index, s)) for s in STRENGTHS])
+                offsets = torch.stack([torch.from_numpy(directions.offset(index + 1, s)) for s in STRENGTHS])
                 edits = render_edits(result.viewpoint.full(), offsets)
                 if index == 0:
                     change = edits[STRENGTHS.index(1)] - edits[STRENGTHS.index(0)]
@@ -155,7 +155,7 @@ def _listed(names: Iterable[str]) -> str:
 
 def _edits(result: RegionResult, viewpoint: Viewpoint, strengths: Sequence[float]) -> Tensor:
     """Pictures `[N, C, H, W]` of a sample along direction 1."""
-    offsets = torch.stack([torch.from_numpy(result.directions.offset(0, strength)) for strength in strengths])
+    offsets = torch.stack([torch.from_numpy(result.directions.offset(1, strength)) for strength in strengths])
     return render_edits(viewpoint.full(), offsets)
 
 

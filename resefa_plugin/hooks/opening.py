@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from resefa_plugin.errors import CheckpointError
+from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.biggan import open_biggan
 from resefa_plugin.hooks.foreign import plugin_names, plugin_opener
@@ -64,6 +64,13 @@ def open_network(network: str | os.PathLike[str], device: torch.device | str = '
             the flags.
         ResefaError: for another noise mode.
     """
+    if not isinstance(network, (str, os.PathLike)):
+        raise CheckpointError(f'network is {repr(network)[:100]}, expected a path, a URL or a name such as '
+                              f'{mobilestylegan_ffhq.NAME}')
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise ResefaError(f"device is '{device}', expected cpu, cuda, cuda:1 or mps") from error
     spec = os.fspath(network)
     name, _, rest = spec.partition(':')
     opener = NAMED_NETWORKS.get(name) or plugin_opener(name)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import math
 import operator
 import os
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from resefa_plugin.errors import RegionError
 from resefa_plugin.regions import files as region_files
@@ -77,6 +79,17 @@ class RegionPartition:
         _check_sides(mask, self.name, 'paint or choose at least one pixel', 'leave out what the edit should keep')
         mask.flags.writeable = False
         object.__setattr__(self, 'mask', mask)
+
+    def __repr__(self) -> str:
+        H, W = self.mask.shape
+        return f'<region {self.name}: {100 * self.area:.3g} % of {H} x {W}>'
+
+    def _repr_png_(self) -> bytes:
+        picture = Image.fromarray(self.mask)
+        picture.thumbnail((256, 256))
+        buffer = io.BytesIO()
+        picture.save(buffer, 'PNG')
+        return buffer.getvalue()
 
     @property
     def image_size(self) -> tuple[int, int]:

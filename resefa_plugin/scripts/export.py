@@ -47,7 +47,7 @@ def export(directions: pathlib.Path, format_: str, index: int | None, strength: 
     if strength is not None and format_ != 'projected-w':
         raise click.UsageError(f'--strength is for --format=projected-w: a {format_} file holds the direction, not an '
                                'edit')
-    arguments: dict[str, float] = {} if index is None else {'index': index - 1}
+    arguments: dict[str, float] = {} if index is None else {'index': index}
     arguments |= {} if strength is None else {'strength': strength}
     EXPORTS[format_](direction_set, path, **arguments)
     click.echo(path)
