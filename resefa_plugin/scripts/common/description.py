@@ -55,7 +55,7 @@ def _folder(path: pathlib.Path) -> str | None:
         except DirectionsError:
             continue
         labels = ', '.join(label for label in found.labels if label)
-        lines.append(f'{file}: {len(found)} directions of {found.metadata.region}'
+        lines.append(f'{file}: {len(found)} direction{"s" * (len(found) > 1)} of {found.metadata.region}'
                      f'{f" ({labels})" if labels else ""}, space {found.metadata.space}')
     if lines and os.path.isfile(path / 'report.html'):
         lines.append(f'to look at: {path / "report.html"}')
