@@ -32,7 +32,8 @@ from resefa_plugin.rayleigh.solvers import DENSE_LIMIT, NUM_DIRECTIONS, QUICK_NU
 from resefa_plugin.regions.partition import REGION_HELP
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
-from resefa_plugin.scripts.common.types import FOLDER, FiniteRange, HintedCommand, LayerRange, SeedRange, Shard
+from resefa_plugin.scripts.common.hints import HintedCommand
+from resefa_plugin.scripts.common.types import FOLDER, FiniteRange, LayerRange, SeedRange, Shard
 
 MOST_POOLED = 16  # samples of a pool that nobody named
 
@@ -41,6 +42,7 @@ MOST_POOLED = 16  # samples of a pool that nobody named
 @options.network_options
 @sampling.samples_options
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
+              shell_complete=options.complete_region,
               help='What to change, see below; repeat it for several regions')
 @click.option('--space', metavar='SPACE', default='auto', show_default=True,
               help="Latent space to factorize: z, w, w+, s, ...; auto takes s, whose directions carry over best, for "
@@ -193,7 +195,7 @@ def factorize(network: str | None, function: str | None, tuned: pathlib.Path | N
                     click.echo(f'{result.name}: direction {number}: {label}', err=True)
             click.echo(f'{outdir / result.name}.npz')
         if ranks.first:
-            click.echo(outdir / 'report.html')
+            options.say_open(outdir / 'report.html')
 
 
 def _announced(viewpoints: list[Viewpoint], solver: Solver, regions: int, as_needed: bool) -> str:
@@ -222,6 +224,7 @@ def _preview(viewpoints: list[Viewpoint], partitions: list[RegionPartition], out
             path = outdir / f'{viewpoint.sample.name}-{partition.name}-preview.png'
             pictures.save_png(pictures.region_overlay(Image.fromarray(picture), partition.mask), path)
             click.echo(path)
+    options.say_open(path)
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ import click
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.common.hints import HintedCommand
 from resefa_plugin.scripts.common.types import UserPath
 from resefa_plugin.third_party.nvlabs import require_checkout
 
@@ -25,7 +26,7 @@ def script_text(command: str) -> str:
             f"if __name__ == '__main__':\n    run('{command}')\n")
 
 
-@click.command()
+@click.command(cls=HintedCommand)
 @click.argument('path', metavar='CHECKOUT', type=UserPath(path_type=pathlib.Path))
 @click.option('--uninstall', is_flag=True, help='Remove the scripts again, and put back what --force set aside')
 @click.option('--force', is_flag=True,

@@ -17,16 +17,18 @@ from resefa_plugin.projection.projector import Projector, Settings
 from resefa_plugin.projection.tuning import TuningSettings, tunable
 from resefa_plugin.scripts.common import options, photographs, sampling
 from resefa_plugin.scripts.common.edited_photograph import Means, Wishes, edit_photograph
+from resefa_plugin.scripts.common.hints import HintedCommand
 from resefa_plugin.scripts.common.types import EXISTING, FiniteRange, StrengthRange
 
 NOTE = ('The files say that they are edited. Show them only with the consent of the person in them, and not as a '
         "photograph. Licence of the generator's weights: {}")
 
-@click.command()
+@click.command(cls=HintedCommand)
 @options.network_options
 @click.option('--target', 'targets', metavar='PATH', type=EXISTING, multiple=True, required=True,
               help='The photograph (PNG, JPEG, WebP, TIFF), or a folder of photographs; repeat it for several')
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
+              shell_complete=options.complete_region,
               help='What to change, as in resefa factorize; repeat it for several regions')
 @click.option('--drawn-on', type=click.Choice(['aligned', 'photograph']), default='aligned', show_default=True,
               help='The picture that regions are meant in: the aligned face, or the whole photograph')
@@ -105,17 +107,20 @@ def photo(network: str | None, function: str | None, tuned: pathlib.Path | None,
         return Means(projector, lpips, identity)
 
     options.write_options(outdir, hook, click.get_current_context().params)
-    failed = []
+    failed: list[str] = []
+    shown: pathlib.Path | None = None  # the last strip
     for path in paths:
         try:
             for result in edit_photograph(path, hook, wishes, means, outdir / path.stem if len(paths) > 1 else outdir):
                 click.echo(result)
+                shown = result if result.suffix == '.jpg' else shown
         except (PhotographError, RegionError) as error:
             if len(paths) == 1:
                 raise
             click.echo(f'{path.name}: {error}', err=True)
             failed.append(path.name)
     click.echo(NOTE.format(hook.licence or 'unknown: ask who made it'), err=True)
+    options.say_open(shown)
     if failed:
         raise click.ClickException(f'{len(failed)} of {len(paths)} photographs were not edited: {", ".join(failed)}')
 

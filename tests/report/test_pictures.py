@@ -281,3 +281,26 @@ def test_the_colour_bar_of_a_flat_picture_has_room(size):
     mask[:, :9] = True
     heat = pictures.heat_map(np.ones((3, *size)), mask, plain((0, 0, 0), size[::-1]), size=96)
     assert heat.height == 48  # half of the longer side
+
+
+def test_the_part_around_a_region_shows_it_and_is_small():
+    mask = np.zeros((256, 256), bool)
+    mask[169:199, 92:162] = True                             # a mouth
+    left, top, right, bottom = pictures.region_box(mask)
+    assert left < 92 and top < 169 and right > 162 and bottom > 199
+    assert (right - left) * (bottom - top) < 256 * 256 / 6   # large in its picture
+    assert abs((left + right) / 2 - 127) <= 1 and abs((top + bottom) / 2 - 184) <= 1
+
+
+@pytest.mark.parametrize('rows, columns', [((0, 4), (0, 4)), ((60, 64), (90, 96)), ((0, 64), (5, 7))])
+def test_the_part_stays_in_the_picture(rows, columns):
+    mask = np.zeros((64, 96), bool)
+    mask[slice(*rows), slice(*columns)] = True
+    left, top, right, bottom = pictures.region_box(mask)
+    assert 0 <= left <= columns[0] and columns[1] <= right <= 96 and 0 <= top <= rows[0] and rows[1] <= bottom <= 64
+
+
+def test_of_a_large_region_all_is_shown():
+    mask = np.zeros((64, 96), bool)
+    mask[8:60, 10:80] = True
+    assert pictures.region_box(mask) == (0, 0, 96, 64)

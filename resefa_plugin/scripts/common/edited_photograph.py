@@ -136,15 +136,15 @@ def _write_edits(result: RegionResult, viewpoint: Viewpoint, strength: tuple[flo
     """Both edits along each direction of a region, in the photograph, and a strip of its face; the paths."""
     face = framing.alignment.extent(photograph.size)
     strip, captions = [photograph.image.crop(face)], ['0']
-    for index in range(len(result.directions)):
+    for index in range(1, len(result.directions) + 1):
         offsets = torch.stack([torch.from_numpy(result.directions.offset(index, value)) for value in strength])
         for word, edited, value in zip(('low', 'high'), pictures.to_uint8(render_edits(viewpoint.full(), offsets)),
                                        strength, strict=True):
-            image, path = lay(edited), outdir / f'{result.name}-{index + 1}-{word}.png'
+            image, path = lay(edited), outdir / f'{result.name}-{index}-{word}.png'
             photograph.save(image, path)
             yield path
             strip.append(image.crop(face))
-            captions += [f'{index + 1}: {caption}' for caption in pictures.strength_captions([value])]
+            captions += [f'{index}: {caption}' for caption in pictures.strength_captions([value])]
     path = outdir / f'{result.name}-strip.jpg'
     pictures.save_jpeg(pictures.strip(strip, captions, result.name, TILE), path, note=EDITED)
     yield path
