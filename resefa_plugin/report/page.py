@@ -158,11 +158,20 @@ def _page(report: Report) -> str:
     columns = [('Time', {name: _duration(seconds) for name, seconds in report.seconds.items()}),
                ('Options', {name: text for name, text in given.items() if text}), ('Versions', report.versions)]
     samples = [(sample.name, _data_url(sample.image, 640)) for sample in report.samples]
-    style, script = (resources.files('resefa_plugin.report').joinpath(name).read_text(encoding='utf-8')
-                     for name in ('style.css', 'viewer.js'))
+    script = _file('viewer.js')
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _templates().get_template('page.html.j2').render(
-        report=report, samples=samples, sections=sections, columns=columns, style=style, script=script, digest=digest)
+    return templates().get_template('page.html.j2').render(
+        report=report, samples=samples, sections=sections, columns=columns, style=style(), script=script,
+        digest=digest)
+
+
+def style() -> str:
+    """The look of our pages, to be copied into one."""
+    return _file('style.css')
+
+
+def _file(name: str) -> str:
+    return resources.files('resefa_plugin.report').joinpath(name).read_text(encoding='utf-8')
 
 
 def _option(value: object) -> str:
@@ -175,7 +184,8 @@ def _option(value: object) -> str:
 
 
 @functools.cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The templates of our pages, with what they share."""
     # Here and not above, so that `resefa --help` and commands without a report do not wait for it.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -7,6 +7,7 @@ and `save_jpeg` touch the disk.
 from __future__ import annotations
 
 import bisect
+import colorsys
 import functools
 import io
 import math
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.ndimage
 import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -24,6 +26,7 @@ from torch import Tensor
 from resefa_plugin.errors import NonFiniteError, RegionError, ResefaError
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.pixels import to_uint8 as to_uint8
+from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report.colour_scale import colours
 
 GREY_LEVELS = 127.5  # one unit of the [-1, 1] scale, in grey levels of 255
@@ -33,6 +36,8 @@ PAPER, INK, MUTED, FAINT, ACCENT = (255, 255, 255), (29, 33, 38), (96, 103, 112)
 _TINT, _DIM = 0.14, 0.76          # share of the accent inside the region, brightness outside of it
 _TICKS = (0, 0.25, 0.5, 0.75, 1)  # of a colour bar, as shares of its length
 _AROUND, _FLATTEST, _MOSTLY = 0.5, 1.0, 0.6  # of a part: what is around the region, its flattest form, the largest
+_GOLDEN, _COLOURED = 0.618034, 0.45  # of the hues of several regions; share of a colour
+_INNER = 0.9  # of the largest distance to the border of a region: where its name may stand
 _GROUND = 0.3                     # brightness of the picture under a heat map
 # The built-in typeface has no dashes and no multiplication sign.
 _PLAIN = str.maketrans({'\u2212': '-', '\u2013': '-', '\u2014': '-', '\u00d7': 'x'})
@@ -69,6 +74,27 @@ def region_overlay(image: Image.Image, mask: ArrayLike) -> Image.Image:
     rgb = np.asarray(image.convert('RGB'), float)
     marked = np.where(inside[..., None], rgb * (1 - _TINT) + np.array(ACCENT) * _TINT, rgb * _DIM)
     return Image.fromarray(_outlined(marked.round().astype(np.uint8), inside))
+
+
+def regions_overlay(image: Image.Image, regions: Sequence[RegionPartition]) -> Image.Image:
+    """Several regions, each in a colour of its own with its name in the middle of its largest part.
+
+    Raises RegionError if one of them and the picture differ in size.
+    """
+    rgb = np.asarray(image.convert('RGB'), float)
+    hues = (np.arange(len(regions)) * _GOLDEN) % 1  # far apart, however many there are
+    tints = np.array([colorsys.hls_to_rgb(hue, 0.5, 0.8) for hue in hues]) * 255
+    for region, tint in zip(regions, tints, strict=True):
+        inside = _region(region.mask, image)
+        rgb[inside] = rgb[inside] * (1 - _COLOURED) + tint * _COLOURED
+    marked = Image.fromarray(rgb.round().astype(np.uint8))
+    draw, font = ImageDraw.Draw(marked), _font(max(10, image.width // 40))
+    for region in regions:
+        deep = scipy.ndimage.distance_transform_edt(np.pad(region.mask, 1))[1:-1, 1:-1]
+        inner = np.argwhere(deep >= _INNER * deep.max())
+        row, column = inner[np.square(inner - inner.mean(axis=0)).sum(axis=1).argmin()].tolist()
+        draw.text((column, row), region.name, PAPER, font, anchor='mm', stroke_width=2, stroke_fill=INK)
+    return marked
 
 
 def region_box(mask: ArrayLike) -> tuple[int, int, int, int]:

@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from resefa_plugin.callbacks.background_comparison import keep
+from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.editing.background import CORRECTIONS, BackgroundKeeper
 from resefa_plugin.editing.strength import largest_outside, render_edits
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -24,6 +25,7 @@ from resefa_plugin.report.kept_background import outside_summary
 from resefa_plugin.report.page import grey_levels
 from resefa_plugin.report.pictures import significant
 from resefa_plugin.scripts.common import options, sampling
+from resefa_plugin.scripts.common.atlases import amount_option, do_option, named_moves
 from resefa_plugin.scripts.common.hints import HintedCommand
 from resefa_plugin.scripts.common.moves import Move, Moves
 from resefa_plugin.scripts.common.recorded import as_found, sample_of
@@ -35,7 +37,9 @@ UNSEEN = 4.0  # grey levels of 255, root mean square of a tile: less is not seen
 @click.command(cls=HintedCommand)
 @options.network_options
 @sampling.samples_options
-@click.option('--directions', required=True, multiple=True, type=FILE,
+@do_option
+@amount_option
+@click.option('--directions', multiple=True, type=FILE,
               help='Directions file that factorize wrote, or one of another tool (ReSeFa, InterFaceGAN, SeFa, '
                    'GANSpace, e4e); repeat it, --index or --strength to move along several directions at once')
 @click.option('--index', metavar='INT', multiple=True, type=IndexNumber(), default=[1], show_default=True,
@@ -63,7 +67,8 @@ UNSEEN = 4.0  # grey levels of 255, root mean square of a tile: less is not seen
 def edit(network: str | None, function: str | None, tuned: pathlib.Path | None,
          value_range: tuple[float, float] | None, noise_mode: str,
          translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
-         trust_pickle: bool, directions: tuple[pathlib.Path, ...], index: tuple[int, ...],
+         trust_pickle: bool, wanted: tuple[str, ...], amount: tuple[float, ...],
+         directions: tuple[pathlib.Path, ...], index: tuple[int, ...],
          strength: tuple[tuple[float, float], ...], region: str | None, space: str | None,
          layers: tuple[int, ...] | None, alpha: bool, steps: int, keep_background: int | None, straight: bool,
          device: torch.device, outdir: pathlib.Path, **which: Any) -> None:
@@ -86,6 +91,10 @@ def edit(network: str | None, function: str | None, tuned: pathlib.Path | None,
         --strength=-1.5,1.5 --steps=5 --outdir=edits
 
     \b
+    # Edits by name, as resefa atlas --edits found them
+    resefa edit --network=mobilestylegan-ffhq --seeds=1-4 --trunc=0.7 --do="mouth opens" --amount=1.5 --outdir=edits
+
+    \b
     # Two directions at once, one picture
     resefa edit --network=mobilestylegan-ffhq --seeds=0 --trunc=0.7 --directions=out/seed0000-mouth.npz \\
         --index=1 --strength=2,2 --index=3 --strength=-1,-1 --steps=1 --outdir=edits
@@ -103,14 +112,21 @@ def edit(network: str | None, function: str | None, tuned: pathlib.Path | None,
     keep_large_blocks()
     if keep_background and straight:
         raise click.UsageError('--keep-background and --straight exclude each other')
-    given = Moves(directions, index, strength)
+    if not (wanted or directions):
+        raise click.UsageError('name an edit with --do, or a directions file with --directions')
     params = click.get_current_context().params
-    recorded = given.recorded()
+    recorded = Moves(directions, index, strength).recorded()
     if recorded is not None:
         as_found(*recorded, params)
         network, value_range, which = params['network'], params['value_range'], {name: params[name] for name in which}
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
                                   translate, rotate, tuned)
+    named = named_moves(hook, wanted, amount)
+    if recorded is None and named:
+        recorded = named[0][0], DirectionSet.load(named[0][0])
+        as_found(*recorded, params)
+        which = {name: params[name] for name in which}
+    given = Moves(directions, index, strength, named)
     latent_space = given.load(hook, space, layers)
     found = None if recorded is None or which['seeds'] or which['projected_w'] else sample_of(recorded[1], hook)
     samples = sampling.make_samples(hook, **which) if found is None else [found]

@@ -19,6 +19,7 @@ COMMANDS = {
     'photo': 'Edit a region of a face in a photograph of yours',
     'align': 'Cut faces out of photographs as FFHQ has them',
     'studio': 'Draw a region and move sliders, in the browser',
+    'atlas': 'Learn a network once, then have any region at once',
     'evaluate': 'Compare with other methods at equal change',
     'export': 'Write directions for another tool',
     'info': 'Say what a network or a file is',

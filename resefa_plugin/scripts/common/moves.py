@@ -69,19 +69,24 @@ class Moves:
 
     Args:
         directions, index, strength: the flags.
+        known: more of them, as files, numbers and strengths: of edits that were named.
 
     Raises click.UsageError if they are not.
     """
 
     def __init__(self, directions: Sequence[pathlib.Path], index: Sequence[int],
-                 strength: Sequence[tuple[float, float]]):
+                 strength: Sequence[tuple[float, float]],
+                 known: Sequence[tuple[pathlib.Path, int, tuple[float, float]]] = ()):
+        self._rows = list(known)
+        if not directions:
+            return
         given: dict[str, Sequence[Any]] = {'--directions': directions, '--index': index, '--strength': strength}
         count = max(map(len, given.values()))
         for flag, values in given.items():
             if len(values) not in (1, count):
                 raise click.UsageError(f'{flag} is given {len(values)} times, another option {count} times: give each '
                                        f'of {", ".join(given)} once or {count} times')
-        self._rows = list(zip(*(list(values) * (count // len(values)) for values in given.values()), strict=True))
+        self._rows += zip(*(list(values) * (count // len(values)) for values in given.values()), strict=True)
 
     def recorded(self) -> tuple[pathlib.Path, DirectionSet] | None:
         """The first file of ours and what is in it; None if there is no file of ours."""

@@ -19,6 +19,21 @@ from resefa_plugin.scripts.common.types import FILE, FiniteRange, SeedRange
 USUAL_TRUNCATION = 2.0  # beyond it there are no pictures to be seen
 
 
+class_option = click.option(
+    '--class', 'label', metavar='CLASS',
+    help='Class of a conditional network: a number; for BigGAN also an ImageNet name, or a mix like 12:0.5,207:0.5')
+
+
+def truncation_options(command: options.Command) -> options.Command:
+    """`--trunc` and `--trunc-cutoff`."""
+    return options.decorated(
+        command,
+        click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=FiniteRange(), default=1, show_default=True,
+                     help='Truncation psi'),
+        click.option('--trunc-cutoff', 'truncation_cutoff', metavar='INT', type=click.IntRange(min=0),
+                     help='Number of layers that are truncated  [default: all]'))
+
+
 def samples_options(command: options.Command) -> options.Command:
     """`--seeds` or `--projected-w`, the class and the truncation: what `make_samples` takes."""
     return options.decorated(
@@ -26,13 +41,7 @@ def samples_options(command: options.Command) -> options.Command:
         click.option('--seeds', type=SeedRange(), help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
         click.option('--projected-w', '--projected_w', type=FILE,
                      help='Latents of a projector, an encoder, or of edit, instead of seeds: a file of numpy or torch'),
-        click.option('--class', 'label', metavar='CLASS',
-                     help='Class of a conditional network: a number; for BigGAN also an ImageNet name, or a mix like '
-                          '12:0.5,207:0.5'),
-        click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=FiniteRange(), default=1, show_default=True,
-                     help='Truncation psi'),
-        click.option('--trunc-cutoff', 'truncation_cutoff', metavar='INT', type=click.IntRange(min=0),
-                     help='Number of layers that are truncated  [default: all]'))
+        class_option, truncation_options)
 
 
 def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: pathlib.Path | None, label: str | None,
