@@ -49,6 +49,7 @@ class AtlasFacts:
 
     Attributes:
         network, network_sha256: the generator's name, and the hash of its file; empty where it has none.
+        fingerprint: of the first sample where there is no such hash, else empty.
         space, layers: the latent space, as of `GeneratorHook.space`.
         dim: its dimensions.
         image_shape: `(C, h, w)` of the pictures that were differentiated.
@@ -60,6 +61,7 @@ class AtlasFacts:
 
     network: str
     network_sha256: str
+    fingerprint: str
     space: str
     layers: tuple[int, ...] | None
     dim: int
@@ -89,10 +91,19 @@ class Atlas:
 
     def check_fits(self, hook: GeneratorHook) -> None:
         """Raises ResefaError if the atlas is of another generator."""
-        if hook.sha256 != self.facts.network_sha256 or hook.name != self.facts.network and not hook.sha256:
+        facts = self.facts
+        if hook.sha256 != facts.network_sha256 or not hook.sha256 and (
+                hook.name != facts.network or self._fingerprint(hook) != facts.fingerprint):
             raise ResefaError(f'the atlas is of {self.facts.network} (SHA-256 '
                               f"{self.facts.network_sha256[:12] or 'unknown'}), not of {hook.name} (SHA-256 "
                               f"{hook.sha256[:12] or 'unknown'}): make one with `resefa atlas`")
+
+    def _fingerprint(self, hook: GeneratorHook) -> str:
+        """Of the first sample, if the generator has it; empty else."""
+        try:
+            return self.viewpoint(hook, self.samples(hook, 1)[0]).fingerprint()
+        except ResefaError:
+            return ''
 
     def viewpoint(self, hook: GeneratorHook, sample: Sample) -> Viewpoint:
         """A sample as the atlas takes it: in its space, at its resolution."""

@@ -193,7 +193,8 @@ class AtlasBuilder:
             values[number], scales[number] = stored(triangle)
         first = self.viewpoints[0]
         facts = AtlasFacts(
-            network=first.hook.name, network_sha256=first.hook.sha256, space=first.space.name,
+            network=first.hook.name, network_sha256=first.hook.sha256,
+            fingerprint='' if first.hook.sha256 else first.fingerprint(), space=first.space.name,
             layers=first.space.layers, dim=first.dim, image_shape=first.image_shape,
             seeds=self._seeds, truncation_psi=first.sample.truncation_psi,
             truncation_cutoff=first.sample.truncation_cutoff,

@@ -174,6 +174,17 @@ def test_an_atlas_is_of_one_network(made):
         atlas.check_fits(other)
 
 
+def test_functions_of_one_name_are_told_apart(tmp_path):
+    hooks = [TanhToy(shape=(3, 16, 16), seed=seed).hook() for seed in (0, 1)]
+    assert hooks[0].name == hooks[1].name and not hooks[0].sha256
+    atlas = AtlasBuilder([Viewpoint(hooks[0], 'z', hooks[0].sample(0))], tmp_path).build()
+    Atlas.load(tmp_path).check_fits(TanhToy(shape=(3, 16, 16)).hook())
+    with pytest.raises(ResefaError, match='the atlas is of tanh-toy'):
+        atlas.check_fits(hooks[1])
+    with pytest.raises(ResefaError, match='the atlas is of tanh-toy'):
+        atlas.check_fits(TanhToy(z_dim=7, shape=(3, 16, 16)).hook())
+
+
 def edited(folder, name, change):
     record = json.loads((folder / 'atlas.json').read_text())
     change(record)
