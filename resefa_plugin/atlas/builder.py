@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from resefa_plugin.atlas.atlas import Atlas, AtlasFacts
 from resefa_plugin.atlas.channel_choice import atlas_channels, tile_energies
-from resefa_plugin.atlas.own_regions import affinity
+from resefa_plugin.atlas.own_regions import affinity, cell_grid
 from resefa_plugin.atlas.tiled_grams import TiledGrams, stored, tile_grams, triangle_size
 from resefa_plugin.errors import DamagedFileError, ResefaError, check_type
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -168,6 +168,8 @@ class AtlasBuilder:
 
     def _pooled(self, vectors: NDArray[np.float64]) -> Atlas:
         """The mean of the samples, in which none counts for more in a tile than half of them do."""
+        first = self.viewpoints[0]
+
         def sample(viewpoint: Viewpoint) -> tuple[TiledGrams, NDArray[np.float32]]:
             kept = self._load(viewpoint, vectors)
             if kept is None:
@@ -178,10 +180,11 @@ class AtlasBuilder:
         totals = traces.sum(axis=1)
         weights = tile_weights(traces / totals[:, None]) / totals[:, None]
         sums: NDArray[np.float32] | None = None
-        alike: NDArray[np.float32] | float = 0.0
+        cells = int(np.prod(cell_grid(first.image_shape)))
+        alike = np.zeros((cells, cells))
         for viewpoint, weight in zip(self.viewpoints, weights, strict=True):
             tiles, of_sample = sample(viewpoint)
-            alike = alike + of_sample / len(self.viewpoints)
+            alike += of_sample / len(self.viewpoints)
             if sums is None:
                 sums = np.zeros(tiles.values.shape, np.float32)
             for number, scale in enumerate(weight * tiles.scales):
@@ -191,7 +194,6 @@ class AtlasBuilder:
         values = np.empty(sums.shape, np.float16)
         for number, triangle in enumerate(sums):
             values[number], scales[number] = stored(triangle)
-        first = self.viewpoints[0]
         facts = AtlasFacts(
             network=first.hook.name, network_sha256=first.hook.sha256,
             fingerprint='' if first.hook.sha256 else first.fingerprint(), space=first.space.name,
@@ -200,7 +202,7 @@ class AtlasBuilder:
             truncation_cutoff=first.sample.truncation_cutoff,
             c=None if first.sample.c is None else tuple(first.sample.c[0].tolist()), channels=self._channels)
         return Atlas(facts, vectors, TiledGrams(values, scales, first.image_shape), float(totals.mean()),
-                     np.asarray(alike, np.float16))
+                     alike.astype(np.float16))
 
 
 def tile_weights(traces: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.steps import RegionSolution, direction_set, mean_slopes, with_direction
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.metrics.metric_networks import Networks
+from resefa_plugin.rayleigh.operators import DenseGrams
 from resefa_plugin.rayleigh.problem import TAU
 from resefa_plugin.rayleigh.solvers import Auto
 from resefa_plugin.regions.partition import RegionPartition
@@ -87,7 +88,7 @@ def propose(atlas: Atlas, viewpoints: Sequence[Viewpoint], region: RegionPartiti
         tau: the ridge relative to tr(B).
     """
     solved = atlas.solve(viewpoints[0], region, Auto(COMBINED, tau))
-    assert solved.slopes is not None and solved.basis is not None  # an atlas gives both
+    assert solved.slopes is not None and solved.basis is not None and isinstance(solved.grams, DenseGrams)
     rms = np.sqrt(solved.slopes[0])
     steps = solved.solution.directions[:len(rms)] * (0.1 / rms)[:, None]
     changes = attribute_changes([seen_by_parser(viewpoint) for viewpoint in viewpoints],
@@ -139,7 +140,7 @@ def verify(proposal: Proposal, viewpoints: Sequence[Viewpoint], faces: Sequence[
     if works < MOST * len(faces) or others.argmax() != number:
         return None
     named = directions.labelled([f'{words.more} +'])
-    extra = named.metadata.extra | {'works': works, 'faces': len(faces), 'less': words.less}
+    extra = {**named.metadata.extra, 'works': works, 'faces': len(faces), 'less': words.less}
     return NamedEdit(proposal.attribute, words.more, words.less,
                      dataclasses.replace(named, metadata=dataclasses.replace(named.metadata, extra=extra)), works,
                      len(faces))
