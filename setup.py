@@ -1,6 +1,7 @@
 """Packaging of resefa_plugin: region-based semantic factorization of pre-trained GANs."""
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
@@ -9,20 +10,22 @@ HERE = pathlib.Path(__file__).parent
 # third_party/ and patches/ stand at the top level so that they are easy to find, but install inside the package:
 # a host repository may have folders of the same names.
 OUTSIDE = {'resefa_plugin.third_party': 'third_party', 'resefa_plugin.patches': 'patches'}
+INIT = (HERE / 'resefa_plugin' / '__init__.py').read_text(encoding='utf-8')
+VERSION = re.search(r"^__version__ = '(.+?)'", INIT, re.MULTILINE)[1]
 
 setup(
     name='resefa_plugin',
-    version='0.1.0',
+    version=VERSION,
     description='Local edit directions for any pre-trained GAN: mark a region, get sliders that change only that.',
     long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='MIT',
-    license_files=['LICENSE'],
+    license_files=['LICENSE', 'NOTICE.md'],
     python_requires='>=3.10',
     packages=find_packages(include=['resefa_plugin', 'resefa_plugin.*'])
     + [f'resefa_plugin.{name}' for name in find_packages(include=['patches', 'patches.*', 'third_party'])],
     package_dir=OUTSIDE,
-    package_data={'resefa_plugin': ['py.typed'], 'resefa_plugin.report': ['style.css', 'templates/*.j2'],
+    package_data={'resefa_plugin': ['py.typed'], 'resefa_plugin.report': ['style.css', 'viewer.js', 'templates/*.j2'],
                   'resefa_plugin.studio': ['assets/*']},
     install_requires=[
         'torch>=2.4',    # forward-mode rules of leaky_relu and convolution under vmap

@@ -75,7 +75,7 @@ def judgements(record: dict) -> dict[tuple, str]:
 def strip(viewpoint: Viewpoint, directions: DirectionSet, index: int, path: pathlib.Path) -> None:
     """The ends of the labelled range, and the unedited picture between them, around the region."""
     strengths = (-STRENGTH, 0, STRENGTH)
-    edits = render_edits(viewpoint.full(), torch.stack([torch.from_numpy(directions.offset(index, s))
+    edits = render_edits(viewpoint.full(), torch.stack([torch.from_numpy(directions.offset(index + 1, s))
                                                         for s in strengths]))
     window = around(directions.mask)
     tiles = [Image.fromarray(image).crop(window) for image in pictures.to_uint8(edits)]
@@ -92,7 +92,7 @@ def around(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 def seconds(viewpoint: Viewpoint, directions: DirectionSet, networks: Networks) -> float:
     """Processor time that naming takes, for each direction."""
-    offsets = torch.stack([torch.from_numpy(directions.offset(i, 1.0)) for i in range(len(directions))])
+    offsets = torch.stack([torch.from_numpy(directions.offset(i + 1, 1.0)) for i in range(len(directions))])
     start = time.process_time()
     attribute_changes([seen_by_parser(viewpoint)], offsets, networks, STRENGTH,
                       parse_region(directions.metadata.region, viewpoint.hook.image_shape[1:]))

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from resefa_plugin.patches.support.attributes import replaced, require
-from resefa_plugin.patches.support.folding import call_in_chunks, fold, refuse_filter, unfold
+from resefa_plugin.patches.support.folding import call_in_chunks, fold, refuse_filter, unfold, within_reach
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class _Spec:
     def _call(self, x: Tensor, f: Tensor) -> Tensor:
         op = self.module._plugin.upfirdn2d
         (ux, uy), (dx, dy), (x0, x1, y0, y1) = self.up, self.down, self.pad
+        x = within_reach(x)
         if f.ndim == 2:
             return op(x, f, ux, uy, dx, dy, x0, x1, y0, y1, self.flip, self.gain)
         x = op(x, f[None, :], ux, 1, dx, 1, x0, x1, 0, 0, self.flip, 1.0)

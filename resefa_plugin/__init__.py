@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from resefa_plugin.rayleigh.solvers import Auto, Davidson, Dense, Woodbury
     from resefa_plugin.regions.partition import RegionPartition, parse_region
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'  # setup.py reads it here
 
 __all__ = ['Auto', 'Callback', 'Constraints', 'Davidson', 'Dense', 'DirectionSet', 'Factorizer', 'FunctionHook',
            'RegionJacobian', 'RegionPartition', 'ResefaError', 'Store', 'Viewpoint', 'Woodbury', 'open_network',

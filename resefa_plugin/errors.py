@@ -93,3 +93,17 @@ def check_number(name: str, value: object, least: float | None = None, whole: bo
             or least is not None and value < least:
         bound = '' if least is None else f' of at least {least:g}'
         raise ResefaError(f'{name} is {repr(value)[:100]}, expected a {"whole" if whole else "finite"} number{bound}')
+
+
+def check_shape(name: str, value: object, *axes: int | str) -> None:
+    """Raises ResefaError unless an array or tensor has these axes: lengths, or texts such as `N` for one of any length.
+
+    An axis of any length may not be empty.
+    """
+    shape, expected = getattr(value, 'shape', None), f'[{", ".join(map(str, axes))}]'
+    if shape is None:
+        raise ResefaError(f'{name} is {repr(value)[:100]}, expected a tensor {expected}')
+    fits = len(shape) == len(axes) and all(
+        length > 0 if isinstance(axis, str) else length == axis for axis, length in zip(axes, shape, strict=True))
+    if not fits:
+        raise ResefaError(f'{name} has shape {list(shape)}, expected {expected}')

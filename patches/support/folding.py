@@ -52,6 +52,12 @@ def call_in_chunks(call: Callable[..., Tensor], numel: int, dim: int, *tensors: 
     return torch.cat(pieces, dim)
 
 
+def within_reach(x: Tensor) -> Tensor:
+    """x, or a copy of it if its elements lie further apart than the plugins index, as those of a part of a picture."""
+    reach = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+    return x if reach <= MAX_NUMEL else x.contiguous()
+
+
 def refuse_filter(tangent_or_dim: object, op: str) -> None:
     """Raises ResefaError unless the tangent, or the vmap axis, of a filter is None.
 

@@ -74,7 +74,7 @@ def attribute_changes(viewpoints: Sequence[Viewpoint], offsets: Tensor, networks
 
     Args:
         viewpoints: one sample or more, at the resolution of the pictures, of which the parser sees 512 pixels.
-        offsets: `[k, d]`, one per direction, at strength 1: `DirectionSet.offset(i, 1)`.
+        offsets: `[k, d]`, one per direction, at strength 1: `DirectionSet.offset(index, 1)`.
         networks: of which `parsing` is used.
         strength: how far to go each way.
         region: of the directions, to which colours are cropped; the unedited pictures are looked at, too. None for the

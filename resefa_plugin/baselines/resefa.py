@@ -81,7 +81,7 @@ def resefa_best_directions(problem: Problem) -> MethodResult:
         return MethodResult.of(directions.directions[:problem.num_directions], space,
                                {'jacobian': seconds, 'solve': 0.0})
     start = time.perf_counter()
-    offsets = torch.stack([torch.from_numpy(directions.offset(i, 1.0)) for i in range(len(directions))])
+    offsets = torch.stack([torch.from_numpy(directions.offset(i + 1, 1.0)) for i in range(len(directions))])
     try:
         combined = problem.combine(result.calibrated, problem.region, offsets).numpy()[None]
     except MetricError as error:

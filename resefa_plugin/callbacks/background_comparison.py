@@ -62,7 +62,7 @@ class BackgroundComparison(Callback):
 
     def _row(self, keeper: BackgroundKeeper, result: RegionResult, index: int) -> BackgroundRow:
         title = f'{result.name} {index + 1}: background'
-        straight = torch.stack([torch.from_numpy(result.directions.offset(index, s)) for s in STRENGTHS])
+        straight = torch.stack([torch.from_numpy(result.directions.offset(index + 1, s)) for s in STRENGTHS])
         path, captions = keep(keeper, straight, title), pictures.strength_captions(STRENGTHS)
         edits = [render_edits(result.viewpoint.full(), offsets) for offsets in (straight, path.offsets)]
         sheet = pictures.contact_sheet([_tiles(row) for row in edits], ['straight', 'kept'], captions,

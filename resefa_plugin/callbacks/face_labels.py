@@ -33,7 +33,7 @@ class FaceLabels(Callback):
         if all(directions.labels):  # of an attribute that was asked for
             return
         viewpoints = [seen_by_parser(viewpoint) for viewpoint in result.viewpoints[:SAMPLES]]
-        offsets = torch.stack([torch.from_numpy(directions.offset(i, 1.0)) for i in range(len(directions))])
+        offsets = torch.stack([torch.from_numpy(directions.offset(i + 1, 1.0)) for i in range(len(directions))])
         edits, title = len(offsets) * len(viewpoints), f'{result.name}: labels'
         with tqdm(total=edits, desc=title, unit='edit', dynamic_ncols=True) as bar:
             changes = attribute_changes(viewpoints, offsets, self.networks, STRENGTH, result.partition, bar.update)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 from typing_extensions import override
 
-from resefa_plugin.editing.strength import render_edits
+from resefa_plugin.editing.strength import STRENGTH_RMS, mean_square, render_edits
 from resefa_plugin.factorizer.callback import Callback
 from resefa_plugin.factorizer.results import RegionResult
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -20,8 +22,10 @@ from resefa_plugin.report import pictures, plots
 from resefa_plugin.report.page import DirectionRow, RegionSection, Report, SampleSection, write_report
 
 STRENGTHS = (-3, -2, -1, 0, 1, 2, 3)
-OTHER_STRENGTHS = (-3, -1, 0, 1, 3)
-PICTURE_SIDE = 512  # longer side of the pictures kept for sheets and the report
+OTHER_STRENGTHS = (-3, 0, 3)  # and twice or three times as far where that is hardly seen
+SEEN = 2 * STRENGTH_RMS  # root mean square in the region that is seen well
+NEAR, FAR = 480, 288  # longer side of pictures in the report: the part around the region, and the whole
+PICTURE_SIDE = 512  # of whole pictures in the overview
 
 
 class PictureWriter(Callback):
@@ -29,7 +33,8 @@ class PictureWriter(Callback):
 
     Args:
         outdir: the folder of the run.
-        record: what the report says of the run: `options`, `versions` (by name) and `command`.
+        record: what the report says of the run: `options`, `versions` (by name) and `command`; in `edit`, the words
+            with which a command begins that edits pictures of the same generator.
         others: samples that took no part; direction 1 of each region is tried on them, and on the first of a pool.
     """
 
@@ -55,56 +60,75 @@ class PictureWriter(Callback):
 
     @override
     def on_region_end(self, result: RegionResult) -> None:
-        folder = self.outdir / result.name
+        folder, name = self.outdir / result.name, result.partition.name
         image, *_ = [self._image(viewpoint) for viewpoint in result.viewpoints]  # all of a pool's are written
-        mask, directions = result.partition.mask, result.directions
-        rows, tiles = [], []
+        mask, directions, captions = result.partition.mask, result.directions, pictures.strength_captions(STRENGTHS)
+        box = pictures.region_box(mask)
+        is_part = box != (0, 0, *image.size)
+        rows: list[DirectionRow] = []
         with tqdm(total=len(directions), desc=f'{result.name}: pictures', unit='direction', dynamic_ncols=True) as bar:
             for index in range(len(directions)):
-                offsets = torch.stack([torch.from_numpy(directions.offset(index, s)) for s in STRENGTHS])
+                offsets = torch.stack([torch.from_numpy(directions.offset(index + 1, s)) for s in STRENGTHS])
                 edits = render_edits(result.viewpoint.full(), offsets)
                 if index == 0:
                     change = edits[STRENGTHS.index(1)] - edits[STRENGTHS.index(0)]
                     heat_map = pictures.heat_map(change, mask, image)
-                tiles.append(_thumbnails(edits))
-                title = f'{result.partition.name} {index + 1}'
-                strip = pictures.strip(tiles[-1], pictures.strength_captions(STRENGTHS), title)
+                    overview = _tiles(edits, None, PICTURE_SIDE)
+                near = _tiles(edits, box, NEAR)
+                strip = pictures.strip(near, captions, f'{name} {index + 1} {directions.labels[index]}'.rstrip())
                 pictures.save_png(strip, folder / f'direction{index + 1}.png')
                 rows.append(DirectionRow(
                     index + 1, directions.eigenvalues[index], directions.residuals[index], directions.step[index],
                     directions.predicted_inside[index], directions.predicted_outside[index],
                     directions.measured_inside[index], directions.measured_outside[index],
-                    strip, (tiles[-1][0], tiles[-1][-1]), directions.labels[index]))
+                    near, _tiles(edits, None, FAR) if is_part else (), directions.labels[index]))
                 bar.update()
-        captions = [f'{row.index}\n{pictures.significant(row.eigenvalue)}' for row in rows]
         named = {
             'region': pictures.region_overlay(image, mask),
             'heat_map': heat_map,
             'eigenvalues': plots.eigenvalue_plot(result.eigenvalues, len(directions)),
-            'sheet': pictures.contact_sheet(tiles, captions, pictures.strength_captions(STRENGTHS), result.name),
+            'sheet': pictures.contact_sheet([row.near for row in rows], [f'{row.index}\n{row.label}' for row in rows],
+                                            captions, result.name),
         }
         if result.transfer:
             named['transfer'] = plots.transfer_plot(result.transfer)
         others = [*result.viewpoints[1:4], *self.others]
         if others:
-            named['other_seeds'] = self._other_seeds(result, others)
-        for name, picture in named.items():
-            pictures.save_png(picture, folder / f'{name}.png')
+            named['other_seeds'] = self._other_seeds(result, others, box)
+        for file, picture in named.items():
+            pictures.save_png(picture, folder / f'{file}.png')
         self._regions.setdefault(result.source, []).append(RegionSection(
-            result.partition.name, f'{result.name}.npz', float(mask.mean()), named['region'], heat_map,
-            named['eigenvalues'], rows, named['sheet'], named.get('other_seeds'), result.notes, result.agreement,
+            name, self._edit_command(result), captions, float(mask.mean()), named['region'], heat_map,
+            named['eigenvalues'], rows, named.get('other_seeds'), result.notes, result.agreement,
             named.get('transfer'), result.background))
-        self._overview.append((result.name, [pictures.thumbnail(named['region'], PICTURE_SIDE), *tiles[0]]))
+        self._overview.append((result.name, [pictures.thumbnail(named['region'], PICTURE_SIDE), *overview]))
         self._seconds |= {f'{result.source} {stage}' if stage == 'jacobian' else f'{result.name} {stage}': value
                           for stage, value in result.seconds.items()}
 
-    def _other_seeds(self, result: RegionResult, others: Sequence[Viewpoint]) -> Image.Image:
-        offsets = torch.stack([torch.from_numpy(result.directions.offset(0, s)) for s in OTHER_STRENGTHS])
-        with tqdm(others, desc=f'{result.name}: other seeds', unit='sample', dynamic_ncols=True) as bar:
-            rows = [_thumbnails(render_edits(viewpoint.full(), offsets)) for viewpoint in bar]
-        return pictures.contact_sheet(rows, [viewpoint.sample.name for viewpoint in others],
-                                      pictures.strength_captions(OTHER_STRENGTHS),
-                                      f'{result.partition.name} 1 on other samples')
+    def _edit_command(self, result: RegionResult) -> str:
+        """The command that moves the samples of a result along its first direction."""
+        begin = self.record.get('edit', ['resefa', 'edit', f'--network={result.viewpoint.hook.name}'])
+        return shlex.join([*begin, f'--directions={self.outdir / result.name}.npz', '--index=1', '--strength=-3,3',
+                           f'--outdir={self.outdir / "edits"}'])
+
+    def _other_seeds(self, result: RegionResult, others: Sequence[Viewpoint],
+                     box: tuple[int, int, int, int]) -> Image.Image:
+        """Direction 1 on other samples, as far as it takes for something to be seen in the region."""
+        rendered, changes = [], []
+        strengths: Sequence[float] = OTHER_STRENGTHS
+        with tqdm(others, desc=f'{result.name}: other samples', unit='sample', dynamic_ncols=True) as bar:
+            for viewpoint in bar:
+                rendered.append(_edits(result, viewpoint, strengths))
+                change = rendered[-1][[0, -1]] - rendered[-1][[1]]
+                changes.append(float(mean_square(change, result.partition)[0].mean().sqrt()))
+        further = min(3, math.ceil(SEEN / max(sum(changes) / len(changes), 1e-6)))
+        if further > 1:
+            strengths = [further * strength for strength in strengths]
+            rendered = [_edits(result, viewpoint, strengths) for viewpoint in others]
+        return pictures.contact_sheet([_tiles(edits, box, NEAR) for edits in rendered],
+                                      [viewpoint.sample.name for viewpoint in others],
+                                      pictures.strength_captions(strengths),
+                                      f'{result.partition.name} 1 on other samples', tile=256)
 
     @override
     def on_run_end(self, results: Sequence[RegionResult]) -> None:
@@ -117,11 +141,25 @@ class PictureWriter(Callback):
         images = {result.source: self._image(result.viewpoint) for result in results}
         samples = [SampleSection(source, images[source], regions) for source, regions in self._regions.items()]
         write_report(self.outdir / 'report.html', Report(
-            title=f'{", ".join(dict.fromkeys(r.partition.name for r in results))} of {hook.name}',
+            title=f'{_listed(dict.fromkeys(result.partition.name for result in results))} of {hook.name}',
             network=hook.name, network_licence=hook.licence, samples=samples,
             options=self.record['options'], versions=self.record['versions'], seconds=self._seconds,
             command=self.record['command']))
 
 
-def _thumbnails(images: Tensor) -> list[Image.Image]:
-    return [pictures.thumbnail(Image.fromarray(image), PICTURE_SIDE) for image in pictures.to_uint8(images)]
+def _listed(names: Iterable[str]) -> str:
+    """`mouth, nose and eyes`."""
+    *first, last = names
+    return f'{", ".join(first)} and {last}' if first else last
+
+
+def _edits(result: RegionResult, viewpoint: Viewpoint, strengths: Sequence[float]) -> Tensor:
+    """Pictures `[N, C, H, W]` of a sample along direction 1."""
+    offsets = torch.stack([torch.from_numpy(result.directions.offset(1, strength)) for strength in strengths])
+    return render_edits(viewpoint.full(), offsets)
+
+
+def _tiles(images: Tensor, box: tuple[int, int, int, int] | None, side: int) -> list[Image.Image]:
+    """Pictures `[N, C, H, W]`, or this part of them, with a longer side of at most `side` pixels."""
+    return [pictures.thumbnail(Image.fromarray(image).crop(box or (0, 0, image.shape[1], image.shape[0])), side)
+            for image in pictures.to_uint8(images)]

@@ -5,6 +5,7 @@ The file is an `.npz` without pickles: one array per attribute of DirectionSet, 
 
 from __future__ import annotations
 
+import html
 import math
 import os
 import pathlib
@@ -14,13 +15,18 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from resefa_plugin.directions.metadata import DirectionMetadata
 from resefa_plugin.errors import DirectionsError, ResefaError, printable
-from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.machine.arrays import NPY_MAGIC, ZIP_MAGIC, magic, open_npz, reading
 from resefa_plugin.machine.files import replacing
+from resefa_plugin.machine.pixels import to_uint8
+from resefa_plugin.ranges import format_ranges
 
 MAX_METADATA = 16 << 20  # bytes, four for each character; a pool of a thousand samples takes 2 MB
 UNIT = 1e-4  # how far from 1 the length of a direction may be: float32 arithmetic leaves it closer
@@ -126,6 +132,28 @@ class DirectionSet:
             raise DirectionsError(f"metadata 'layers' goes up to {metadata.layers[-1]}, and the network's end at "
                                   f'{metadata.num_ws - 1}: the file is inconsistent')
 
+    def __repr__(self) -> str:
+        rows = ['  ' + '  '.join(cell for cell in cells if cell) for cells in self._rows()]
+        return '\n'.join([f'{self._title()}; change in grey levels of 255 at strength 1:', *rows])
+
+    def _repr_html_(self) -> str:
+        rows = [('direction', 'label', 'region', 'rest'), *self._rows()]
+        body = ''.join('<tr>' + ''.join(f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in cells)
+                       + '</tr>' for cells in rows)
+        return f'<b>{html.escape(self._title())}</b><table>{body}</table>at strength 1, in grey levels of 255'
+
+    def _title(self) -> str:
+        data = self.metadata
+        seeds = f'seed{"s" * (len(data.seeds) > 1)} {format_ranges(data.seeds)}' if data.seeds else 'a latent'
+        return (f'{len(self)} direction{"s" * (len(self) > 1)} of {data.region}, space {data.space} of {data.network}, '
+                f'{seeds}')
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """Of each direction: its number, its label, and how much it changes the region and the rest."""
+        inside, outside = (127.5 * np.sqrt(change) for change in (self.measured_inside, self.measured_outside))
+        return [(str(i + 1), label, f'region {inside[i]:.1f}', f'rest {outside[i]:.2g}')
+                for i, label in enumerate(self.labels)]
+
     def __len__(self) -> int:
         return len(self.directions)
 
@@ -161,16 +189,30 @@ class DirectionSet:
                 return cls(**{name: file.read(name) for name in _ARRAYS}, metadata=metadata)
 
     def check_index(self, index: int) -> None:
-        """Raises DirectionsError if `index` is not the number of a direction, counted from 0."""
-        if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < len(self):
-            raise DirectionsError(f'direction {index!r} is out of range: expected 0 to {len(self) - 1}')
+        """Raises DirectionsError if `index` is not the number of a direction, counted from 1."""
+        if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 1 <= index <= len(self):
+            raise DirectionsError(f'direction {index!r} is out of range: they are counted from 1, the best, to '
+                                  f'{len(self)}')
 
     def offset(self, index: int, strength: float) -> NDArray[np.float32]:
-        """The offset `[d]` float32 of direction `index`, from 0, at a strength. Strength 1 is `step[index]` long."""
+        """The offset `[d]` float32 of direction `index`, from 1 as on the command line, at a strength.
+
+        Strength 1 is `step[index - 1]` long, and changes the region by a root mean square of 0.1.
+        """
         self.check_index(index)
         if not math.isfinite(strength):
             raise DirectionsError(f'strength is {strength}, expected a finite number')
-        return np.asarray(strength * self.step[index] * self.directions[index], np.float32)
+        return np.asarray(strength * self.step[index - 1] * self.directions[index - 1], np.float32)
+
+    def picture(self, hook: GeneratorHook, sample: Sample, index: int, strength: float = 1.0) -> Image.Image:
+        """A sample moved along direction `index`, from 1, at a strength: RGB, in the size of the generator.
+
+        Raises DirectionsError as `offset` and `check_fits` do.
+        """
+        offset = torch.from_numpy(self.offset(index, strength))[None]
+        viewpoint = Viewpoint(hook, self.check_fits(hook), sample).full()
+        with torch.no_grad():
+            return Image.fromarray(to_uint8(viewpoint.images(offset.to(viewpoint.device)))[0])
 
     def check_fits(self, hook: GeneratorHook) -> LatentSpace:
         """The latent space of this generator to which the directions belong.

@@ -19,21 +19,21 @@ from resefa_plugin.errors import DirectionsError
 from resefa_plugin.machine.files import replacing
 
 
-def export_resefa(directions: DirectionSet, path: str | os.PathLike[str], index: int = 0) -> None:
-    """ReSeFa `.npy`: direction `index`, from 0, as `[1, w_dim]` float32. Its tools ask for the layers when editing."""
+def export_resefa(directions: DirectionSet, path: str | os.PathLike[str], index: int = 1) -> None:
+    """ReSeFa `.npy`: direction `index`, from 1, as `[1, w_dim]` float32. Its tools ask for the layers when editing."""
     _require_w(directions, 'resefa')
     _save_npy(path, _one(directions, index))
 
 
-def export_interfacegan(directions: DirectionSet, path: str | os.PathLike[str], index: int = 0) -> None:
-    """InterFaceGAN boundary `.npy`: direction `index`, from 0, as `[1, d]` float64, for its latent space Z or W."""
+def export_interfacegan(directions: DirectionSet, path: str | os.PathLike[str], index: int = 1) -> None:
+    """InterFaceGAN boundary `.npy`: direction `index`, from 1, as `[1, d]` float64, for its latent space Z or W."""
     if directions.metadata.space != 'z':
         _require_w(directions, 'interfacegan')
     _save_npy(path, _one(directions, index).astype(np.float64))
 
 
-def export_e4e(directions: DirectionSet, path: str | os.PathLike[str], index: int = 0) -> None:
-    """e4e `.pt`: direction `index`, from 0, a float32 tensor that is added to W+ latents `[N, num_ws, w_dim]`.
+def export_e4e(directions: DirectionSet, path: str | os.PathLike[str], index: int = 1) -> None:
+    """e4e `.pt`: direction `index`, from 1, a float32 tensor that is added to W+ latents `[N, num_ws, w_dim]`.
 
     `[1, w_dim]` for space w over all layers, else `[1, num_ws, w_dim]`, zero in the layers that are not edited.
     """
@@ -49,7 +49,7 @@ def export_e4e(directions: DirectionSet, path: str | os.PathLike[str], index: in
 def export_e4e_pca(directions: DirectionSet, path: str | os.PathLike[str], index: int | None = None) -> None:
     """GANSpace components as e4e reads them, a `.pt` dictionary of float32 tensors.
 
-    `mean [1, w_dim]`, `comp [k, 1, w_dim]`, `std [k]`, of direction `index`, from 0, or of all. One std is strength 1;
+    `mean [1, w_dim]`, `comp [k, 1, w_dim]`, `std [k]`, of direction `index`, from 1, or of all. One std is strength 1;
     the mean is the sample's w, so that coordinate 0 is that sample.
     """
     _require_w(directions, 'e4e-pca')
@@ -58,7 +58,7 @@ def export_e4e_pca(directions: DirectionSet, path: str | os.PathLike[str], index
 
 
 def export_ganspace(directions: DirectionSet, path: str | os.PathLike[str], index: int | None = None) -> None:
-    """GANSpace `.npz`, of direction `index`, from 0, or of all.
+    """GANSpace `.npz`, of direction `index`, from 1, or of all.
 
     Activations and latents are the same for a network used in W: `act_comp`, `lat_comp [k, 1, w_dim]`, `act_mean`,
     `lat_mean [1, w_dim]`, `act_stdev`, `lat_stdev [k]`. One stdev is strength 1; the mean is the sample's w.
@@ -75,9 +75,9 @@ def export_ganspace(directions: DirectionSet, path: str | os.PathLike[str], inde
             var_ratio=share, random_stdevs=std)
 
 
-def export_projected_w(directions: DirectionSet, path: str | os.PathLike[str], index: int = 0,
+def export_projected_w(directions: DirectionSet, path: str | os.PathLike[str], index: int = 1,
                        strength: float = 1.0) -> None:
-    """The host's projected_w.npz: the sample that was factorized, moved along direction `index`, from 0."""
+    """The host's projected_w.npz: the sample that was factorized, moved along direction `index`, from 1."""
     if directions.metadata.space not in ('w', 'w+'):
         raise _wrong_space(directions, "'projected-w' files hold W+ latents")
     directions.check_index(index)
@@ -117,7 +117,7 @@ EXPORTS: dict[str, Callable[..., None]] = {
 def _one(directions: DirectionSet, index: int) -> NDArray[np.float32]:
     """Direction `index` as `[1, d]`."""
     directions.check_index(index)
-    return directions.directions[[index]]
+    return directions.directions[[index - 1]]
 
 
 def _spread(directions: DirectionSet, offset: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -134,7 +134,7 @@ def _rows(directions: DirectionSet, index: int | None) -> NDArray[np.intp]:
     if index is None:
         return np.arange(len(directions))
     directions.check_index(index)
-    return np.array([index])
+    return np.array([index - 1])
 
 
 def _components(directions: DirectionSet, index: int | None) -> tuple[NDArray[np.float32], ...]:

@@ -68,7 +68,7 @@ def load_directions(path: str | os.PathLike[str], hook: GeneratorHook, space: st
             raise DirectionsError(f"{path} holds directions of space '{found.name}': leave --space={space} out")
         chosen = found if layers is None else hook.space(found.name, layers)
         return LoadedDirections(_in_layers(path, own.directions, found, chosen, hook), chosen, own=own)
-    array, what = _foreign(path)
+    array, what = read_foreign(path)
     whole = _space_of(path, array, hook, space, layers)
     chosen = hook.space(whole.name, layers)
     rows: NDArray[np.floating[Any]] = array.reshape(len(array), -1)
@@ -92,8 +92,11 @@ def is_own(path: pathlib.Path) -> bool:
             return 'metadata' in file.names
 
 
-def _foreign(path: pathlib.Path) -> tuple[NDArray[np.float64], str]:
-    """Directions `[k, d]` or `[k, num_ws, w_dim]` of another tool, and what they are."""
+def read_foreign(path: pathlib.Path) -> tuple[NDArray[np.float64], str]:
+    """Directions `[k, d]` or `[k, num_ws, w_dim]` of another tool, and what they are.
+
+    Raises DirectionsError or CheckpointError for a file of something else.
+    """
     with reading(path):
         if formats.format_of_file(path) is formats.NPZ:
             with open_npz(path) as file:

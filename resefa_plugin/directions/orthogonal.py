@@ -37,7 +37,7 @@ def load_orthogonal(specs: Sequence[str], hook: GeneratorHook, space: str,
                                   f"'{space}', layers {layers or 'all'}, is to be factorized: directions of one space "
                                   'are orthogonal to each other')
         if index:
-            directions.check_index(int(index) - 1)
+            directions.check_index(int(index))
             rows.append(directions.directions[[int(index) - 1]])
         else:
             rows.append(directions.directions)

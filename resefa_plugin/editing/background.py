@@ -132,7 +132,7 @@ class BackgroundKeeper:
 
         Raises ResefaError where the numbers are not finite, and as `keep` does.
         """
-        direction = np.asarray(offset, np.float64)
+        direction = _array(offset).astype(np.float64)
         if direction.shape != (self.viewpoint.dim,) or not np.isfinite(direction).all():
             raise ResefaError(f'offset has shape {list(direction.shape)}, expected [{self.viewpoint.dim}] finite '
                               'numbers')
@@ -154,7 +154,7 @@ class BackgroundKeeper:
             NonFiniteError: a picture contains NaN or infinity.
             ResefaError: offsets of another shape, or one that does not change the region of this sample.
         """
-        targets = np.asarray(offsets, np.float32).astype(np.float64)  # as they are rendered
+        targets = _array(offsets).astype(np.float32).astype(np.float64)  # as they are rendered
         if targets.ndim != 2 or not len(targets) or targets.shape[1] != self.viewpoint.dim \
                 or not np.isfinite(targets).all():
             raise ResefaError(f'offsets has shape {list(targets.shape)}, expected [N, {self.viewpoint.dim}] finite '
@@ -243,6 +243,10 @@ class BackgroundKeeper:
         squares = [(point.picture - reference).double().square().mean(dim=0) for point in points]
         return (np.array([square[self._mask].mean().item() for square in squares]),
                 np.array([square[~self._mask].mean().item() for square in squares]))
+
+
+def _array(offsets: Tensor | NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    return offsets.detach().cpu().numpy() if isinstance(offsets, Tensor) else np.asarray(offsets)
 
 
 def _starts(targets: NDArray[np.float64], lengths: NDArray[np.float64]) -> list[dict[int, float]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from resefa_plugin.errors import NonFiniteError
+from resefa_plugin.errors import NonFiniteError, check_shape
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.regions.partition import RegionPartition
 
@@ -32,7 +32,10 @@ def render_edits(viewpoint: Viewpoint, offsets: Tensor, breathe: Callable[[], No
 
     Args:
         breathe: called before each picture; may wait, or end this by an exception.
+
+    Raises ResefaError for offsets of another shape.
     """
+    check_shape('offsets', offsets, 'N', viewpoint.dim)
     pictures: Tensor | None = None
     for index, offset in enumerate(offsets.to(viewpoint.latent)):
         breathe()

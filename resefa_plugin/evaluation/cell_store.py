@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from resefa_plugin.baselines.methods import method_file
@@ -22,6 +23,8 @@ from resefa_plugin.machine.arrays import reading
 from resefa_plugin.machine.files import replacing
 
 _KIND = 'resefa-cell'
+# By which mean colours of pictures may be off, [-1, 1] scale: another number of threads rounds otherwise.
+_ROUNDING = 1e-4
 # Of every cell in which a method had something to offer.
 _KEYS = {'sample', 'row', 'method', 'space', 'index', 'signs', 'edits', 'curve', 'sets', 'direction', 'tiles', 'strip'}
 
@@ -39,10 +42,9 @@ class CellStore:
     def __init__(self, folder: pathlib.Path, hook: GeneratorHook, settings: Settings, metrics: Sequence[str],
                  held_out: Sequence[tuple[Sample, Tensor]]):
         self.folder, self.hook, self.settings, self.metrics = folder, hook, settings, tuple(metrics)
-        self._pictures = hashlib.sha256()  # which tell one function from another where there is no hash of weights
-        for sample, picture in held_out:
-            self._pictures.update(sample.name.encode())
-            self._pictures.update(picture.cpu().numpy().tobytes())
+        self._held_out = [sample.name for sample, _ in held_out]
+        # Mean colours, which tell one function from another where there is no hash of weights.
+        self._colours = np.array([picture[0].mean(dim=(1, 2)).tolist() for _, picture in held_out])
 
     def path(self, sample: Sample, row: Row, method: str, kept: bool = False) -> pathlib.Path:
         """Where the cell of a factorized sample, a row and a method is kept."""
@@ -59,12 +61,19 @@ class CellStore:
         except DamagedFileError as error:
             warnings.warn(f'{error}. This cell is computed anew', stacklevel=2)
             return None
-        return cell if cell.get('fingerprint') == self.fingerprint(sample, row, method, kept) else None
+        fits = cell.get('fingerprint') == self.fingerprint(sample, row, method, kept)
+        return cell if fits and self._same_pictures(cell.get('colours')) else None
+
+    def _same_pictures(self, colours: Any) -> bool:
+        try:
+            return bool(np.abs(np.array(colours, float) - self._colours).max() < _ROUNDING)
+        except (TypeError, ValueError):  # of another kind or number
+            return False
 
     def save(self, cell: dict[str, Any], sample: Sample, row: Row, method: str,
              kept: bool = False) -> dict[str, Any]:
         """Writes a cell, complete or not at all, and returns it with its fingerprint."""
-        cell = {'fingerprint': self.fingerprint(sample, row, method, kept)} | cell
+        cell = {'fingerprint': self.fingerprint(sample, row, method, kept), 'colours': self._colours.tolist()} | cell
         write_cell(self.path(sample, row, method, kept), cell)
         return cell
 
@@ -73,10 +82,10 @@ class CellStore:
         # Where Jacobians are kept, and what other methods there are, is of no matter to a cell.
         settings = dataclasses.asdict(
             dataclasses.replace(self.settings, methods=(method,), jacobian_dir=None, keep=True))
-        facts = {'network': self.hook.sha256 or self.hook.name, 'row': [row.name, row.attribute, row.sign],
+        facts = {'network': self.hook.sha256 or self.hook.name, 'held_out': self._held_out,
+                 'row': [row.name, row.attribute, row.sign],
                  'settings': settings, 'metrics': self.metrics, 'sample': sample.name, 'kept': kept}
-        digest = self._pictures.copy()
-        digest.update(json.dumps(facts, sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         digest.update(row.region.mask.tobytes())
         for latent in (*sample.latents.values(), sample.c):
             if latent is not None:

@@ -7,6 +7,7 @@ import functools
 import itertools
 import json
 import pathlib
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,6 @@ import torch
 from resefa_plugin.baselines.methods import NEED_JACOBIAN, parse_method
 from resefa_plugin.baselines.problem import JacobianStore
 from resefa_plugin.directions.metadata import package_versions
-from resefa_plugin.editing.background import MANY_VECTORS
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.evaluation.cell_store import CellStore
@@ -33,7 +33,7 @@ from resefa_plugin.evaluation.settings import Settings
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.hooks.viewpoint import Viewpoint, default_resolution
-from resefa_plugin.jacobian.common_basis import PROBES, CommonBasis
+from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.regions.partition import RegionPartition
@@ -90,6 +90,7 @@ class Comparison:
         self.samples, self.held_out, self.rows = list(samples), list(held_out), list(rows)
         resolution = settings.resolution or default_resolution(hook.image_shape)
         self.settings, self.outdir = dataclasses.replace(settings, resolution=resolution), pathlib.Path(outdir)
+        self._scratch = self.outdir / 'keepers'  # half a gigabyte for each held-out sample, while cells are missing
         self._jacobians = JacobianStore(hook, settings.space, resolution, settings.jacobian_dir)
 
     def run(self) -> dict[str, Any]:
@@ -113,6 +114,7 @@ class Comparison:
             'held_out': [sample.name for sample in self.held_out], 'versions': package_versions(), 'cells': cells,
             'table': summarize(cells), 'robustness': self._robustness()}
         self._write(results)
+        shutil.rmtree(self._scratch, ignore_errors=True)
         return results
 
     def _pool(self) -> list[Sample]:
@@ -124,11 +126,11 @@ class Comparison:
         return list(itertools.islice((sample for sample in found if sample.name not in taken), POOL))
 
     def _keepers(self, pool: Sequence[Sample]) -> Keepers:
-        """Keepers with one basis for all edits of a sample, where that takes fewer products than one for each edit."""
-        edits = len(self.rows) * len(self.settings.methods)
-        folder, resolution = self.settings.jacobian_dir, self.settings.resolution
-        if not isinstance(self.hook, StyleBasedHook) or edits * 2 * MANY_VECTORS < PROBES:
+        """Keepers with one basis for all edits of a sample: an edit is matched and measured at several strengths."""
+        resolution = self.settings.resolution
+        if not isinstance(self.hook, StyleBasedHook):
             return Keepers(self.hook, resolution)
+        folder = self.settings.jacobian_dir or self._scratch
 
         def basis() -> np.ndarray:
             return CommonBasis.shared([RegionJacobian(Viewpoint(self.hook, 's', sample, resolution))

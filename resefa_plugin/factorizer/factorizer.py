@@ -6,7 +6,6 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -32,7 +31,8 @@ from resefa_plugin.factorizer.steps import (
     with_direction,
     worthwhile,
 )
-from resefa_plugin.factorizer.store import Store
+from resefa_plugin.factorizer.store import Known, Store
+from resefa_plugin.factorizer.way import Way
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.probe import probe
@@ -47,29 +47,6 @@ from resefa_plugin.regions.partition import RegionPartition
 PROBED = 8  # samples of a pool whose tiles are probed for the basis that they share, at most
 
 T = TypeVar('T')
-
-
-@dataclass(frozen=True, eq=False)
-class _Way:
-    """How the samples of a run are gone through.
-
-    Attributes:
-        store: of their Gram matrices.
-        pool: whether they share one set of directions.
-        basis: that these are solved in, `[m, d]`; None for one of each sample, or none.
-        parts: by name of a region, the rows of the basis that its directions are made of; None for all.
-    """
-
-    store: GramStore
-    pool: bool = False
-    basis: NDArray[np.float64] | None = None
-    parts: dict[str, NDArray[np.int64]] | None = None
-
-    def basis_of(self, region: RegionPartition) -> NDArray[np.float64] | None:
-        """What the directions of a region are made of, `[m, d]`; None for the whole space."""
-        if self.basis is None or self.parts is None:
-            return self.basis
-        return self.basis[self.parts[region.name]]
 
 
 class Factorizer:
@@ -87,6 +64,7 @@ class Factorizer:
         callbacks: what happens along the way.
         store: where Jacobians and the Gram matrices of a pool are kept and found; None keeps nothing.
         objective: what is wanted of each region; the results then are one direction each, made of those of the region.
+        known: an Atlas, whose directions a pooled run takes; the viewpoints then only tell how long a step is.
 
     Raises:
         ResefaError: no viewpoint, or viewpoints that differ in generator, space or resolution.
@@ -96,7 +74,8 @@ class Factorizer:
 
     def __init__(self, viewpoints: Sequence[Viewpoint], regions: Sequence[RegionPartition],
                  solver: Solver | None = None, constraints: Constraints | None = None,
-                 callbacks: Sequence[Callback] = (), store: Store | None = None, objective: Objective | None = None):
+                 callbacks: Sequence[Callback] = (), store: Store | None = None, objective: Objective | None = None,
+                 known: Known | None = None):
         check_type('viewpoints', viewpoints, Viewpoint, is_list=True)
         check_type('regions', regions, RegionPartition, is_list=True)
         self.viewpoints, self.solver = tuple(viewpoints), solver or Auto()
@@ -104,7 +83,7 @@ class Factorizer:
         check_type('callbacks', callbacks, Callback, is_list=True)
         for name, kind in (('solver', Solver), ('constraints', Constraints), ('store', Store)):
             check_type(name, getattr(self, name), kind)
-        self.callbacks, self.objective = list(callbacks), objective
+        self.callbacks, self.objective, self.known = list(callbacks), objective, known
         if objective is not None and not isinstance(objective, Objective):
             raise ResefaError(f'objective is {repr(objective)[:100]}, expected one such as AttributeObjective, or None')
         if objective is not None and self.solver.num_directions is None:
@@ -202,11 +181,19 @@ class Factorizer:
                 getattr(callback, event)(*details)
 
     def _each(self) -> Iterator[RegionResult]:
-        for viewpoint, regions in self._solved(_Way(GramStore(None)), self.viewpoints):
+        for viewpoint, regions in self._solved(Way(GramStore(None)), self.viewpoints):
             for solved in regions:
                 yield self._calibrate((viewpoint,), solved)
 
+    def _looked_up(self, known: Known) -> Iterator[RegionResult]:
+        for region in self.regions:
+            yield self._calibrate(self.viewpoints, known.solve(self.viewpoints[0], region, self.solver,
+                                                               self.constraints))
+
     def _pooled(self, stop_early: bool) -> Iterator[RegionResult]:
+        if self.known is not None:
+            yield from self._looked_up(self.known)
+            return
         way = self._pool()
         samples: list[list[RegionSolution]] = []
 
@@ -240,7 +227,7 @@ class Factorizer:
             result.transfer = transfer(grams, first(region))
             yield result
 
-    def _pool(self) -> _Way:
+    def _pool(self) -> Way:
         first = self.viewpoints[0]
         dim, count = first.dim, len(self.regions)
         basis, parts = None, None
@@ -253,7 +240,7 @@ class Factorizer:
         else:
             key = self.solver.matrices_key(dim, count)
             key += self.constraints.search_key() if key else []
-        return _Way(GramStore(self.store.grams, repr(key)), True, basis, parts)
+        return Way(GramStore(self.store.grams, repr(key)), True, basis, parts)
 
     def _shared_basis(self) -> NDArray[np.float64]:
         """The span `[m, d]` that a pool is solved in, of directions that move the tiles of its first samples."""
@@ -278,7 +265,7 @@ class Factorizer:
                      self.solver.tangents(self._dim, len(self.regions), len(self.viewpoints),
                                           viewpoint.space.has_channels))
 
-    def _solve_grams(self, grams: DenseGrams | FactoredGrams, way: _Way, region: RegionPartition) -> RayleighSolution:
+    def _solve_grams(self, grams: DenseGrams | FactoredGrams, way: Way, region: RegionPartition) -> RayleighSolution:
         coordinates, basis = self.constraints.coordinates(self.viewpoints[0]), way.basis_of(region)
         if basis is None or not isinstance(grams, DenseGrams):
             return self.solver.solve(grams, coordinates)
@@ -298,7 +285,7 @@ class Factorizer:
     def _dim(self) -> int:
         return self.viewpoints[0].dim
 
-    def _solved(self, way: _Way, viewpoints: Sequence[Viewpoint],
+    def _solved(self, way: Way, viewpoints: Sequence[Viewpoint],
                 enough: Callable[[], bool] = lambda: False) -> Iterator[tuple[Viewpoint, list[RegionSolution]]]:
         """Each sample with what its regions gave, on rank 0, until there are enough.
 
@@ -322,7 +309,7 @@ class Factorizer:
             if self._ranks.broadcast(self._ranks.first and enough()):
                 return
 
-    def _sample(self, viewpoint: Viewpoint, ranks: Ranks, way: _Way) -> list[RegionSolution]:
+    def _sample(self, viewpoint: Viewpoint, ranks: Ranks, way: Way) -> list[RegionSolution]:
         """What the regions of one sample give: from kept Gram matrices if all are there, else from its Jacobian."""
         jacobian = RegionJacobian(viewpoint) if ranks.size == 1 else ShardedJacobian(viewpoint, ranks)
         self._notify('on_sample_start', viewpoint)
@@ -340,7 +327,7 @@ class Factorizer:
         return [self._solve(jacobian, region, ranks, seconds, path, way.pool)
                 for region, path in zip(self.regions, paths, strict=True)]
 
-    def _compute(self, jacobian: RegionJacobian, way: _Way) -> float:
+    def _compute(self, jacobian: RegionJacobian, way: Way) -> float:
         """Probes the generator, then computes what the solver wants: the Jacobian or a basis; returns the seconds.
 
         One sample in several processes is searched without a basis.

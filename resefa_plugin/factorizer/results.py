@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.factorizer.agreement import Agreement
+from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.regions.partition import RegionPartition
 
@@ -68,6 +70,20 @@ class RegionResult:
     agreement: tuple[Agreement, ...] = ()
     transfer: dict[int, float] = field(default_factory=dict)
     background: list[BackgroundRow] = field(default_factory=list)
+
+    def picture(self, index: int, strength: float = 1.0, sample: Sample | None = None) -> Image.Image:
+        """The sample that the directions were found at, or another one, moved along direction `index`, from 1.
+
+        Raises DirectionsError for a direction that there is not, or a strength that is not finite.
+        """
+        return self.directions.picture(self.viewpoint.hook, sample or self.viewpoint.sample, index, strength)
+
+    def __repr__(self) -> str:
+        return '\n'.join([f'{self.name}: {self.directions!r}', *(f'  {note}' for note in self.notes)])
+
+    def _repr_html_(self) -> str:
+        notes = ''.join(f'<br>{html.escape(note)}' for note in self.notes)
+        return f'{self.directions._repr_html_()}{notes}'
 
     @property
     def viewpoint(self) -> Viewpoint:

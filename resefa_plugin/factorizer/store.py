@@ -1,9 +1,16 @@
-"""Where a run keeps what took long, to find it again."""
+"""What a run need not compute: files that were kept, and what is known of the network beforehand."""
 
 from __future__ import annotations
 
 import pathlib
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from resefa_plugin.factorizer.constraints import Constraints
+from resefa_plugin.factorizer.steps import RegionSolution
+from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.rayleigh.solvers import Solver
+from resefa_plugin.regions.partition import RegionPartition
 
 
 @dataclass(frozen=True)
@@ -22,3 +29,19 @@ class Store:
         for name in ('jacobians', 'grams'):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, pathlib.Path(getattr(self, name)))
+
+
+@runtime_checkable
+class Known(Protocol):
+    """Knows the directions of any region, as an Atlas does."""
+
+    def solve(self, viewpoint: Viewpoint, region: RegionPartition, solver: Solver | None = None,
+              constraints: Constraints | None = None) -> RegionSolution:
+        """The directions of a region.
+
+        Args:
+            viewpoint: a sample in the space that they are to be of.
+            region: at the size of the generator's pictures.
+            solver: of which tau and the number of directions count.
+            constraints: what else they must satisfy.
+        """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import difflib
+import html
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,13 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from resefa_plugin.errors import ResefaError, check_number
+from resefa_plugin.errors import ResefaError, check_number, check_type
 from resefa_plugin.linearization import Linearization
+from resefa_plugin.machine.pixels import to_uint8
+from resefa_plugin.ranges import format_ranges
 
 MAX_SEED = 2 ** 32 - 1  # of numpy's RandomState
+# What other tools and papers call a space -> its name here.
+_SPACES_BY_OTHER_NAMES = {'stylespace': 's', 'style': 's', 'styles': 's', 'ws': 'w+', 'wp': 'w+', 'w_plus': 'w+',
+                          'wplus': 'w+'}
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,11 @@ class Sample:
             object.__setattr__(self, 'c', self.c.detach())
         check_number('truncation_psi', self.truncation_psi)
 
+    def __repr__(self) -> str:
+        latents = ', '.join(f'{kind} {list(latent.shape)}' for kind, latent in self.latents.items())
+        truncated = '' if self.truncation_psi == 1 else f', psi {self.truncation_psi:g}'
+        return f'<sample {self.name}: {latents}{truncated}>'
+
 
 class LatentSpace(abc.ABC):
     """The coordinates in which a picture is differentiated, and in which it is edited: the same ones.
@@ -75,6 +87,10 @@ class LatentSpace(abc.ABC):
     name: str
     layers: tuple[int, ...] | None
     dim: int
+
+    def __repr__(self) -> str:
+        layers = '' if self.layers is None else f', layers {format_ranges(self.layers)}'
+        return f'<space {self.name}: {self.dim} dimensions{layers}>'
 
     @abc.abstractmethod
     def latent(self, sample: Sample) -> Tensor:
@@ -174,6 +190,39 @@ class GeneratorHook(abc.ABC):
         """Number of layers to choose from in a space, 0 where it has none."""
         return 0
 
+    def picture(self, sample: Sample) -> Image.Image:
+        """The picture of a sample, RGB, for people to look at; transparency is shown over a checkerboard.
+
+        Raises ResefaError for a sample of another generator, or pictures of other than 1, 3 or 4 channels.
+        """
+        check_type('sample', sample, Sample)
+        # By its styles alone is known what StyleSpace has moved.
+        space = self.space('s' if set(sample.latents) == {'s'} else self.default_space)
+        with torch.no_grad():
+            images = space.render(space.latent(sample), sample)
+        return Image.fromarray(to_uint8(images)[0])
+
+    def facts(self) -> dict[str, str]:
+        """What it is, for people, by what is said."""
+        channels, height, width = self.image_shape
+        spaces = []
+        for name in self.space_names:
+            count = self.layer_count(name)
+            spaces.append(f'{name} ({self.space(name).dim}{f", layers 0-{count - 1}" if count else ""})')
+        return {'pictures': f'{height} x {width}, {channels} channels', 'spaces': ', '.join(spaces),
+                'label': f'{self.c_dim} classes' if self.c_dim else 'none (unconditional)', 'on': str(self.device),
+                'computed by': self.implementation, 'licence': self.licence or 'unknown'}
+
+    def __repr__(self) -> str:
+        channels, height, width = self.image_shape
+        return (f'<{type(self).__name__} {self.name}: pictures {height} x {width}, {channels} channels; spaces '
+                f'{", ".join(self.space_names)}; on {self.device}>')
+
+    def _repr_html_(self) -> str:
+        rows = ''.join(f'<tr><td style="text-align:left">{html.escape(name)}</td><td style="text-align:left">'
+                       f'{html.escape(text)}</td></tr>' for name, text in self.facts().items())
+        return f'<b>{html.escape(self.name)}</b><table>{rows}</table>'
+
     @property
     def default_space(self) -> str:
         """The space that is meant where none is named: `w` if there is one, else the first."""
@@ -208,6 +257,7 @@ class GeneratorHook(abc.ABC):
     def unknown_space(self, name: object) -> ResefaError:
         """The error for a space that this generator does not have."""
         asked = str(name).lower()
+        asked = _SPACES_BY_OTHER_NAMES.get(asked, asked)
         near = [space for space in self.space_names if space == asked]
         near = near or difflib.get_close_matches(asked, self.space_names, n=1)
         meant = f'; did you mean {near[0]}?' if near else ''

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from resefa_plugin.errors import ResefaError, check_number
+from resefa_plugin.errors import ResefaError, check_number, check_shape
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, box_average, seed_z
 from resefa_plugin.machine.module_state import ModuleState, in_training
 
@@ -100,6 +100,9 @@ class _FunctionSpace(LatentSpace):
 
     @override
     def latent(self, sample: Sample) -> Tensor:
+        if 'z' not in sample.latents:
+            raise ResefaError(f'{sample.name} has no z, which {self.hook.name} is a function of')
+        check_shape(f"{sample.name}: latents['z']", sample.latents['z'], 1, self.dim)
         return sample.latents['z']
 
     @override

@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 import torch
 
-from resefa_plugin.errors import CheckpointError
+from resefa_plugin.errors import CheckpointError, ResefaError
 from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.biggan import open_biggan
 from resefa_plugin.hooks.foreign import plugin_names, plugin_opener
 from resefa_plugin.hooks.mobile_stylegan import MobileStyleGANHook
 from resefa_plugin.hooks.network_file import open_file
+from resefa_plugin.machine.nearby import nearby
 from resefa_plugin.third_party import mobilestylegan_ffhq
 
 
@@ -63,6 +64,13 @@ def open_network(network: str | os.PathLike[str], device: torch.device | str = '
             the flags.
         ResefaError: for another noise mode.
     """
+    if not isinstance(network, (str, os.PathLike)):
+        raise CheckpointError(f'network is {repr(network)[:100]}, expected a path, a URL or a name such as '
+                              f'{mobilestylegan_ffhq.NAME}')
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise ResefaError(f"device is '{device}', expected cpu, cuda, cuda:1 or mps") from error
     spec = os.fspath(network)
     name, _, rest = spec.partition(':')
     opener = NAMED_NETWORKS.get(name) or plugin_opener(name)
@@ -72,8 +80,8 @@ def open_network(network: str | os.PathLike[str], device: torch.device | str = '
             names = sorted({*NAMED_NETWORKS, *plugin_names()})
             near = difflib.get_close_matches(name.lower(), names, n=1)
             meant = f'; did you mean {near[0]}{spec[len(name):]}?' if near else ''
-            raise CheckpointError(f'--network={spec}: no such network{meant}; expected a network file, its URL, or a '
-                                  f"name out of {', '.join(names)}")
+            raise CheckpointError(f'--network={spec}: no such network{meant or nearby(spec)}; expected a network file, '
+                                  f"its URL, or a name out of {', '.join(names)}")
         return open_file(spec, device, repo, trust_pickle, noise_mode)
     flags = {'repo': (repo, None), 'trust_pickle': (trust_pickle, False), 'noise_mode': (noise_mode, 'const')}
     given = {flag: value for flag, (value, default) in flags.items() if value != default}

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from typing_extensions import Self, override
 
-from resefa_plugin.errors import ResefaError
+from resefa_plugin.errors import ResefaError, check_number, check_shape
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, seed_z
 from resefa_plugin.linearization import Linearization
+from resefa_plugin.ranges import format_ranges
 
 # Samples that a covariance of latents is taken from: eight per dimension of w.
 COVARIANCE_SAMPLES, COVARIANCE_BATCH = 4096, 512
@@ -62,8 +63,12 @@ class StyleBasedHook(GeneratorHook):
 
     def sample_from_z(self, z: Tensor, name: str = 'proj00', truncation_psi: float = 1.0,
                       truncation_cutoff: int | None = None, c: Tensor | None = None) -> Sample:
-        """A sample from z `[1, z_dim]`, through the mapping network."""
-        z = z.to(self.device, torch.float32)
+        """A sample from z `[1, z_dim]`, through the mapping network. Raises ResefaError for other shapes."""
+        check_shape('z', z, 1, self.z_dim)
+        check_number('truncation_psi', truncation_psi)
+        if c is not None and self.c_dim:
+            check_shape('c', c, 1, self.c_dim)
+        z, c = torch.as_tensor(z).to(self.device, torch.float32), None if c is None else c.to(self.device)
         with torch.no_grad():
             ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
         return Sample(name, {'z': z, 'ws': ws}, c, truncation_psi, truncation_cutoff)
@@ -77,8 +82,8 @@ class StyleBasedHook(GeneratorHook):
 
         Raises ResefaError for other shapes and for values that are not finite.
         """
-        given = list(ws.shape)
-        ws = ws.to(self.device, torch.float32)
+        given = list(getattr(ws, 'shape', ()))
+        ws = torch.as_tensor(ws).to(self.device, torch.float32)
         if ws.ndim == 1 or list(ws.shape) == [1, self.w_dim]:
             ws = ws.reshape(1, 1, -1)
         elif ws.ndim == 2:
@@ -116,9 +121,11 @@ class StyleBasedHook(GeneratorHook):
             raise self.unknown_space(name)
         count = self.layer_count(name)
         if layers is not None:
+            if isinstance(layers, (int, str)) or not all(isinstance(layer, (int, np.integer)) for layer in layers):
+                raise ResefaError(f'layers is {layers!r}, expected their numbers, such as (4, 5, 6), or None for all')
             layers = tuple(sorted(set(layers)))
             if not layers or layers[0] < 0 or layers[-1] >= count:
-                named = ', '.join(map(str, layers)) or '(none)'
+                named = format_ranges(layers) or '(none)'
                 raise ResefaError(f"layers {named} of space '{name}': {self.name} has layers 0 to {count - 1}")
             if len(layers) == count:
                 layers = None
@@ -131,6 +138,7 @@ class StyleBasedHook(GeneratorHook):
     def latents(self, c: Tensor | None, count: int) -> Iterator[Tensor]:
         """ws `[n, num_ws, w_dim]` of random z, not truncated, batch by batch, `count` in all; always the same ones."""
         z = torch.from_numpy(np.random.RandomState(0).randn(count, self.z_dim)).to(self.device, torch.float32)
+        c = None if c is None else c.to(self.device)
         for part in z.split(COVARIANCE_BATCH):
             with torch.no_grad():
                 yield self.mapping(part, None if c is None else c.expand(len(part), -1), 1.0, None)
@@ -160,6 +168,7 @@ class StyleBasedSpace(LatentSpace):
         if 'ws' not in sample.latents:
             raise ResefaError(f"{sample.name} is known by its styles only, so it cannot be edited in space "
                               f"'{self.name}'; use 's'")
+        check_shape(f"{sample.name}: latents['ws']", sample.latents['ws'], 1, self.hook.num_ws, self.hook.w_dim)
         return sample.latents['ws']
 
     @override
@@ -218,6 +227,7 @@ class ZSpace(StyleBasedSpace):
         if 'z' not in sample.latents:
             raise ResefaError(f"{sample.name} is known by its w only, so it cannot be edited in space 'z'; use 'w' or "
                               "'w+'")
+        check_shape(f"{sample.name}: latents['z']", sample.latents['z'], 1, self.hook.z_dim)
         return sample.latents['z']
 
     @override
@@ -304,6 +314,7 @@ class StyleSpace(StyleBasedSpace):
     @override
     def latent(self, sample: Sample) -> Tensor:
         if 's' in sample.latents:
+            check_shape(f"{sample.name}: latents['s']", sample.latents['s'], 1, sum(self.hook.style_dims))
             return sample.latents['s']
         with torch.no_grad():
             return torch.cat(self.hook.styles(sample.latents['ws']), dim=1)

@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resefa_plugin.errors import check_type
+from resefa_plugin.errors import check_shape, check_type
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, pooling_factor
 from resefa_plugin.linearization import Linearization
+from resefa_plugin.ranges import format_ranges
 
 DEFAULT_RESOLUTION, SMALLEST_DEFAULT = 256, 64
+FINE = 1e-3  # of the [-1, 1] scale: a smaller difference of two pictures, on the average, is rounding
 
 
 class Viewpoint:
@@ -49,10 +51,16 @@ class Viewpoint:
         factor = pooling_factor(self.hook.image_shape, resolution)
         self.resolution, self.image_shape = resolution, (channels, height // factor, width // factor)
 
+    def __repr__(self) -> str:
+        _, height, width = self.image_shape
+        layers = '' if self.space.layers is None else f', layers {format_ranges(self.space.layers)}'
+        return (f'<{self.sample.name} of {self.hook.name} in space {self.space.name}{layers} ({self.dim} dimensions), '
+                f'{height} x {width}>')
+
     @functools.cached_property
     def latent(self) -> Tensor:
         """Native latents at zero offset, `[1, ...]`. Raises ResefaError if the sample has none in this space."""
-        return self.space.latent(self.sample)
+        return self.space.latent(self.sample).to(self.device)
 
     @property
     def dim(self) -> int:
@@ -65,7 +73,12 @@ class Viewpoint:
         return self.hook.device
 
     def images(self, offsets: Tensor) -> Tensor:
-        """Pictures `[N, C, h, w]` of offsets `[N, d]` float32: what is differentiated at zero, and shown for edits."""
+        """Pictures `[N, C, h, w]` of offsets `[N, d]`: what is differentiated at zero, and shown for edits.
+
+        Raises ResefaError for offsets of another shape.
+        """
+        check_shape('offsets', offsets, 'N', self.dim)
+        offsets = torch.as_tensor(offsets).to(self.latent)
         return self.space.render(self.space.move(self.latent, offsets), self.sample, self.resolution)
 
     def zero(self, count: int = 1) -> Tensor:
@@ -73,9 +86,13 @@ class Viewpoint:
         return torch.zeros(count, self.dim, device=self.device)
 
     def moved(self, offset: Tensor) -> Viewpoint:
-        """The same with its zero at an offset `[d]`: derivatives are taken there."""
+        """The same with its zero at an offset `[d]`: derivatives are taken there.
+
+        Raises ResefaError for an offset of another shape.
+        """
+        check_shape('offset', offset, self.dim)
         moved = copy.copy(self)
-        moved.latent = self.space.move(self.latent, offset[None].to(self.latent))
+        moved.latent = self.space.move(self.latent, torch.as_tensor(offset)[None].to(self.latent))
         return moved
 
     def at(self, resolution: int) -> Viewpoint:
@@ -97,14 +114,20 @@ class Viewpoint:
         return self.space.covariance(self.sample.c)
 
     def fingerprint(self) -> str:
-        """A hash of everything that the derivative depends on: network, space, layers, sample, resolution."""
+        """A hash of everything that the derivative depends on: network, space, layers, sample, resolution.
+
+        Pictures count by the mean and the spread of their quarters: another number of threads rounds otherwise.
+        """
         facts = {'network': self.hook.sha256 or self.hook.name, 'space': self.space.name, 'layers': self.space.layers,
                  'image_shape': self.image_shape, 'psi': self.sample.truncation_psi,
                  'cutoff': self.sample.truncation_cutoff}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
         with torch.no_grad():  # the picture tells functions apart that have no hash, and noise modes
-            picture = self.images(self.zero())[0].to(torch.float32)
-        for part in (self.latent, self.sample.c, picture):
+            picture = self.images(self.zero())[0].double().cpu()
+        quarters = [half for part in picture.tensor_split(2, dim=1) for half in part.tensor_split(2, dim=2)]
+        seen = torch.stack([number for part in quarters for number in (part.mean(), part.std(correction=0))])
+        digest.update(str((seen.nan_to_num() / FINE).round().long().tolist()).encode())
+        for part in (self.latent, self.sample.c):
             if part is not None:
                 digest.update(part.detach().cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
@@ -127,6 +150,7 @@ def viewpoints_of(hook: GeneratorHook, samples: Sequence[Sample], space: str = '
 
     Raises ResefaError as Viewpoint does.
     """
+    check_type('samples', samples, Sample, is_list=True)
     if space == 'auto':
         pool = len(samples) > 1 if pool is None else pool
         only_styles = any(not sample.latents.keys() - {'s'} for sample in samples)

@@ -67,7 +67,7 @@ class CommonBasis:
 
         Raises NonFiniteError and ResefaError as `RegionJacobian.compute` does.
         """
-        tiles = list(_tiles(jacobian.image_shape))
+        tiles = list(picture_tiles(jacobian.image_shape))
 
         def report(done: int) -> None:
             progress(done, 4 * len(tiles))
@@ -91,7 +91,10 @@ class CommonBasis:
         if len(new):
             second = cls(jacobian, new)
             second.inner.compute(report)
-            vectors, columns = np.concatenate([vectors, new]), torch.cat([columns, second.inner.matrix])
+            parts = [columns, second.inner.matrix]
+            if parts[0].device != parts[1].device:  # a GPU had room for one
+                parts = [part.cpu() for part in parts]
+            vectors, columns = np.concatenate([vectors, new]), torch.cat(parts)
         basis = cls(jacobian, vectors)
         if file is not None:
             _keep(file, vectors)
@@ -113,7 +116,7 @@ class CommonBasis:
 
         Raises NonFiniteError and ResefaError as `RegionJacobian.compute` does.
         """
-        tiles = list(_tiles(jacobians[0].image_shape))
+        tiles = list(picture_tiles(jacobians[0].image_shape))
         file = None
         if path is not None:
             names = ' '.join(jacobian.viewpoint.fingerprint() for jacobian in jacobians)
@@ -122,14 +125,7 @@ class CommonBasis:
             if vectors is not None:
                 progress(2 * len(tiles))
                 return vectors
-        generator, rows = torch.Generator().manual_seed(0), []
-        for index, jacobian in enumerate(jacobians):
-            probed = [tile for turn in range(2) for number, tile in enumerate(tiles)
-                      if (number + turn) % len(jacobians) == index]
-            if probed:
-                rows.append(_pulled(jacobian, probed, lambda tile: _signs(tile, generator), progress))
-            jacobian.release()
-        vectors = _orthonormal(np.concatenate(rows))
+        vectors = _orthonormal(np.concatenate([rows for _, rows in tile_gradients(jacobians, progress)]))
         if file is not None:
             _keep(file, vectors)
         return vectors
@@ -139,18 +135,50 @@ class CommonBasis:
         return TangentModel(self.vectors, self.inner.matrix, self.inner.gram)
 
 
+def tile_gradients(jacobians: Sequence[RegionJacobian], progress: Callable[[int], None] = lambda count: None,
+                   ) -> Iterator[tuple[list[int], NDArray[np.float64]]]:
+    """J^T u of two random patterns of signs on each tile, at two of the samples where there are as many.
+
+    Args:
+        jacobians: of samples in one space, at one resolution.
+        progress: called after each chunk of products with their number, PROBES in all.
+
+    Yields: for each sample the numbers `[n]` of its tiles and the gradients `[n, d]`.
+
+    Raises NonFiniteError and ResefaError as `RegionJacobian.compute` does.
+    """
+    tiles, generator = list(picture_tiles(jacobians[0].image_shape)), torch.Generator().manual_seed(0)
+    for index, jacobian in enumerate(jacobians):
+        probed = [number for turn in range(2) for number in range(len(tiles))
+                  if (number + turn) % len(jacobians) == index]
+        if probed:
+            yield probed, _pulled(jacobian, [tiles[number] for number in probed],
+                                  lambda tile: _signs(tile, generator), progress)
+        jacobian.release()
+
+
 def factored(grams: DenseGrams, vectors: NDArray[np.float64]) -> FactoredGrams:
     """Gram matrices `[m, m]` in a basis `[m, d]` as those of the whole space: exact in the span, nothing across it."""
-    return FactoredGrams(vectors.T @ _root(grams.A), vectors.T @ _root(grams.B), grams.background)
+    return FactoredGrams(vectors.T @ gram_root(grams.A), vectors.T @ gram_root(grams.B), grams.background)
 
 
-def _tiles(image_shape: tuple[int, ...]) -> Iterator[Tile]:
+def picture_tiles(image_shape: tuple[int, ...]) -> Iterator[Tile]:
     """The tiles of a picture `(C, h, w)`, row by row."""
     channels, height, width = image_shape
-    side = -(-max(height, width) // TILES)
+    side = _side(image_shape)
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield slice(0, channels), slice(top, min(top + side, height)), slice(left, min(left + side, width))
+
+
+def grid_shape(image_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns of the tiles of a picture `(C, h, w)`."""
+    side = _side(image_shape)
+    return -(-image_shape[1] // side), -(-image_shape[2] // side)
+
+
+def _side(image_shape: tuple[int, ...]) -> int:
+    return -(-max(image_shape[1:]) // TILES)
 
 
 def _signs(tile: Tile, generator: torch.Generator) -> Tensor:
@@ -198,7 +226,7 @@ def _orthonormal(rows: NDArray[np.float64], known: NDArray[np.float64] | None = 
     return np.ascontiguousarray(new)
 
 
-def _root(gram: NDArray[np.float64]) -> NDArray[np.float64]:
+def gram_root(gram: NDArray[np.float64]) -> NDArray[np.float64]:
     """F `[m, r]` with F F^T = a Gram matrix `[m, m]`, but for what is negligible of it."""
     values, vectors = np.linalg.eigh(gram)
     large = values > NEGLIGIBLE * max(values[-1], 0.0)

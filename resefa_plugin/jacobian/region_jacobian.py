@@ -71,6 +71,9 @@ class RegionJacobian:
         """The function that is differentiated: `[d]` -> `[C, h, w]` float32."""
         return self.viewpoint.images(offset[None])[0].to(torch.float32)
 
+    def __repr__(self) -> str:
+        return f'<Jacobian at {self.viewpoint!r}>'
+
     def jvp(self, V: Tensor) -> Tensor:
         """J v for each row v of `V [k, d]`; returns `[k, C, h, w]` float32.
 
@@ -374,6 +377,7 @@ class RegionJacobian:
 
         Raises ResefaError before `compute`, RegionError if the region vanishes at the Jacobian's resolution.
         """
+        check_type('partition', partition, RegionPartition)
         foreground = torch.tensor(partition.at(*self.image_shape[1:]))
         part = foreground if foreground.float().mean() <= 0.5 else ~foreground
         total, small = self.product(), self.product(part)

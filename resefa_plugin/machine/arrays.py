@@ -15,6 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from resefa_plugin.errors import DamagedFileError, DirectionsError, ResefaError, printable
+from resefa_plugin.machine.nearby import nearby
 
 # What the arrays of an archive may unfold to: so much for any, and so many times its size. Masks compress a thousand
 # times and are small; what is large, latents and directions, compresses hardly at all.
@@ -37,7 +38,7 @@ def reading(path: pathlib.Path, error_class: type[ResefaError] = DirectionsError
     except (error_class, DamagedFileError) as error:
         raise error_class(f'{path}: {error}') from error
     except FileNotFoundError as error:
-        raise error_class(f'{path} does not exist') from error
+        raise error_class(f'{path} does not exist{nearby(path)}') from error
     except OSError as error:
         raise error_class(f'{path} cannot be read: {error.strerror or error}') from error
     # numpy, zipfile, zlib and json have no common class for what they cannot read, and on forged input raise others

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import math
 import operator
 import os
@@ -19,10 +20,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from resefa_plugin.errors import RegionError
 from resefa_plugin.regions import files as region_files
-from resefa_plugin.regions.presets import GRID, PRESETS
+from resefa_plugin.regions.presets import GRID, OTHER_NAMES, PRESETS
 
 NAME = r'[A-Za-z0-9][A-Za-z0-9_-]{0,63}'
 NAME_RULE = "use up to 64 letters, digits, '_' and '-', the first a letter or digit"
@@ -77,6 +79,17 @@ class RegionPartition:
         _check_sides(mask, self.name, 'paint or choose at least one pixel', 'leave out what the edit should keep')
         mask.flags.writeable = False
         object.__setattr__(self, 'mask', mask)
+
+    def __repr__(self) -> str:
+        H, W = self.mask.shape
+        return f'<region {self.name}: {100 * self.area:.3g} % of {H} x {W}>'
+
+    def _repr_png_(self) -> bytes:
+        picture = Image.fromarray(self.mask)
+        picture.thumbnail((256, 256))
+        buffer = io.BytesIO()
+        picture.save(buffer, 'PNG')
+        return buffer.getvalue()
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -282,8 +295,9 @@ def _parse_operand(text: str, image_size: tuple[int, int]) -> RegionPartition:
         return _parse_box(text.split(','), image_size)
     if not text:
         raise RegionError('a region is missing before or after an operator, or the text is empty')
-    raise RegionError(f"'{text}' is not a region{_near(text, PRESETS)}; presets: {', '.join(PRESETS)}; other forms: "
-                      f"x,y,width,height, {', '.join(form + ':...' for form in _FORMS)}, or the path of a mask")
+    raise RegionError(f"'{text}' is not a region{_near(text.lower(), PRESETS)}; presets: {', '.join(PRESETS)}; "
+                      f"other forms: x,y,width,height, {', '.join(form + ':...' for form in _FORMS)}, or the path of a "
+                      'mask')
 
 
 def _parse_box(numbers: Sequence[str], image_size: tuple[int, int]) -> RegionPartition:
@@ -358,5 +372,5 @@ def _file_safe(text: str) -> str:
 
 
 def _near(word: str, valid: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(valid), n=1)
+    close = [OTHER_NAMES[word]] if word in OTHER_NAMES else difflib.get_close_matches(word, list(valid), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ''

@@ -56,4 +56,10 @@ BIGGAN_PRESETS = {
     'head1': PresetBox(93, 110, 48, 70),
 }
 
+# What people call a preset -> its name.
+OTHER_NAMES = {'lips': 'mouth', 'lip': 'mouth', 'smile': 'mouth', 'teeth': 'mouth', 'eye': 'eyes', 'brows': 'eyebrows',
+               'brow': 'eyebrows', 'jaw': 'chin', 'beard': 'chin', 'cheek': 'left_cheek',
+               'cheeks': 'left_cheek+right_cheek', 'eyeglasses': 'glasses', 'bangs': 'forehead', 'head': 'face',
+               'background': '~face'}
+
 PRESETS = {**FACE_PRESETS, **BIGGAN_PRESETS}

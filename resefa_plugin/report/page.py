@@ -1,16 +1,17 @@
-"""The report of a run: one portable HTML file with its pictures inside, readable offline and without scripts.
+"""The report of a run: one portable HTML file with its pictures inside, readable offline.
 
-What it says is here, how it is laid out in `templates/`, how it looks in `style.css`.
+What it says is here, how it is laid out in `templates/`, how it looks in `style.css`. `viewer.js` flips through the
+pictures of a direction; the page runs no other script, fetches nothing, and shows all without one.
 """
 
 from __future__ import annotations
 
 import base64
 import functools
+import hashlib
 import io
 import math
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -26,6 +27,9 @@ from resefa_plugin.report.pictures import GREY_LEVELS, jpeg_bytes, significant, 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+# A picture of one transparent pixel, where the script puts another.
+_EMPTY = 'data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7'
+
 
 @dataclass(frozen=True)
 class DirectionRow:
@@ -38,8 +42,8 @@ class DirectionRow:
         step: length in the latent space of strength 1.
         predicted_inside, predicted_outside: by the Jacobian (Eq. 5, Eq. 3).
         measured_inside, measured_outside: on the edited picture.
-        strip: pictures over strengths.
-        ends: the pictures at the lowest and at the highest strength, to be compared with the unedited one by holding.
+        near: the part of the picture around the region, one for each of the section's strengths.
+        far: the same of the whole picture; empty where `near` shows all of it.
         label: what it does, in a person's words; may be empty.
     """
 
@@ -51,8 +55,8 @@ class DirectionRow:
     predicted_outside: float
     measured_inside: float
     measured_outside: float
-    strip: Image.Image
-    ends: tuple[Image.Image, Image.Image] | None = None
+    near: Sequence[Image.Image]
+    far: Sequence[Image.Image] = ()
     label: str = ''
 
 
@@ -62,13 +66,13 @@ class RegionSection:
 
     Attributes:
         name: of the region.
-        directions_file: name of the directions file, as the reader should type it.
+        edit_command: that moves samples along the first direction, as it can be typed.
+        strengths: captions of the pictures of its directions; the one captioned `0` is unedited.
         area: share of the picture that the region covers, in (0, 1).
         overlay: the region on the sample.
         heat_map: where direction 1 changes the picture.
         eigenvalue_plot: of this region.
         directions: in order.
-        sheet: all directions over strengths.
         other_seeds_sheet: direction 1 on other samples.
         notes: sentences about this region, e.g. a failed convergence.
         agreement: of directions that were pooled over samples, how well they serve each one.
@@ -77,13 +81,13 @@ class RegionSection:
     """
 
     name: str
-    directions_file: str
+    edit_command: str
+    strengths: Sequence[str]
     area: float
     overlay: Image.Image
     heat_map: Image.Image
     eigenvalue_plot: Image.Image
     directions: Sequence[DirectionRow]
-    sheet: Image.Image
     other_seeds_sheet: Image.Image | None = None
     notes: Sequence[str] = ()
     agreement: Sequence[Agreement] = ()
@@ -145,34 +149,53 @@ def share_inside(inside: float, outside: float, area: float) -> float:
 
 
 def _page(report: Report) -> str:
-    # A class for each sample, by which the style gives the buttons of its regions their unedited picture.
-    kinds = [f'of-{i}' for i in range(1, len(report.samples) + 1)]
-    sections: list[tuple[int, str, str, str, RegionSection]] = []
-    for kind, sample in zip(kinds, report.samples, strict=True):
+    sections: list[tuple[int, str, str, RegionSection]] = []
+    for sample in report.samples:
         for region in sample.regions:
             title = region.name if len(report.samples) == 1 else f'{region.name} of {sample.name}'
-            sections.append((len(sections) + 1, kind, title, sample.name, region))
+            sections.append((len(sections) + 1, title, sample.name, region))
+    given = {name: _option(value) for name, value in report.options.items()}
     columns = [('Time', {name: _duration(seconds) for name, seconds in report.seconds.items()}),
-               ('Options', report.options), ('Versions', report.versions)]
-    samples = [(kind, sample.name, _data_url(sample.image, 640))
-               for kind, sample in zip(kinds, report.samples, strict=True)]
-    style = resources.files('resefa_plugin.report').joinpath('style.css').read_text(encoding='utf-8')
-    return _templates().get_template('page.html.j2').render(
-        report=report, samples=samples, sections=sections, columns=columns, style=style)
+               ('Options', {name: text for name, text in given.items() if text}), ('Versions', report.versions)]
+    samples = [(sample.name, _data_url(sample.image, 640)) for sample in report.samples]
+    script = _file('viewer.js')
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return templates().get_template('page.html.j2').render(
+        report=report, samples=samples, sections=sections, columns=columns, style=style(), script=script,
+        digest=digest)
+
+
+def style() -> str:
+    """The look of our pages, to be copied into one."""
+    return _file('style.css')
+
+
+def _file(name: str) -> str:
+    return resources.files('resefa_plugin.report').joinpath(name).read_text(encoding='utf-8')
+
+
+def _option(value: object) -> str:
+    """The value of an option for a reader; empty for one that was not given."""
+    if value is None or value is False or isinstance(value, (list, tuple)) and not value:
+        return ''
+    if value is True:
+        return 'yes'
+    return ', '.join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 @functools.cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The templates of our pages, with what they share."""
     # Here and not above, so that `resefa --help` and commands without a report do not wait for it.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
         loader=PackageLoader('resefa_plugin.report'), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters.update(grey_levels=grey_levels, levels=_levels, percent=_percent, shell_quoted=shlex.quote,
+    environment.filters.update(grey_levels=grey_levels, levels=_levels, parted=str.partition, percent=_percent,
                                significant=significant)
-    environment.globals.update(data_url=_data_url, largest_change=_largest_change, share_inside=share_inside,
-                               width=_width)
+    environment.globals.update(data_url=_data_url, empty=_EMPTY, largest_change=_largest_change,
+                               share_inside=share_inside, width=_width)
     return environment
 
 

@@ -7,6 +7,7 @@ and `save_jpeg` touch the disk.
 from __future__ import annotations
 
 import bisect
+import colorsys
 import functools
 import io
 import math
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy.ndimage
 import torch
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -23,6 +25,8 @@ from torch import Tensor
 
 from resefa_plugin.errors import NonFiniteError, RegionError, ResefaError
 from resefa_plugin.machine.files import replacing
+from resefa_plugin.machine.pixels import to_uint8 as to_uint8
+from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report.colour_scale import colours
 
 GREY_LEVELS = 127.5  # one unit of the [-1, 1] scale, in grey levels of 255
@@ -31,43 +35,12 @@ GREY_LEVELS = 127.5  # one unit of the [-1, 1] scale, in grey levels of 255
 PAPER, INK, MUTED, FAINT, ACCENT = (255, 255, 255), (29, 33, 38), (96, 103, 112), (222, 221, 217), (0, 98, 155)
 _TINT, _DIM = 0.14, 0.76          # share of the accent inside the region, brightness outside of it
 _TICKS = (0, 0.25, 0.5, 0.75, 1)  # of a colour bar, as shares of its length
-_SQUARES, _BOARD = 32, (0.6, 0.2)  # along the longer side; their greys, on the [-1, 1] scale
+_AROUND, _FLATTEST, _MOSTLY = 0.5, 1.0, 0.6  # of a part: what is around the region, its flattest form, the largest
+_GOLDEN, _COLOURED = 0.618034, 0.45  # of the hues of several regions; share of a colour
+_INNER = 0.9  # of the largest distance to the border of a region: where its name may stand
 _GROUND = 0.3                     # brightness of the picture under a heat map
 # The built-in typeface has no dashes and no multiplication sign.
 _PLAIN = str.maketrans({'\u2212': '-', '\u2013': '-', '\u2014': '-', '\u00d7': 'x'})
-
-
-def to_uint8(images: Tensor) -> NDArray[np.uint8]:
-    """Pictures as the host saves them: `(img * 127.5 + 128).clamp(0, 255)`, truncated.
-
-    Args:
-        images: `[N, C, H, W]` in about [-1, 1], C = 1 (repeated), 3, or 4: what is transparent shows a checkerboard.
-
-    Returns: `[N, H, W, 3]` uint8.
-
-    Raises:
-        ResefaError: not four axes, or another number of channels.
-        NonFiniteError: a NaN or an infinity.
-    """
-    if images.ndim != 4 or images.shape[1] not in (1, 3, 4):
-        raise ResefaError(f'images has shape {list(images.shape)}; expected [N, C, H, W] with C = 1, 3 or 4')
-    images = images.detach().to('cpu', torch.float32)
-    if not images.isfinite().all():
-        raise NonFiniteError('images contains NaN or infinity: the edit left the network\'s range; lower the strength')
-    if images.shape[1] == 4:
-        images = _over_checkerboard(images)
-    grey = (images * 127.5 + 128).clamp(0, 255).to(torch.uint8)
-    return grey.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).contiguous().numpy()  # [N, H, W, 3]
-
-
-def _over_checkerboard(images: Tensor) -> Tensor:
-    """The colours `[N, 3, H, W]` of RGBA pictures `[N, 4, H, W]`, over squares of light and less light grey."""
-    opacity = ((images[:, 3:] + 1) / 2).clamp(0, 1)
-    _, _, height, width = images.shape
-    side = max(1, max(height, width) // _SQUARES)
-    rows, columns = torch.arange(height)[:, None] // side, torch.arange(width) // side
-    board = torch.where((rows + columns) % 2 == 0, *_BOARD)
-    return opacity * images[:, :3] + (1 - opacity) * board
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -101,6 +74,50 @@ def region_overlay(image: Image.Image, mask: ArrayLike) -> Image.Image:
     rgb = np.asarray(image.convert('RGB'), float)
     marked = np.where(inside[..., None], rgb * (1 - _TINT) + np.array(ACCENT) * _TINT, rgb * _DIM)
     return Image.fromarray(_outlined(marked.round().astype(np.uint8), inside))
+
+
+def regions_overlay(image: Image.Image, regions: Sequence[RegionPartition]) -> Image.Image:
+    """Several regions, each in a colour of its own with its name in the middle of its largest part.
+
+    Raises RegionError if one of them and the picture differ in size.
+    """
+    rgb = np.asarray(image.convert('RGB'), float)
+    hues = (np.arange(len(regions)) * _GOLDEN) % 1  # far apart, however many there are
+    tints = np.array([colorsys.hls_to_rgb(hue, 0.5, 0.8) for hue in hues]) * 255
+    for region, tint in zip(regions, tints, strict=True):
+        inside = _region(region.mask, image)
+        rgb[inside] = rgb[inside] * (1 - _COLOURED) + tint * _COLOURED
+    marked = Image.fromarray(rgb.round().astype(np.uint8))
+    draw, font = ImageDraw.Draw(marked), _font(max(10, image.width // 40))
+    for region in regions:
+        deep = scipy.ndimage.distance_transform_edt(np.pad(region.mask, 1))[1:-1, 1:-1]
+        inner = np.argwhere(deep >= _INNER * deep.max())
+        row, column = inner[np.square(inner - inner.mean(axis=0)).sum(axis=1).argmin()].tolist()
+        draw.text((column, row), region.name, PAPER, font, anchor='mm', stroke_width=2, stroke_fill=INK)
+    return marked
+
+
+def region_box(mask: ArrayLike) -> tuple[int, int, int, int]:
+    """The part of a picture in which a region is seen well: it and some of what is around it.
+
+    Args:
+        mask: `[H, W]`, nonzero inside the region, which is not empty.
+
+    Returns: left, top, right, bottom in pixels, as pillow's `crop` takes them; all of the picture where the region is
+        so large that a part would hardly show it better.
+    """
+    inside = np.asarray(mask) != 0
+    height, width = inside.shape
+    spans = [np.flatnonzero(inside.any(axis)) for axis in (1, 0)]
+    (top, bottom), (left, right) = ((int(span[0]), int(span[-1]) + 1) for span in spans)
+    longer = max(bottom - top, right - left)
+    rows = min(height, max(bottom - top + longer * _AROUND, longer * _FLATTEST))
+    columns = min(width, max(right - left + longer * _AROUND, longer * _FLATTEST))
+    if rows * columns > _MOSTLY * height * width:
+        return 0, 0, width, height
+    y = min(max(round((top + bottom - rows) / 2), 0), height - round(rows))
+    x = min(max(round((left + right - columns) / 2), 0), width - round(columns))
+    return x, y, x + round(columns), y + round(rows)
 
 
 def strip(images: Sequence[Image.Image], captions: Sequence[str], title: str = '', tile: int = 256) -> Image.Image:

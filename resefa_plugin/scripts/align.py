@@ -14,11 +14,12 @@ from resefa_plugin.machine.files import replacing
 from resefa_plugin.projection.framing import Framing, numbered_faces
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.common.hints import HintedCommand
 from resefa_plugin.scripts.common.photographs import framed
 from resefa_plugin.scripts.common.types import FILE
 
 
-@click.command()
+@click.command(cls=HintedCommand)
 @click.option('--target', 'targets', metavar='FILE', type=FILE, multiple=True, required=True,
               help='A photograph (PNG, JPEG, WebP, TIFF); repeat it for several')
 @options.align_option
@@ -56,6 +57,7 @@ def align(targets: tuple[pathlib.Path, ...], how: Any, face: int, size: int, out
         path = outdir / f'{target.stem}-aligned.png'
         pictures.save_png(Image.fromarray(framing.alignment.picture(photograph.rgb, (size, size))), path)
         click.echo(path)
+    options.say_open(path)
 
 
 def _record(framing: Framing, size: int) -> dict[str, Any]:

@@ -8,10 +8,11 @@ import click
 
 from resefa_plugin.scripts.common import options
 from resefa_plugin.scripts.common.diagnosis import examine
+from resefa_plugin.scripts.common.hints import HintedCommand
 from resefa_plugin.scripts.common.types import FOLDER
 
 
-@click.command()
+@click.command(cls=HintedCommand)
 @click.option('--repo', metavar='DIR', type=FOLDER,
               help='Checkout of stylegan2-ada-pytorch or stylegan3 to examine  [default: the current folder, and those '
                    'in its third_party]')

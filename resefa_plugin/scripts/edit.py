@@ -13,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from resefa_plugin.callbacks.background_comparison import keep
+from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.editing.background import CORRECTIONS, BackgroundKeeper
 from resefa_plugin.editing.strength import largest_outside, render_edits
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -24,9 +25,11 @@ from resefa_plugin.report.kept_background import outside_summary
 from resefa_plugin.report.page import grey_levels
 from resefa_plugin.report.pictures import significant
 from resefa_plugin.scripts.common import options, sampling
-from resefa_plugin.scripts.common.moves import Move, Moves, class_flag
-from resefa_plugin.scripts.common.types import FILE, HintedCommand, LayerRange, StrengthRange
-from resefa_plugin.third_party import mobilestylegan_ffhq
+from resefa_plugin.scripts.common.atlases import amount_option, do_option, named_moves
+from resefa_plugin.scripts.common.hints import HintedCommand
+from resefa_plugin.scripts.common.moves import Move, Moves
+from resefa_plugin.scripts.common.recorded import as_found, sample_of
+from resefa_plugin.scripts.common.types import FILE, IndexNumber, LayerRange, StrengthRange
 
 UNSEEN = 4.0  # grey levels of 255, root mean square of a tile: less is not seen beside an edit
 
@@ -34,15 +37,17 @@ UNSEEN = 4.0  # grey levels of 255, root mean square of a tile: less is not seen
 @click.command(cls=HintedCommand)
 @options.network_options
 @sampling.samples_options
-@click.option('--directions', required=True, multiple=True, type=FILE,
+@do_option
+@amount_option
+@click.option('--directions', multiple=True, type=FILE,
               help='Directions file that factorize wrote, or one of another tool (ReSeFa, InterFaceGAN, SeFa, '
                    'GANSpace, e4e); repeat it, --index or --strength to move along several directions at once')
-@click.option('--index', metavar='INT', multiple=True, type=click.IntRange(min=1), default=[1], show_default=True,
+@click.option('--index', metavar='INT', multiple=True, type=IndexNumber(), default=[1], show_default=True,
               help='Which direction, 1 is the best')
 @click.option('--strength', multiple=True, type=StrengthRange(), default=['-3,3'], show_default=True,
               help='From and to (one number: from its negative to it); 1 changes the region by an RMS of 0.1 on the '
                    '[-1, 1] scale')
-@click.option('--region', metavar='REGION',
+@click.option('--region', metavar='REGION', shell_complete=options.complete_region,
               help='What strength 1 changes and --keep-background leaves alone, as of factorize  [default: the region '
                    'of the file]')
 @click.option('--space', metavar='SPACE',
@@ -62,11 +67,14 @@ UNSEEN = 4.0  # grey levels of 255, root mean square of a tile: less is not seen
 def edit(network: str | None, function: str | None, tuned: pathlib.Path | None,
          value_range: tuple[float, float] | None, noise_mode: str,
          translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
-         trust_pickle: bool, directions: tuple[pathlib.Path, ...], index: tuple[int, ...],
+         trust_pickle: bool, wanted: tuple[str, ...], amount: tuple[float, ...],
+         directions: tuple[pathlib.Path, ...], index: tuple[int, ...],
          strength: tuple[tuple[float, float], ...], region: str | None, space: str | None,
          layers: tuple[int, ...] | None, alpha: bool, steps: int, keep_background: int | None, straight: bool,
          device: torch.device, outdir: pathlib.Path, **which: Any) -> None:
     """Move samples along a direction: one picture and one latent file per step, and a grid of all.
+
+    Which sample, truncation, class and network are those that the directions were found with, unless flags say another.
 
     The pictures are {sample}-{step}.png, the latents {sample}-{step}.npz: key w,
     as in projected_w.npz; where there is no w, what the space has (s, z, class, cond). --projected-w takes them again.
@@ -81,6 +89,10 @@ def edit(network: str | None, function: str | None, tuned: pathlib.Path | None,
     # The third direction on four other faces, more gently
     resefa edit --network=mobilestylegan-ffhq --seeds=1-4 --trunc=0.7 --directions=out/seed0000-mouth.npz --index=3 \\
         --strength=-1.5,1.5 --steps=5 --outdir=edits
+
+    \b
+    # Edits by name, as resefa atlas --edits found them
+    resefa edit --network=mobilestylegan-ffhq --seeds=1-4 --trunc=0.7 --do="mouth opens" --amount=1.5 --outdir=edits
 
     \b
     # Two directions at once, one picture
@@ -100,14 +112,24 @@ def edit(network: str | None, function: str | None, tuned: pathlib.Path | None,
     keep_large_blocks()
     if keep_background and straight:
         raise click.UsageError('--keep-background and --straight exclude each other')
-    given = Moves(directions, index, strength)
+    if not (wanted or directions):
+        raise click.UsageError('name an edit with --do, or a directions file with --directions')
     params = click.get_current_context().params
-    network, which = _as_recorded(given, network, function, which)
-    params.update(which, network=network)
+    recorded = Moves(directions, index, strength).recorded()
+    if recorded is not None:
+        as_found(*recorded, params)
+        network, value_range, which = params['network'], params['value_range'], {name: params[name] for name in which}
     hook = options.open_generator(network, function, device, repo, trust_pickle, noise_mode, value_range,
                                   translate, rotate, tuned)
+    named = named_moves(hook, wanted, amount)
+    if recorded is None and named:
+        recorded = named[0][0], DirectionSet.load(named[0][0])
+        as_found(*recorded, params)
+        which = {name: params[name] for name in which}
+    given = Moves(directions, index, strength, named)
     latent_space = given.load(hook, space, layers)
-    samples = sampling.make_samples(hook, **which)
+    found = None if recorded is None or which['seeds'] or which['projected_w'] else sample_of(recorded[1], hook)
+    samples = sampling.make_samples(hook, **which) if found is None else [found]
     sampling.refuse_truncation(samples)
     partition = None if region is None else parse_region(region, hook.image_shape[1:])
     moves = given.made(Viewpoint(hook, latent_space, samples[0]), partition, alpha, anew=layers is not None)
@@ -139,42 +161,7 @@ def edit(network: str | None, function: str | None, tuned: pathlib.Path | None,
     title = ' + '.join(f'{move.title} {move.index}' for move in moves)
     grid = pictures.contact_sheet(rows, [sample.name for sample in samples], captions, title)
     pictures.save_png(grid, outdir / 'grid.png')
-    click.echo(outdir / 'grid.png')
-
-
-def _as_recorded(given: Moves, network: str | None, function: str | None,
-                 which: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """The network, and which samples: what no flag says is as it was when the directions were found, which is said."""
-    found = given.recorded()
-    if found is None:
-        return network, which
-    path, metadata = found
-    asked, taken = click.get_current_context().get_parameter_source, []
-    if network is None and function is None:
-        network = _trusted_name(metadata.network)
-        taken.append(f'--network={network}')
-    recorded = {'truncation_psi': metadata.truncation_psi, 'truncation_cutoff': metadata.truncation_cutoff,
-                'label': class_flag(metadata)}
-    flags = {'truncation_psi': '--trunc', 'truncation_cutoff': '--trunc-cutoff', 'label': '--class'}
-    for name, value in recorded.items():
-        if asked(name) is click.core.ParameterSource.DEFAULT and value not in (None, which[name]):
-            which = {**which, name: value}
-            taken.append(f'{flags[name]}={value:g}' if isinstance(value, float) else f'{flags[name]}={value}')
-    if taken:
-        click.echo(f'as {path} says: {" ".join(taken)}', err=True)
-    return network, which
-
-
-def _trusted_name(network: str) -> str:
-    """The network that a file names, if it is the demo generator or a file that is there.
-
-    Whoever made the file may have named anything: an address to fetch from, or a plugin to run. Raises
-    click.UsageError for these.
-    """
-    if network != mobilestylegan_ffhq.NAME and not pathlib.Path(network).is_file():
-        raise click.UsageError(f"name the generator with --network or --hook: the directions say '{network}', which is "
-                               'not taken from a file unless it is a file that is there')
-    return network
+    options.say_open(outdir / 'grid.png')
 
 
 def _kept(viewpoint: Viewpoint, moves: Sequence[Move], straight: torch.Tensor, captions: Sequence[str],

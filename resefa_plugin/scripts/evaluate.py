@@ -19,7 +19,8 @@ from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 from resefa_plugin.regions.partition import REGION_HELP, RegionPartition, parse_region
 from resefa_plugin.scripts.common import options, sampling
-from resefa_plugin.scripts.common.types import FOLDER, HintedCommand, NamedFile, NameList, SeedRange
+from resefa_plugin.scripts.common.hints import HintedCommand
+from resefa_plugin.scripts.common.types import FOLDER, FiniteRange, NamedFile, NameList, SeedRange
 
 
 @click.command(cls=HintedCommand, epilog=f'\b\n{REGION_HELP}')
@@ -28,6 +29,7 @@ from resefa_plugin.scripts.common.types import FOLDER, HintedCommand, NamedFile,
 @click.option('--eval-seeds', type=SeedRange(), default='100-131', show_default=True,
               help='Seeds to measure on, none of those that are factorized')
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
+              shell_complete=options.complete_region,
               help='A row of the table: a region, see below, or REGION:ATTRIBUTE+ or - to choose each method\'s '
                    'direction by what it changes, e.g. close-eyes=eyes:eyes_open-. Attributes: '
                    + ', '.join(ATTRIBUTE_NAMES))
@@ -46,9 +48,9 @@ from resefa_plugin.scripts.common.types import FOLDER, HintedCommand, NamedFile,
               help="Latent space of the methods that may choose one  [default: w, or the network's first]")
 @click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), default=NUM_DIRECTIONS, show_default=True,
               help='Directions that each method may offer')
-@click.option('--target-mse', metavar='FLOAT', type=float, default=TARGET, show_default=True,
+@click.option('--target-mse', metavar='FLOAT', type=FiniteRange(), default=TARGET, show_default=True,
               help='Mean squared change inside the region at which all are compared, [-1, 1] scale')
-@click.option('--target-attribute', 'attribute_target', metavar='FLOAT', type=float, default=ATTRIBUTE_TARGET,
+@click.option('--target-attribute', 'attribute_target', metavar='FLOAT', type=FiniteRange(), default=ATTRIBUTE_TARGET,
               show_default=True,
               help='Movement of the attribute of a row at which all are compared once more, in standard deviations')
 @click.option('--kept/--no-kept', default=True, show_default=True,
@@ -114,6 +116,7 @@ def evaluate(network: str | None, function: str | None, tuned: pathlib.Path | No
     options.write_options(outdir, hook, click.get_current_context().params)
     click.echo(markdown(comparison.run()))
     click.echo(outdir / 'table.md')
+    options.say_open(outdir / 'curves.png')
 
 
 if __name__ == '__main__':

@@ -9,16 +9,18 @@ import click
 from resefa_plugin import DirectionSet
 from resefa_plugin.directions.exports import EXPORTS
 from resefa_plugin.scripts.common import options
-from resefa_plugin.scripts.common.types import FILE
+from resefa_plugin.scripts.common.hints import HintedCommand
+from resefa_plugin.scripts.common.types import FILE, FiniteRange, IndexNumber
 
 
-@click.command()
+@click.command(cls=HintedCommand)
 @click.option('--directions', required=True, type=FILE, help='Directions file that factorize wrote')
 @click.option('--format', 'format_', type=click.Choice(list(EXPORTS)), required=True,
               help='The tool that shall read it')
-@click.option('--index', metavar='INT', type=click.IntRange(min=1),
+@click.option('--index', metavar='INT', type=IndexNumber(),
               help='Which direction, 1 is the best  [default: all if the format holds several, else 1]')
-@click.option('--strength', metavar='FLOAT', type=float, help='How far projected-w moves the sample  [default: 1]')
+@click.option('--strength', metavar='FLOAT', type=FiniteRange(),
+              help='How far projected-w moves the sample  [default: 1]')
 @click.option('--out', 'path', required=True, type=FILE, help='Where to write it')
 @options.user_errors
 def export(directions: pathlib.Path, format_: str, index: int | None, strength: float | None,
@@ -45,7 +47,7 @@ def export(directions: pathlib.Path, format_: str, index: int | None, strength: 
     if strength is not None and format_ != 'projected-w':
         raise click.UsageError(f'--strength is for --format=projected-w: a {format_} file holds the direction, not an '
                                'edit')
-    arguments: dict[str, float] = {} if index is None else {'index': index - 1}
+    arguments: dict[str, float] = {} if index is None else {'index': index}
     arguments |= {} if strength is None else {'strength': strength}
     EXPORTS[format_](direction_set, path, **arguments)
     click.echo(path)

@@ -9,7 +9,7 @@ import click
 import torch
 from PIL import Image
 
-from resefa_plugin import Callback, Factorizer, RegionJacobian, RegionPartition, Viewpoint, parse_region
+from resefa_plugin import Callback, Factorizer, RegionJacobian, RegionPartition, Viewpoint
 from resefa_plugin.attributes.combination import AttributeObjective
 from resefa_plugin.attributes.scores import ATTRIBUTES
 from resefa_plugin.callbacks.background_comparison import BackgroundComparison
@@ -21,6 +21,7 @@ from resefa_plugin.directions.orthogonal import load_orthogonal
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.factorizer.constraints import NORMS, Constraints
 from resefa_plugin.factorizer.protection import PROTECT_HELP, parse_protection
+from resefa_plugin.factorizer.results import CALIBRATED
 from resefa_plugin.factorizer.store import Store
 from resefa_plugin.hooks.viewpoint import viewpoints_of
 from resefa_plugin.jacobian.region_jacobian import tangent_seconds
@@ -32,7 +33,9 @@ from resefa_plugin.rayleigh.solvers import DENSE_LIMIT, NUM_DIRECTIONS, QUICK_NU
 from resefa_plugin.regions.partition import REGION_HELP
 from resefa_plugin.report import pictures
 from resefa_plugin.scripts.common import options, sampling
-from resefa_plugin.scripts.common.types import FOLDER, FiniteRange, HintedCommand, LayerRange, SeedRange, Shard
+from resefa_plugin.scripts.common.atlases import NONE, described, named_atlas, own_regions, parse_regions, usual_atlas
+from resefa_plugin.scripts.common.hints import HintedCommand
+from resefa_plugin.scripts.common.types import FOLDER, FiniteRange, LayerRange, SeedRange, Shard
 
 MOST_POOLED = 16  # samples of a pool that nobody named
 
@@ -41,7 +44,9 @@ MOST_POOLED = 16  # samples of a pool that nobody named
 @options.network_options
 @sampling.samples_options
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
-              help='What to change, see below; repeat it for several regions')
+              shell_complete=options.complete_region,
+              help='What to change, see below; repeat it for several regions. auto:8 stands for eight that the network '
+                   'has itself, as its atlas knows them')
 @click.option('--space', metavar='SPACE', default='auto', show_default=True,
               help="Latent space to factorize: z, w, w+, s, ...; auto takes s, whose directions carry over best, for "
                    "a pool, and else w, or the network's first")
@@ -62,6 +67,9 @@ MOST_POOLED = 16  # samples of a pool that nobody named
 @click.option('--shard', type=Shard(),
               help='Only prepare the I-th of N parts of a pool, in the same --outdir; a run without --shard then joins '
                    'them')
+@click.option('--atlas', 'atlas_folder', metavar='DIR|none', type=FOLDER,
+              help='Take directions of any region from what `resefa atlas` made, at once  [default: the one of the '
+                   'network, if there is one and samples would be pooled; none pools them]')
 @click.option('--tau', metavar='FLOAT', type=FiniteRange(min=0), default=TAU, show_default=True,
               help='Ridge relative to the trace of the background')
 @click.option('--norm', type=click.Choice(NORMS), default='identity', show_default=True,
@@ -90,8 +98,9 @@ def factorize(network: str | None, function: str | None, tuned: pathlib.Path | N
               trust_pickle: bool, regions: tuple[str, ...], space: str, attribute: str | None,
               layers: tuple[int, ...] | None,
               num_directions: int | None, quick: bool, protect: tuple[str, ...], orthogonal_to: tuple[str, ...],
-              pool: bool | None, shard: tuple[int, int] | None, tau: float, norm: str, solver: str,
-              resolution: int | None, other_seeds: list[int] | None, jacobian_dir: pathlib.Path | None,
+              pool: bool | None, shard: tuple[int, int] | None, atlas_folder: pathlib.Path | None, tau: float,
+              norm: str, solver: str, resolution: int | None, other_seeds: list[int] | None,
+              jacobian_dir: pathlib.Path | None,
               keep_background: int | None, suggest: bool, preview: bool, device: torch.device, outdir: pathlib.Path,
               **which: Any) -> None:
     """Find the directions of a latent space that change a region of a picture and leave the rest alone.
@@ -131,6 +140,10 @@ def factorize(network: str | None, function: str | None, tuned: pathlib.Path | N
     resefa factorize --network=ffhq.pkl --seeds=0 --region=mouth --outdir=out
 
     \b
+    # Eight regions that the network has itself, after resefa atlas: look at them
+    resefa factorize --network=mobilestylegan-ffhq --seeds=1 --trunc=0.7 --region=auto:8 --preview --outdir=regions
+
+    \b
     # Any other network: def my_hook(device) in my_gan.py returns FunctionHook(G, z_dim=128, device=device)
     resefa factorize --hook=my_gan:my_hook --seeds=0 --region=0.3,0.6,0.4,0.2 --outdir=out
 
@@ -144,23 +157,35 @@ def factorize(network: str | None, function: str | None, tuned: pathlib.Path | N
                                   translate, rotate, tuned)
     as_needed = space == 'auto' and pool is not False and not (quick or preview) and 's' in hook.space_names \
         and which['seeds'] is None and which['projected_w'] is None
-    if as_needed:
-        which['seeds'] = range(MOST_POOLED)
+    unknown = {'--quick': quick, '--solver': solver != 'auto', '--shard': shard, '--no-pool': pool is False,
+               '--space': space != 'auto', '--layers': layers, '--resolution': resolution,
+               '--jacobian-dir': jacobian_dir}
     samples = sampling.make_samples(hook, **which)
+    atlas = None
+    if atlas_folder is not None and str(atlas_folder) != NONE:
+        atlas = named_atlas(hook, atlas_folder, unknown)
+    elif atlas_folder is None and as_needed and not any(unknown.values()):
+        atlas = usual_atlas(hook, samples[0])
+    if atlas is not None and which['seeds'] is None and which['projected_w'] is None:
+        samples, as_needed = atlas.samples(hook, CALIBRATED), False
+    elif as_needed:
+        samples = sampling.make_samples(hook, **which | {'seeds': list(range(MOST_POOLED))})
     image_size = hook.image_shape[1:]
-    partitions = [parse_region(spec, image_size) for spec in regions]
+    knows_regions = atlas or (usual_atlas(hook, samples[0]) if own_regions(regions) else None)
+    partitions = parse_regions(regions, image_size, knows_regions)
     pool = len(samples) > 1 if pool is None else pool
     if shard and not (pool and len(samples) >= shard[1]):
         raise click.UsageError(f'--shard: there are {len(samples)} samples to share out; give a pool of as many '
                                '--seeds as parts')
-    viewpoints = viewpoints_of(hook, samples, space, layers, resolution, pool)
+    viewpoints = viewpoints_of(hook, samples, space, layers, resolution, pool) if atlas is None else \
+        [atlas.viewpoint(hook, sample) for sample in samples]
     latent_space = viewpoints[0].space
     objective = None if attribute is None else AttributeObjective(attribute, Networks(fetch=True, device=device), tau)
     if objective is not None and len(partitions) > 1:
         raise click.UsageError('--attribute is for one --region: give a command for each')
     constraints = Constraints(tuple(parse_protection(spec, image_size) for spec in protect),
                               load_orthogonal(orthogonal_to, hook, latent_space.name, latent_space.layers), norm)
-    if pool:
+    if pool or atlas:
         constraints.check_poolable()
     if preview:
         options.write_options(outdir, hook, click.get_current_context().params)
@@ -174,8 +199,9 @@ def factorize(network: str | None, function: str | None, tuned: pathlib.Path | N
         if ranks.first:
             record = options.write_options(outdir, hook, click.get_current_context().params)
             click.echo(chosen.choice(latent_space.name, latent_space.dim, len(partitions),
-                                     len(samples) if pool else 1, latent_space.has_channels), err=True)
-            if pool:
+                                     len(samples) if pool else 1, latent_space.has_channels)
+                       if atlas is None else described(atlas), err=True)
+            if pool and atlas is None:
                 click.echo(_announced(viewpoints, chosen, len(partitions), as_needed), err=True)
             others = [Viewpoint(hook, latent_space, sample, resolution) for sample in sampling.other_samples(
                 hook, samples, other_seeds, which['truncation_psi'], which['truncation_cutoff'])]
@@ -184,8 +210,8 @@ def factorize(network: str | None, function: str | None, tuned: pathlib.Path | N
             callbacks += [FaceLabels(Networks(fetch=True, device=device)), writer] if suggest else []
             callbacks += [BackgroundComparison(outdir, keep_background)] if keep_background else []
             callbacks.append(PictureWriter(outdir, record, others))
-        factorizer = Factorizer(viewpoints, partitions, chosen, constraints, callbacks, store, objective)
-        for result in factorizer.run(pool, ranks, as_needed):
+        factorizer = Factorizer(viewpoints, partitions, chosen, constraints, callbacks, store, objective, atlas)
+        for result in factorizer.run(pool or atlas is not None, ranks, as_needed):
             for note in result.notes:
                 click.echo(f'{result.name}: {note}', err=True)
             for number, label in enumerate(result.directions.labels, 1):
@@ -193,7 +219,7 @@ def factorize(network: str | None, function: str | None, tuned: pathlib.Path | N
                     click.echo(f'{result.name}: direction {number}: {label}', err=True)
             click.echo(f'{outdir / result.name}.npz')
         if ranks.first:
-            click.echo(outdir / 'report.html')
+            options.say_open(outdir / 'report.html')
 
 
 def _announced(viewpoints: list[Viewpoint], solver: Solver, regions: int, as_needed: bool) -> str:
@@ -218,10 +244,15 @@ def make_solver(name: str, quick: bool, num_directions: int | None, tau: float) 
 def _preview(viewpoints: list[Viewpoint], partitions: list[RegionPartition], outdir: pathlib.Path) -> None:
     for viewpoint in viewpoints:
         picture = pictures.to_uint8(render_edits(viewpoint.full(), viewpoint.zero()))[0]
+        if len(partitions) > 1:
+            path = outdir / f'{viewpoint.sample.name}-regions-preview.png'
+            pictures.save_png(pictures.regions_overlay(Image.fromarray(picture), partitions), path)
+            click.echo(path)
         for partition in partitions:
             path = outdir / f'{viewpoint.sample.name}-{partition.name}-preview.png'
             pictures.save_png(pictures.region_overlay(Image.fromarray(picture), partition.mask), path)
             click.echo(path)
+    options.say_open(path)
 
 
 if __name__ == '__main__':

@@ -1,24 +1,23 @@
-"""Print what a network or a directions file is."""
+"""Print what a network is, or a file of directions, latents or tuned weights, or a folder of results."""
 
 from __future__ import annotations
 
-import os
 import pathlib
 
 import click
 
-from resefa_plugin import DirectionSet
-from resefa_plugin.checkpoints.formats import NPZ, format_of_file
 from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.common.description import describe
+from resefa_plugin.scripts.common.hints import HintedCommand
 
 
-@click.command()
+@click.command(cls=HintedCommand)
 @click.argument('name', metavar='[NETWORK_OR_FILE]', required=False)
 @options.function_option
 @options.implementation_options
 @options.user_errors
 def info(name: str | None, function: str | None, repo: pathlib.Path | None, trust_pickle: bool) -> None:
-    """Print what a network or a directions file is.
+    """Print what a network is, or a file of directions, latents or tuned weights, or a folder of results.
 
     Examples:
 
@@ -33,12 +32,18 @@ def info(name: str | None, function: str | None, repo: pathlib.Path | None, trus
 
     \b
     resefa info out/seed0000-mouth.npz
+
+    \b
+    resefa info out
     """
     if function is None and name is not None:
-        path = pathlib.Path(name).expanduser()
-        if path.suffix == '.npz' or os.path.isfile(path) and format_of_file(path) is NPZ:
-            click.echo(DirectionSet.load(path).describe())
+        text = describe(pathlib.Path(name).expanduser())
+        if text is not None:
+            click.echo(text)
             return
+    if function is None and name is None:
+        raise click.UsageError('name a network or a file, as in resefa info out/seed0000-mouth.npz, or a network of '
+                               'your own with --hook=MODULE:FUNCTION')
     hook = options.open_generator(name, function, repo=repo, trust_pickle=trust_pickle)
     channels, height, width = hook.image_shape
     click.echo(f'network     {hook.name}')

@@ -10,10 +10,11 @@ import click
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.common.hints import HintedCommand
 from resefa_plugin.scripts.common.types import UserPath
 from resefa_plugin.third_party.nvlabs import require_checkout
 
-COMMANDS = ('factorize', 'edit', 'photo', 'align', 'export', 'info', 'evaluate', 'studio')
+COMMANDS = ('factorize', 'edit', 'photo', 'align', 'atlas', 'export', 'info', 'evaluate', 'studio')
 # The first line of each file of ours: what has it may be replaced and removed, what has not is never deleted.
 MARK = '# Written by "resefa install", removed by "resefa install --uninstall"; changes here are lost.'
 BACKUP_SUFFIX = '.before-resefa'
@@ -25,7 +26,7 @@ def script_text(command: str) -> str:
             f"if __name__ == '__main__':\n    run('{command}')\n")
 
 
-@click.command()
+@click.command(cls=HintedCommand)
 @click.argument('path', metavar='CHECKOUT', type=UserPath(path_type=pathlib.Path))
 @click.option('--uninstall', is_flag=True, help='Remove the scripts again, and put back what --force set aside')
 @click.option('--force', is_flag=True,
@@ -34,8 +35,8 @@ def script_text(command: str) -> str:
 def install(path: pathlib.Path, uninstall: bool, force: bool) -> None:
     """Put the commands into an official StyleGAN checkout, beside its own scripts.
 
-    Writes factorize.py, edit.py, photo.py, align.py, export.py, info.py, evaluate.py and studio.py. No file of the
-    checkout is changed, and none replaced that this command has not written; with --force it is renamed, and
+    Writes factorize.py, edit.py, photo.py, align.py, atlas.py, export.py, info.py, evaluate.py and studio.py. No file
+    of the checkout is changed, and none replaced that this command has not written; with --force it is renamed, and
     --uninstall gives it its name again.
 
     Examples:

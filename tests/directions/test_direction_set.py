@@ -148,21 +148,22 @@ def test_a_set_is_not_changed_and_equals_only_itself():
 
 def test_offset():
     directions = make_set()
-    offset = directions.offset(1, -3)
+    offset = directions.offset(2, -3)
     assert offset.shape == (D,) and offset.dtype == np.float32
     np.testing.assert_allclose(offset, -.6 * directions.directions[1], rtol=1e-6)  # float32 rounding
-    assert not directions.offset(np.int64(2), 0).any()
+    assert not directions.offset(np.int64(3), 0).any()
 
 
-@pytest.mark.parametrize('index', [-1, 3, 1.0, True, None])
+@pytest.mark.parametrize('index', [-1, 0, 4, 1.0, True, None])
 def test_offset_index_out_of_range(index):
-    with pytest.raises(DirectionsError, match=rf'direction {index} is out of range: expected 0 to 2'):
+    with pytest.raises(DirectionsError, match=f'direction {index} is out of range: they are counted from 1, '
+                                               'the best, to 3'):
         make_set().offset(index, 1)
 
 
 def test_offset_strength_must_be_finite():
     with pytest.raises(DirectionsError, match='strength is nan, expected a finite number'):
-        make_set().offset(0, float('nan'))
+        make_set().offset(1, float('nan'))
 
 
 def test_fits():

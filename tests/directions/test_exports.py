@@ -40,7 +40,7 @@ def make_set(space: str = 'w', layers: tuple[int, ...] | None = None, d: int | N
 @pytest.mark.parametrize('name, dtype', [('resefa', np.float32), ('interfacegan', np.float64)])
 def test_npy(tmp_path, name, dtype):
     directions = make_set()
-    EXPORTS[name](directions, tmp_path / 'a.npy', 2)
+    EXPORTS[name](directions, tmp_path / 'a.npy', 3)
     array = np.load(tmp_path / 'a.npy', allow_pickle=False)
     assert array.shape == (1, W_DIM) and array.dtype == dtype
     assert np.array_equal(array, directions.directions[[2]])
@@ -49,13 +49,13 @@ def test_npy(tmp_path, name, dtype):
 
 def test_interfacegan_holds_z(tmp_path):
     directions = make_set('z', d=64)
-    EXPORTS['interfacegan'](directions, tmp_path / 'a.npy', index=0)
+    EXPORTS['interfacegan'](directions, tmp_path / 'a.npy', index=1)
     assert np.array_equal(np.load(tmp_path / 'a.npy'), directions.directions[[0]])
 
 
 def test_e4e_w(tmp_path):
     directions = make_set()
-    EXPORTS['e4e'](directions, tmp_path / 'a.pt', index=1)
+    EXPORTS['e4e'](directions, tmp_path / 'a.pt', index=2)
     tensor = torch.load(tmp_path / 'a.pt', weights_only=True)
     assert tensor.shape == (1, W_DIM) and tensor.dtype == torch.float32
     assert np.array_equal(tensor.numpy(), directions.directions[[1]])
@@ -63,7 +63,7 @@ def test_e4e_w(tmp_path):
 
 def test_e4e_w_in_some_layers(tmp_path):
     directions = make_set(layers=(4, 5, 9))
-    EXPORTS['e4e'](directions, tmp_path / 'a.pt', index=1)
+    EXPORTS['e4e'](directions, tmp_path / 'a.pt', index=2)
     tensor = torch.load(tmp_path / 'a.pt', weights_only=True)
     expected = np.zeros((1, NUM_WS, W_DIM), np.float32)
     for layer in (4, 5, 9):
@@ -75,7 +75,7 @@ def test_e4e_w_in_some_layers(tmp_path):
 def test_e4e_w_plus(tmp_path, layers):
     edited = range(NUM_WS) if layers is None else layers
     directions = make_set('w+', layers, d=len(edited) * W_DIM)
-    EXPORTS['e4e'](directions, tmp_path / 'a.pt', index=1)
+    EXPORTS['e4e'](directions, tmp_path / 'a.pt', index=2)
     tensor = torch.load(tmp_path / 'a.pt', weights_only=True)
     expected = np.zeros((1, NUM_WS, W_DIM), np.float32)
     for i, layer in enumerate(edited):
@@ -94,7 +94,7 @@ def test_e4e_pca(tmp_path):
     for i, strength in ((0, 3.), (2, -1.)):
         coordinate = ((ws - pca['mean'])[0] * pca['comp'][i, 0]).sum() / pca['std'][i]
         delta = (strength - coordinate) * pca['comp'][i, 0] * pca['std'][i]
-        np.testing.assert_allclose(delta.numpy(), directions.offset(i, strength), atol=FLOAT32)
+        np.testing.assert_allclose(delta.numpy(), directions.offset(i + 1, strength), atol=FLOAT32)
 
 
 def test_ganspace(tmp_path):
@@ -115,7 +115,7 @@ def test_ganspace(tmp_path):
 @pytest.mark.parametrize('name, key', [('ganspace', 'lat_comp'), ('e4e-pca', 'comp')])
 def test_one_component(tmp_path, name, key):
     directions = make_set()
-    EXPORTS[name](directions, tmp_path / 'file', index=1)
+    EXPORTS[name](directions, tmp_path / 'file', index=2)
     data = np.load(tmp_path / 'file') if name == 'ganspace' else torch.load(tmp_path / 'file', weights_only=True)
     assert np.array_equal(np.asarray(data[key])[:, 0], directions.directions[[1]])
     if name == 'ganspace':
@@ -144,7 +144,7 @@ def test_zero_eigenvalues_have_no_share(tmp_path):
 ])
 def test_spaces_that_a_file_cannot_say(tmp_path, name, space, layers, match):
     with pytest.raises(DirectionsError, match=match):
-        EXPORTS[name](make_set(space, layers), tmp_path / 'a', index=0)
+        EXPORTS[name](make_set(space, layers), tmp_path / 'a', index=1)
     assert os.listdir(tmp_path) == []
 
 
@@ -164,14 +164,14 @@ def test_layers_that_the_latent_does_not_have(latent):
 def test_the_first_direction_at_strength_1_unless_said_otherwise(tmp_path, name):
     EXPORTS[name](make_set(), tmp_path / 'default')
     strength = {'strength': 1.0} if name == 'projected-w' else {}
-    EXPORTS[name](make_set(), tmp_path / 'stated', 0, **strength)
+    EXPORTS[name](make_set(), tmp_path / 'stated', 1, **strength)
     assert (tmp_path / 'default').read_bytes() == (tmp_path / 'stated').read_bytes()
 
 
 @pytest.mark.parametrize('name', sorted(EXPORTS))
 def test_index_out_of_range(tmp_path, name):
-    for index in (K, -1, 1.5):
-        with pytest.raises(DirectionsError, match=f'direction {index} is out of range: expected 0 to 2'):
+    for index in (K + 1, 0, 1.5):
+        with pytest.raises(DirectionsError, match=f'direction {index} is out of range: they are counted from 1'):
             EXPORTS[name](make_set(), tmp_path / 'a', index=index)
     assert os.listdir(tmp_path) == []
 
@@ -180,7 +180,7 @@ def test_index_out_of_range(tmp_path, name):
 def test_unwritable(tmp_path, name):
     with pytest.raises(ResefaError, match='cannot write .*Check that the folder can be written'):
         (tmp_path / 'file').write_text('x')
-        EXPORTS[name](make_set(), tmp_path / 'file' / 'a', index=0)
+        EXPORTS[name](make_set(), tmp_path / 'file' / 'a', index=1)
 
 
 def test_failed_export_leaves_nothing(tmp_path, monkeypatch):
@@ -224,7 +224,7 @@ def test_projected_w_errors(tmp_path, ws, match):
     ('w', None, range(NUM_WS)), ('w', (4, 7), (4, 7)), ('w+', (2, 3), (2, 3))])
 def test_export_projected_w(tmp_path, space, layers, rows):
     directions = make_set(space, layers, W_DIM * (len(rows) if space == 'w+' else 1))
-    EXPORTS['projected-w'](directions, tmp_path / 'a.npz', 1, strength=-2)
+    EXPORTS['projected-w'](directions, tmp_path / 'a.npz', 2, strength=-2)
     moved = np.load(tmp_path / 'a.npz')['w'] - directions.latent
     expected = np.zeros((1, NUM_WS, W_DIM))
     expected[0, list(rows)] = -2 * directions.step[1] * directions.directions[1].reshape(-1, W_DIM)

@@ -14,7 +14,7 @@ from resefa_plugin import DirectionSet, RegionPartition, Viewpoint
 from resefa_plugin.directions.foreign import load_directions
 from resefa_plugin.editing.strength import mean_square, render_edits
 from resefa_plugin.errors import DirectionsError
-from resefa_plugin.scripts.common.moves import class_flag
+from resefa_plugin.scripts.common.recorded import class_flag
 from resefa_plugin.scripts.main import main
 from tests.helpers.direction_sets import make_metadata
 from tests.helpers.runs import factorizer
@@ -202,7 +202,7 @@ def test_our_own_files_with_fewer_layers_are_measured_anew(tiny, tiny_directions
     own = DirectionSet.load(tiny_directions)
     assert 'strength 1' not in edit(f'--directions={tiny_directions}', '--steps=2', f'--outdir={tmp_path}/whole')
     after = np.load(tmp_path / 'whole' / 'seed0000-01.npz')['w'][0]
-    np.testing.assert_allclose(after, own.latent[0] + own.offset(0, 3.0), atol=1e-4)
+    np.testing.assert_allclose(after, own.latent[0] + own.offset(1, 3.0), atol=1e-4)
 
 
 def test_what_no_flag_says_is_as_it_was_found(tiny, tmp_path, tiny_directions, monkeypatch):
@@ -218,7 +218,8 @@ def test_what_no_flag_says_is_as_it_was_found(tiny, tmp_path, tiny_directions, m
         return np.load(tmp_path / 'out' / 'seed0001-00.npz')['w'], result.output
 
     hook = TinyHook()
-    monkeypatch.setattr('resefa_plugin.scripts.edit.mobilestylegan_ffhq.NAME', 'tiny')  # the demo generator's place
+    # In the demo generator's place.
+    monkeypatch.setattr('resefa_plugin.scripts.common.recorded.mobilestylegan_ffhq.NAME', 'tiny')
     w, said = latent('--seeds=1')
     np.testing.assert_allclose(w, hook.sample(1, 0.5, 3).latents['ws'].numpy(), atol=FLOAT32)
     assert f'as {path} says: --network=tiny --trunc=0.5 --trunc-cutoff=3' in said

@@ -15,6 +15,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from benchmarks.readme_table import table
+from resefa_plugin import Auto, Factorizer, Viewpoint, parse_region
+from resefa_plugin.atlas.atlas import atlas_folder
+from resefa_plugin.atlas.builder import AtlasBuilder
 from resefa_plugin.hooks import opening
 from resefa_plugin.scripts.main import COMMANDS, load_command, main
 from tests.helpers.network_files import forge
@@ -51,9 +54,25 @@ def factorized(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope='module')
+def known(tmp_path_factory):
+    """The folder of fetched files, with an atlas and an edit by name."""
+    cache, hook = tmp_path_factory.mktemp('cache'), TinyHook()
+    place = cache / 'atlas' / atlas_folder(hook).name
+    AtlasBuilder([Viewpoint(hook, 's', hook.sample(seed, 0.7)) for seed in range(2)], place).build()
+    directions = Factorizer([Viewpoint(hook, 's', hook.sample(0, 0.7))], [parse_region('mouth', (32, 32))],
+                            Auto(1)).run()[0].directions.labelled(['mouth opens +'])
+    directions.metadata.extra['less'] = 'mouth closes'
+    directions.save(place / 'edits' / 'mouth-opens.npz')
+    return cache
+
+
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch, known):
     """An empty folder with what a user would have: latents, directions, a mask, a network, a checkout, a photograph."""
+    shutil.copytree(known, tmp_path / 'cache')
+    monkeypatch.setenv('RESEFA_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setattr('resefa_plugin.scripts.atlas.make_edits', lambda *arguments: [])  # by a parser that is fetched
     np.savez(tmp_path / 'projected_w.npz', w=np.zeros((1, 8, 4), np.float32))
     np.save(tmp_path / 'smile.npy', np.ones((1, 4), np.float32))
     mask = np.zeros((64, 64), np.uint8)

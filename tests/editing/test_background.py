@@ -354,7 +354,7 @@ def test_every_space_and_other_samples(space, layers):
     hook = TinyHook()
     region = parse_region('box=2,2,20,20', (32, 32))
     result, = factorizer(hook, [hook.sample(0, 0.5)], [region], space, layers, solver=Auto(1)).run()
-    offset = result.directions.offset(0, 1.0)
+    offset = result.directions.offset(1, 1.0)
     for sample in (hook.sample(0, 0.5), hook.sample(3, 0.5)):
         path = BackgroundKeeper(Viewpoint(hook, result.viewpoint.space, sample), region).path(offset, [-2, 2])
         assert path.offsets.shape == (2, result.viewpoint.dim)

@@ -280,6 +280,10 @@ def test_what_is_done_is_kept_and_a_changed_setting_computes_anew(tmp_path, monk
     compared(PatchHook(), tmp_path, target=0.004).run()
     assert calls == ['sefa', 'resefa', 'sefa', 'random']
     calls.clear()
+    rounded = PatchHook()
+    rounded.b *= 1 + 1e-7 * np.random.RandomState(0).randn(3, 4)
+    compared(rounded, tmp_path, target=0.004).run()  # as by another number of threads
+    assert not calls
     compared(PatchHook(seed=1), tmp_path, target=0.004).run()  # other weights under the same name
     assert len(calls) == 3
 

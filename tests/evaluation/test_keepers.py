@@ -98,6 +98,22 @@ def test_every_method_is_a_row_straight_and_kept(tmp_path):
     assert cells['seed0000-box-random-kept']['direction'] == cells['seed0000-box-random']['direction']
 
 
+def test_figures_of_a_method_do_not_depend_on_the_others(tmp_path):
+    rows = [Row(RegionPartition(RegionPartition.from_box(left, 2, 12, 12, (32, 32)).mask, f'box{left}'))
+            for left in (2, 8, 14)]
+
+    def run(folder, *methods):
+        hook = TinyHook()
+        results = Comparison(hook, [hook.sample(0)], [hook.sample(10)], rows,
+                             Settings('w', methods, target=0.003, num_directions=2), Measures(), folder).run()
+        edits = {(cell['row'], cell['method']): cell['edits'] for cell in results['cells']}
+        return edits, list(folder.rglob('jacobian-*'))
+
+    (alone, left), (together, _) = run(tmp_path / 'one', 'random'), run(tmp_path / 'two', 'sefa', 'random')
+    assert len(alone) == 6 and all(together[key] == edits for key, edits in alone.items())
+    assert not left  # of the bases
+
+
 def test_the_recommended_way_pools_samples_that_no_edit_is_measured_on(tmp_path, monkeypatch):
     hook, seen = TinyHook(), []
     original = TinyHook.sample

@@ -81,7 +81,7 @@ def test_pooled_grams_are_weighted_means_over_the_trace(solver):
     space, measured = hook.space('z'), []
     for sample in samples:
         for sign in (1, -1):
-            offset = sign * torch.from_numpy(result.directions.offset(0, 1.0))[None]
+            offset = sign * torch.from_numpy(result.directions.offset(1, 1.0))[None]
             change = images_at(space, sample, offset) - images_at(space, sample, 0 * offset)
             measured.append(change.square().mean(1)[0][torch.tensor(LEFT.mask)].mean().item())
     assert np.mean(measured) == pytest.approx(result.directions.measured_inside[0], rel=1e-4)

@@ -128,6 +128,8 @@ class Plugins:
         check(f.dtype == torch.float32 and f.ndim == 2, 'f must be float32 of rank 2')
         check(x.ndim == 4, 'x must be rank 4')
         check(x.numel() <= self.limit, 'x is too large')
+        reach = sum((size - 1) * stride for size, stride in zip(x.shape, x.stride(), strict=True))
+        check(reach <= self.limit, 'x memory footprint is too large')
         y = resample(x, f, (upx, upy), (downx, downy), (padx0, padx1, pady0, pady1), flip, gain)
         check(y.numel() <= self.limit, 'output is too large')
         return y
@@ -165,7 +167,7 @@ class Plugins:
             check(si.is_contiguous(), 'signs must be contiguous')
             check(si.shape[:2] == x.shape[:2], 'signs must have same batch & channels as x')
             bits = torch.stack([si >> s & 3 for s in (0, 2, 4, 6)], -1).flatten(-2)
-            rows, columns = torch.arange(x.shape[2]) + sy, torch.arange(x.shape[3]) + sx
+            rows, columns = (torch.arange(n, device=x.device) + s for n, s in zip(x.shape[2:], (sy, sx), strict=True))
             inside = ((rows >= 0) & (rows < bits.shape[2]))[:, None] & ((columns >= 0) & (columns < bits.shape[3]))
             bits = bits[:, :, rows.clamp(0, bits.shape[2] - 1)][..., columns.clamp(0, bits.shape[3] - 1)] * inside
             x.copy_(torch.where(bits & 1 > 0, x * slope, x))

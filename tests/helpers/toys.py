@@ -97,3 +97,11 @@ class TinyHook(StyleBasedHook):
 def images_at(space, sample, offset, resolution=None):
     """The picture of a sample moved by offsets `[N, d]`, by the space's own definition; None for all pixels."""
     return space.render(space.move(space.latent(sample), offset), sample, resolution)
+
+
+def tiny_on(device):
+    """A TinyHook whose network is on a device."""
+    hook = TinyHook()
+    hook.G.to(device)
+    hook.device = torch.device(device)
+    return hook

@@ -46,3 +46,16 @@ def test_two_latents_of_one_picture_are_told_apart():
     hook = FunctionHook(lambda z: z.square()[:, :, None, None].expand(-1, 1, 4, 4), 1)
     up, down = (Viewpoint(hook, 'z', Sample('z', {'z': torch.full((1, 1), z)})) for z in (1.0, -1.0))
     assert torch.equal(up.images(up.zero()), down.images(down.zero())) and up.fingerprint() != down.fingerprint()
+
+
+def test_rounding_is_no_difference_and_a_little_noise_is():
+    """Another number of threads adds up in another order."""
+    def viewpoint(noise, seed=0):
+        change = noise * torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+        base = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(7))
+        hook = FunctionHook(lambda z: base + change + 0 * z.sum(), 2)
+        return Viewpoint(hook, 'z', hook.sample(0))
+
+    plain = viewpoint(0.0).fingerprint()
+    assert all(viewpoint(1e-6, seed).fingerprint() == plain for seed in range(20))
+    assert all(viewpoint(0.1, seed).fingerprint() != plain for seed in range(20))

@@ -14,7 +14,7 @@ from resefa_plugin.factorizer.steps import solve_region
 from resefa_plugin.hooks.function import FunctionHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian import common_basis
-from resefa_plugin.jacobian.common_basis import PROBES, CommonBasis, _orthonormal, _tiles
+from resefa_plugin.jacobian.common_basis import PROBES, CommonBasis, _orthonormal, picture_tiles
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.rayleigh.solvers import BASIS_TANGENTS
 from tests.helpers.toys import TanhToy, TinyHook
@@ -41,10 +41,10 @@ def with_basis(J):
 def test_tiles_cover_a_picture_once():
     for shape in ((3, 256, 256), (1, 20, 50), (3, 8, 8)):
         covered = np.zeros(shape, int)
-        for tile in _tiles(shape):
+        for tile in picture_tiles(shape):
             covered[tile] += 1
         assert (covered == 1).all()
-    assert 2 * len(list(_tiles((3, 256, 256)))) == PROBES and BASIS_TANGENTS == 2 * PROBES
+    assert 2 * len(list(picture_tiles((3, 256, 256)))) == PROBES and BASIS_TANGENTS == 2 * PROBES
 
 
 def test_the_basis_spans_what_moves_the_picture_and_holds_its_pictures():

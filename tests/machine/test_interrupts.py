@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+import resefa_plugin
 from resefa_plugin.machine import interrupts
 
 BEGUN = '''
@@ -120,4 +121,4 @@ def test_the_version_needs_no_torch():
     code = ("import sys\nfrom resefa_plugin.scripts.main import main\ntry:\n    main(['--version'])\n"
             "except SystemExit:\n    print('torch' in sys.modules)")
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
-    assert done.stdout == 'resefa, version 0.1.0\nFalse\n'
+    assert done.stdout == f'resefa, version {resefa_plugin.__version__}\nFalse\n'

@@ -11,10 +11,9 @@ from torch.nn import functional
 
 from resefa_plugin import RegionJacobian
 from resefa_plugin.errors import ResefaError
-from resefa_plugin.hooks.mobile_stylegan import MobileStyleGANHook
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.networks import mobile_stylegan
 from resefa_plugin.networks.haar import haar_doubled, inverse_haar, inverse_haar_doubled
+from tests.helpers.mobile_toys import small_mobile_stylegan
 from tests.helpers.toys import images_at
 
 # OpenVINO in float32: w of RandomState(0).randn(4, 512), and 4x4 box averages and a crop of pictures of 0.7 w.
@@ -27,23 +26,7 @@ needs_demo = pytest.mark.network
 
 @pytest.fixture
 def small(monkeypatch):
-    """The same network with random weights, of four blocks and a sixteenth of the channels, at 128 pixels."""
-    for name, value in {
-        'STYLE_DIM': 32,
-        'RESOLUTION': 128,
-        'IN_CHANNELS': (32, 32, 32, 16),
-        'OUT_CHANNELS': (32, 32, 16, 8),
-    }.items():
-        monkeypatch.setattr(mobile_stylegan, name, value)
-    G = mobile_stylegan.Generator()
-    generator = torch.Generator().manual_seed(0)
-    for parameter in G.parameters():
-        torch.nn.init.normal_(parameter, std=0.2, generator=generator)
-    for module in G.synthesis.modulated:
-        torch.nn.init.constant_(module.affine.bias, 1.0)
-    G.z_dim = G.w_dim = 32
-    G.num_ws, G.img_resolution = len(G.synthesis.modulated), 128
-    return MobileStyleGANHook(G.eval().requires_grad_(False), 'small')
+    return small_mobile_stylegan(monkeypatch)
 
 
 @needs_demo

@@ -98,6 +98,16 @@ def test_upfirdn2d_stays_within_the_size_limit(ops, monkeypatch):
     assert len(ops._plugin.calls) == 6  # Three pieces of two samples or less, two axes each.
 
 
+def test_upfirdn2d_of_a_part_of_a_tensor_that_is_beyond_the_size_limit(ops, monkeypatch):
+    """stylegan3's plugin measures how far apart the first and the last element lie."""
+    x = randn(2, 40, 4, 4)[:, 3:5]
+    monkeypatch.setattr(folding, 'MAX_NUMEL', 300)
+    ops._plugin.limit = 300
+    for f in (TAPS.outer(TAPS), TAPS):
+        got = ops.upfirdn2d._upfirdn2d_cuda(padding=[2, 1, 2, 1]).apply(x, f)
+        torch.testing.assert_close(got, plain_upfirdn2d(f, padding=[2, 1, 2, 1])(x), **TOL64)
+
+
 def test_filters_are_constants(ops):
     x, f = randn(1, 1, 6, 6), TAPS.outer(TAPS)
     upfirdn2d = ops.upfirdn2d._upfirdn2d_cuda()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from resefa_plugin import RegionPartition
 from resefa_plugin.errors import NonFiniteError, RegionError, ResefaError
 from resefa_plugin.report import colour_scale, pictures
 
@@ -281,3 +282,45 @@ def test_the_colour_bar_of_a_flat_picture_has_room(size):
     mask[:, :9] = True
     heat = pictures.heat_map(np.ones((3, *size)), mask, plain((0, 0, 0), size[::-1]), size=96)
     assert heat.height == 48  # half of the longer side
+
+
+def test_the_part_around_a_region_shows_it_and_is_small():
+    mask = np.zeros((256, 256), bool)
+    mask[169:199, 92:162] = True                             # a mouth
+    left, top, right, bottom = pictures.region_box(mask)
+    assert left < 92 and top < 169 and right > 162 and bottom > 199
+    assert (right - left) * (bottom - top) < 256 * 256 / 6   # large in its picture
+    assert abs((left + right) / 2 - 127) <= 1 and abs((top + bottom) / 2 - 184) <= 1
+
+
+@pytest.mark.parametrize('rows, columns', [((0, 4), (0, 4)), ((60, 64), (90, 96)), ((0, 64), (5, 7))])
+def test_the_part_stays_in_the_picture(rows, columns):
+    mask = np.zeros((64, 96), bool)
+    mask[slice(*rows), slice(*columns)] = True
+    left, top, right, bottom = pictures.region_box(mask)
+    assert 0 <= left <= columns[0] and columns[1] <= right <= 96 and 0 <= top <= rows[0] and rows[1] <= bottom <= 64
+
+
+def test_of_a_large_region_all_is_shown():
+    mask = np.zeros((64, 96), bool)
+    mask[8:60, 10:80] = True
+    assert pictures.region_box(mask) == (0, 0, 96, 64)
+
+
+def test_regions_have_colours_and_names():
+    masks = np.zeros((2, 60, 80), bool)
+    masks[0, :, :30], masks[1, 10:50, 40:70] = True, True
+    regions = [RegionPartition(mask, name) for mask, name in zip(masks, ('one', 'two'), strict=True)]
+    grey = Image.new('RGB', (80, 60), (128, 128, 128))
+    found = np.asarray(pictures.regions_overlay(grey, regions)).astype(int)
+    assert (found[:, 32:38] == 128).all()  # what is in neither
+    first, second = found[2, 2], found[12, 42]
+    assert np.ptp(first) > 60 and np.ptp(second) > 60 and np.abs(first - second).max() > 60
+    for mask, colour in zip(masks, (first, second), strict=True):
+        other = (found != colour).any(axis=-1) & mask
+        rows, columns = np.nonzero(other)
+        assert 20 < other.sum() < mask.sum() / 2  # the name
+        middle = [indices.mean() for indices in np.nonzero(mask)]
+        assert abs(rows.mean() - middle[0]) < 4 and abs(columns.mean() - middle[1]) < 4
+    with pytest.raises(RegionError, match='the size of the picture'):
+        pictures.regions_overlay(Image.new('RGB', (10, 10)), regions)

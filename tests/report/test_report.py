@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import itertools
 import math
@@ -27,6 +28,7 @@ from resefa_plugin.report.page import (
 )
 
 VOID = {'meta', 'img', 'br', 'hr', 'link', 'input'}
+STRENGTHS = ['-3', '0', '+3']
 HOSTILE = '"><script>alert(1)</script><img src=//evil.example/x onerror=\'alert(1)\'>&amp;'
 
 
@@ -38,12 +40,13 @@ def row(index, **changes):
     figures = dict(eigenvalue=8.7 / index, residual=1.25e-12 * index, step=0.21 * index,
                    predicted_inside=0.0101 / index, predicted_outside=1.5e-4 * index,
                    measured_inside=0.0123 / index, measured_outside=1.7e-4 * index)
-    return DirectionRow(index, strip=picture(index), **{**figures, **changes})
+    return DirectionRow(index, near=[picture(10 * index + i) for i in range(3)], **{**figures, **changes})
 
 
 def region(name='mouth', **changes):
-    fields = dict(directions_file='seed0000_mouth.npz', area=0.03, overlay=picture(1), heat_map=picture(2),
-                  eigenvalue_plot=picture(3), directions=[row(i) for i in (1, 2, 3)], sheet=picture(4))
+    fields = dict(edit_command='resefa edit --directions=out/seed0000_mouth.npz --index=1 --outdir=out/edits',
+                  strengths=STRENGTHS, area=0.03, overlay=picture(1), heat_map=picture(2), eigenvalue_plot=picture(3),
+                  directions=[row(i) for i in (1, 2, 3)])
     return RegionSection(name, **{**fields, **changes})
 
 
@@ -80,7 +83,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if 'style' not in self.open:
+        if not {'style', 'script'} & set(self.open):
             self.text = re.sub(r'\s+', ' ', self.text + data)  # as a browser shows it
 
     def attributes(self, name):
@@ -126,8 +129,8 @@ def test_every_figure_is_there(tmp_path):
                      '69.1 %', '35.9 %', '19.9 %',
                      'net.pkl', 'CC BY-NC 4.0', 'seed0000', '2.13.0', '0.001', '5 min 48 s',
                      'resefa factorize --seeds=0',
-                     'resefa edit --directions=seed0000_mouth.npz --index=1 --strength=-3,3', 'grey levels of 255',
-                     'the region by 14.14 grey levels and everything else by 1.66; 69.1 % of the change'):
+                     'resefa edit --directions=out/seed0000_mouth.npz --index=1 --outdir=out/edits',
+                     'Direction 1 changes the region by 14.14 grey levels of 255, the rest by 1.66, at strength 1'):
         assert expected in parsed.text, expected
 
 
@@ -142,18 +145,37 @@ def test_bars_share_one_scale(tmp_path):
 def test_pictures_are_embedded_and_described(tmp_path):
     plot = picture(7)
     content = report(samples=[sample([region(other_seeds_sheet=picture(8), eigenvalue_plot=plot,
-                                             directions=[row(1, ends=(picture(9), picture(10)))])])])
+                                             directions=[row(1, far=[picture(i) for i in (9, 10, 11)])])])])
     html, parsed = page(tmp_path, content)
     images = [attrs for tag, attrs in parsed.elements if tag == 'img']
-    assert len(images) == 9 and all(len(attrs['alt']) > 10 for attrs in images)
-    for attrs in images:
+    shown = [attrs for attrs in images if not attrs['src'].startswith('data:image/gif')]
+    # Sample; near and far; other samples; region, heat map, plot. Two that the script fills.
+    assert len(shown) == 1 + 3 + 3 + 1 + 3 and len(images) == len(shown) + 2
+    assert all(len(attrs['alt']) > 10 for attrs in shown)
+    for attrs in shown:
         kind, data = re.fullmatch(r'data:image/(png|jpeg);base64,([A-Za-z0-9+/=]+)', attrs['src']).groups()
         opened = Image.open(io.BytesIO(base64.b64decode(data)))
         opened.load()
         assert opened.format.lower() == kind and opened.size == (24, 16)
         if kind == 'png':
             np.testing.assert_array_equal(np.asarray(opened), np.asarray(plot))
-    assert sum('image/png' in attrs['src'] for attrs in images) == 1
+    assert sum('image/png' in attrs['src'] for attrs in shown) == 1
+
+
+def test_pictures_come_first_and_figures_are_folded(tmp_path):
+    html, parsed = page(tmp_path, report())
+    section = html[html.index('<section'):html.index('</section>')]
+    assert section.index('class="strip"') < section.index('class="command"') < section.index('<summary>Figures')
+    assert section.index('<summary>Figures') < section.index('<table') < section.index('</details>')
+    assert 'Quotient' not in section[:section.index('<summary>Figures')]
+
+
+def test_options_that_were_not_given_are_not_shown(tmp_path):
+    _, parsed = page(tmp_path, report(options={'layers': None, 'protect': [], 'share': False, 'quick': True,
+                                               'seeds': [0, 3], 'tau': 0.0}))
+    for name in ('layers', 'protect', 'share', 'None', '[', 'True'):
+        assert name not in parsed.text
+    assert re.search(r'quick ?yes', parsed.text) and '0, 3' in parsed.text and 'tau' in parsed.text
 
 
 def test_large_pictures_are_reduced(tmp_path):
@@ -165,18 +187,28 @@ def test_large_pictures_are_reduced(tmp_path):
 @pytest.mark.parametrize('content', [report(), report(network='https://evil.example/net.pkl', title='//evil.example')])
 def test_nothing_is_fetched(tmp_path, content):
     html, parsed = page(tmp_path, content)
-    assert not {'script', 'link', 'iframe', 'object', 'base'} & {tag for tag, _ in parsed.elements}
+    assert not {'link', 'iframe', 'object', 'base'} & {tag for tag, _ in parsed.elements}
     for name in ('src', 'href', 'srcset', 'action', 'data', 'poster'):
         assert all(value.startswith(('data:image/', '#')) for value in parsed.attributes(name))
     assert all(url.startswith('data:image/') for url in re.findall(r'url\(([^)]*)\)', html))
     assert '@import' not in html
 
 
+@pytest.mark.parametrize('name', ['x', HOSTILE])
+def test_the_page_runs_its_own_script_and_no_other(tmp_path, name):
+    html, parsed = page(tmp_path, report(title=name))
+    script, = re.findall('<script>(.*?)</script>', html, re.DOTALL)
+    policy, = (attrs['content'] for tag, attrs in parsed.elements if attrs.get('http-equiv'))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert not any(name.startswith('on') for _, attrs in parsed.elements for name in attrs)
+
+
 def test_hostile_names_do_not_inject(tmp_path):
     def fill(quiet):
         nasty = 'x' if quiet else HOSTILE
-        directions = [row(1, label=nasty, ends=(picture(1), picture(2)))]
-        section = region(nasty, directions_file=nasty, directions=directions, notes=[nasty],
+        directions = [row(1, label=nasty, far=[picture(1)] * 3)]
+        section = region(nasty, edit_command=nasty, strengths=[nasty] * 3, directions=directions, notes=[nasty],
                          other_seeds_sheet=picture(3))
         return report(title=nasty, network=nasty, network_licence=nasty, options={nasty: nasty},
                       versions={nasty: nasty}, seconds={nasty: 1.0}, command=nasty, samples=[sample([section], nasty)])
@@ -185,8 +217,9 @@ def test_hostile_names_do_not_inject(tmp_path):
     _, parsed = page(tmp_path, fill(False))
     shape = [(tag, sorted(attrs)) for tag, attrs in parsed.elements]
     assert shape == [(tag, sorted(attrs)) for tag, attrs in harmless.elements]
-    # title, h1, network, licence, sample, link, h2, note, two labels, command; time; option and version, name and value
-    assert parsed.text.count(HOSTILE) == 11 + 1 + 2 + 2
+    # title, h1, network, sample, licence, h2, label, strengths twice, note, two commands, label in the table; time;
+    # option and version, name and value
+    assert parsed.text.count(HOSTILE) == 7 + 6 + 4 + 1 + 2 + 2
 
 
 def test_a_template_that_names_what_is_not_there_is_an_error():
@@ -199,9 +232,11 @@ def test_a_style_cannot_be_closed_from_outside(tmp_path):
     assert html.count('</style>') == 1 and html.count('</title>') == 1
 
 
-def test_the_command_is_quoted_for_a_shell(tmp_path):
-    _, parsed = page(tmp_path, report(samples=[sample([region(directions_file='a b; rm.npz')])]))
-    assert "--directions='a b; rm.npz' --index=1" in parsed.text
+def test_the_number_in_the_command_can_be_set(tmp_path):
+    html, parsed = page(tmp_path, report())
+    assert '<span class="index">1</span>' in html and '--index=1 --outdir' in parsed.text
+    _, without = page(tmp_path, report(samples=[sample([region(edit_command='resefa edit')])]))
+    assert 'resefa edit' in without.text and '--index' not in without.text
 
 
 def test_labels_are_shown(tmp_path):
@@ -249,14 +284,12 @@ def test_reports_are_reproducible(tmp_path):
     assert page(tmp_path, report())[0] == page(tmp_path, report())[0]
 
 
-def test_each_sample_has_its_sections_and_its_picture_to_hold(tmp_path):
+def test_each_sample_has_its_sections(tmp_path):
     samples = [sample([region('mouth')], 'seed0000', picture(5)), sample([region('mouth')], 'seed0001', picture(6))]
     html, parsed = page(tmp_path, report(samples=samples))
     assert 'mouth of seed0000' in parsed.text and 'mouth of seed0001' in parsed.text
-    held = dict(re.findall(r'\.(of-\d) \.hold{background-image:url\((data:[^)]*)\)', html))
-    assert len(set(held.values())) == 2
-    sections = [attrs['class'] for tag, attrs in parsed.elements if tag == 'section' and 'class' in attrs]
-    assert sections == ['of-1', 'of-2']
+    assert len([attrs for _, attrs in parsed.elements if attrs.get('class') == 'region']) == 2
+    assert len({attrs['src'] for _, attrs in parsed.elements if attrs.get('class') == 'sample'}) == 2
 
 
 def test_background_kept_beside_straight(tmp_path):

@@ -44,6 +44,8 @@ def machine(tmp_path, monkeypatch):
     monkeypatch.delenv('CXX', raising=False)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     monkeypatch.setattr(torch.utils.cpp_extension, 'CUDA_HOME', None)
+    monkeypatch.setattr(torch.version, 'cuda', None)
+    monkeypatch.delenv('TORCH_CUDA_ARCH_LIST', raising=False)
     have(monkeypatch, 'c++', 'nvcc', 'ninja', 'git')
 
 
@@ -160,13 +162,39 @@ def test_plugins(monkeypatch, sg3):
     assert 'Big GPU, 80 GiB' in [f for f in doctor.examine() if f.topic == 'device'][0].text
     assert {found[name].text for name in doctor.PLUGINS} == {'is built on first use; --build tries it now'}
     found = findings(repo=sg3, build=True)
-    assert found['bias_act'].text == 'builds'
+    assert found['bias_act'].text == 'builds (0 s)'
     assert 'does not build: RuntimeError: nvcc is too old; its networks stop on the GPU' in found['upfirdn2d'].text
     assert 'does not build, see the warning' in found['filtered_lrelu'].text and found['filtered_lrelu'].remedy
     have(monkeypatch, 'c++')
     found = findings(repo=sg3, build=True)
     assert 'cannot be built: no nvcc, ninja; its networks stop' in found['bias_act'].text
-    assert 'install nvcc, ninja' in found['bias_act'].remedy
+    assert found['bias_act'].remedy == ('install the CUDA toolkit and have nvcc in PATH; install ninja and have it in '
+                                        'PATH')
+
+
+def test_plugins_without_a_gpu(monkeypatch, sg3):
+    (sg3 / 'torch_utils' / 'ops' / 'bias_act.py').write_text(OP.format(
+        body="import os, torch\n    return (os.environ['TORCH_CUDA_ARCH_LIST'], torch.cuda.get_device_name()) == "
+             "('8.6;9.0', 'capability 8.6;9.0')"))
+    found = findings(repo=sg3, build=True)['bias_act']
+    assert 'not on the CPU' in found.text and 'install a torch that is built with CUDA' in found.remedy
+    monkeypatch.setattr(torch.version, 'cuda', '13.0')
+    assert 'such as 8.6' in findings(repo=sg3, build=True)['bias_act'].remedy
+    assert not findings(repo=sg3)['bias_act'].remedy
+    monkeypatch.setenv('TORCH_CUDA_ARCH_LIST', '8.6;9.0')
+    assert findings(repo=sg3, build=True)['bias_act'].text == (
+        'builds for capability 8.6;9.0, which no GPU here has tried (0 s)')
+    assert 'not on the CPU' in findings(repo=sg3)['bias_act'].text
+
+
+def test_how_to_get_a_compiler(monkeypatch, sg3):
+    gpu(monkeypatch)
+    have(monkeypatch, 'c++', 'ninja')
+    monkeypatch.setattr(torch.version, 'cuda', '12.8')
+    assert findings()['nvcc'].remedy == 'install the CUDA toolkit 12.8 and have nvcc in PATH'
+    monkeypatch.setattr(torch.version, 'cuda', '13.0')
+    for found in (findings()['nvcc'], findings(repo=sg3, build=True)['bias_act']):
+        assert 'python -m pip install "cuda-toolkit[nvcc,cccl]==13.0.*", or install the CUDA toolkit' in found.remedy
 
 
 def test_ada_falls_back(tmp_path, monkeypatch):

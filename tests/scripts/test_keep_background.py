@@ -40,7 +40,7 @@ def test_commands(tiny, tmp_path, flag, corrections):
     keeper = BackgroundKeeper(
         Viewpoint(hook, space, sample), RegionPartition(directions.mask, 'box'), corrections=corrections
     )
-    expected = keeper.path(directions.offset(0, 1.0), [-2, 0, 2])
+    expected = keeper.path(directions.offset(1, 1.0), [-2, 0, 2])
     for i in range(3):
         off, on = (np.load(tmp_path / name / f'seed0005-0{i}.npz')['w'] for name in ('off', 'on'))
         assert np.allclose(on, space.move(space.latent(sample), expected.offsets[i:i + 1]).numpy(), atol=1e-5)

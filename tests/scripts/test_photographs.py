@@ -10,14 +10,18 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from resefa_plugin import DirectionSet
+from resefa_plugin import DirectionSet, Viewpoint
+from resefa_plugin.atlas.atlas import atlas_folder
 from resefa_plugin.editing.paste import Patch, weights
+from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.hooks.function import FunctionHook
+from resefa_plugin.machine.pixels import to_uint8
 from resefa_plugin.projection.alignment import Alignment
 from resefa_plugin.scripts.common.photographs import same_person
 from resefa_plugin.scripts.main import main
 from resefa_plugin.third_party.example_photographs import astronaut
 from tests.helpers.photographs import find_two, without_downloads, write_portrait
+from tests.helpers.toys import TinyHook
 
 
 def invoke(*arguments, code=0):
@@ -112,6 +116,37 @@ def test_photo_goes_on_with_edit(edited, tmp_path):
     invoke('edit', '--network=tiny', f'--projected-w={folder}/projected_w.npz', f'--directions={directions}',
            '--steps=2', f'--outdir={tmp_path}/edits')
     assert (tmp_path / 'edits' / 'grid.png').is_file()
+
+
+def test_photo_makes_an_edit_by_name(portrait, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv('RESEFA_CACHE', str(tmp_path / 'cache'))
+    invoke('factorize', '--network=tiny', '--seeds=0,1', '--region=0.3,0.5,0.4,0.3', '--num-directions=1',
+           '--other-seeds=9', f'--outdir={tmp_path}/pool')
+    file, = (tmp_path / 'pool').glob('pooled-*.npz')
+    directions = DirectionSet.load(file).labelled(['mouth opens +'])
+    directions.metadata.extra['less'] = 'mouth closes'
+    directions.save(atlas_folder(TinyHook()) / 'edits' / 'mouth-opens.npz')
+    options = ['photo', '--network=tiny', f'--target={tmp_path}/noisy.png', '--passes=5', f'--outdir={tmp_path}/out']
+    invoke(*options, '--do=Mouth closes', '--amount=1.5')
+    unedited, edited = (np.asarray(Image.open(path)).astype(int) for path in (
+        tmp_path / 'noisy.png', tmp_path / 'out' / 'noisy-mouth-closes.png'))
+    size = np.zeros((32, 32, 3), np.uint8)
+    alignment = Alignment.from_points(find_two(None)[0].points)
+    weight = weights((300, 400), Patch(size, size, directions.mask, alignment.matrix((32, 32))))
+    assert (edited[weight == 0] == unedited[weight == 0]).all() and (edited != unedited).any()
+    hook = TinyHook()
+    with np.load(tmp_path / 'out' / 'projected_w.npz') as file:
+        sample = hook.sample_from_ws(torch.from_numpy(file['w']), 'noisy')
+    viewpoint = Viewpoint(hook, 's', sample)
+    before, after = to_uint8(render_edits(viewpoint, torch.from_numpy(np.stack([directions.offset(1, value)
+                                                                               for value in (0, -1.5)])))).astype(int)
+    inside = directions.mask
+    # What was laid in got darker where the generator's picture did.
+    change = (after - before).mean(axis=-1)[inside].mean()
+    assert np.sign((edited - unedited)[weight > 0.9].mean()) == np.sign(change) and abs(change) > 1
+    assert (tmp_path / 'out' / 'noisy-mouth-closes-strip.jpg').exists()
+    said = invoke(*options, code=2)
+    assert 'say what to change with --region, or name an edit with --do' in ' '.join(said.split())
 
 
 def test_photo_takes_regions_drawn_on_the_photograph(portrait, tiny, tmp_path):

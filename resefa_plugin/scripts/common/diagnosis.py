@@ -10,17 +10,18 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.utils.cpp_extension
 from torch.torch_version import TorchVersion
 
 from resefa_plugin.checkpoints.families import GeneratorFamily, families_in
 from resefa_plugin.directions.metadata import package_versions
 from resefa_plugin.errors import CheckpointError
 from resefa_plugin.machine.allocator import keep_large_blocks
+from resefa_plugin.machine.cuda_home import cuda_home, packages
 from resefa_plugin.machine.files import cache_dir
 from resefa_plugin.patches.plugin_loader import patch_plugin_loader
 from resefa_plugin.patches.registry import apply_patches
@@ -55,7 +56,8 @@ def examine(repo: str | os.PathLike[str] | None = None, build: bool = False) -> 
 
     Args:
         repo: a checkout; None to look where the commands look. Its code is imported.
-        build: compile its plugins, which takes minutes the first time.
+        build: compile its plugins, which takes minutes the first time; without a GPU, for those that the environment's
+            TORCH_CUDA_ARCH_LIST names.
 
     Raises:
         CheckpointError: `repo` is no checkout.
@@ -125,17 +127,26 @@ def _devices() -> Iterator[Check]:
 
 def _compilers() -> Iterator[Check]:
     for topic, tool in _tools().items():
-        yield Check(topic, tool or 'not found; only the plugins of a checkout on a GPU need it')
+        needed = tool is None and torch.cuda.is_available()
+        yield Check(topic, tool or 'not found; only the plugins of a checkout on a GPU need it',
+                    _how_to_get(topic) if needed else '')
 
 
 def _tools() -> dict[str, str | None]:
     """Where the tools are that build plugins."""
-    home = torch.utils.cpp_extension.CUDA_HOME
-    of_torch = shutil.which('nvcc', path=os.path.join(home, 'bin')) if home else None
+    home = cuda_home()
+    of_home = shutil.which('nvcc', path=os.path.join(home, 'bin')) if home else None
     names = [os.environ.get('CXX', ''), 'cl' if sys.platform == 'win32' else 'c++', 'g++', 'clang++']
     return {'C++': next((found for name in names if name and (found := shutil.which(name))), None),
-            'nvcc': of_torch or shutil.which('nvcc'),
+            'nvcc': of_home or shutil.which('nvcc'),
             'ninja': shutil.which('ninja')}
+
+
+def _how_to_get(tool: str) -> str:
+    if tool != 'nvcc':
+        return f'install {tool} and have it in PATH'
+    alone = f'install the CUDA toolkit{f" {torch.version.cuda}" if torch.version.cuda else ""} and have nvcc in PATH'
+    return f'python -m pip install "{packages()}", or {alone}' if packages() else alone
 
 
 def _allocator() -> Check:
@@ -198,25 +209,31 @@ def _patches(checkout: Checkout, family: GeneratorFamily) -> tuple[str, ...]:
 
 
 def _plugin(checkout: Checkout, name: str, build: bool) -> Check:
-    if not torch.cuda.is_available():
-        return Check(name, 'not on the CPU: its reference implementation is used')
+    capabilities = None if torch.cuda.is_available() else os.environ.get('TORCH_CUDA_ARCH_LIST')
+    if not torch.cuda.is_available() and not (build and capabilities and torch.version.cuda):
+        how = 'to see whether it compiles, ' + (
+            'set TORCH_CUDA_ARCH_LIST to the compute capability of a GPU, such as 8.6' if torch.version.cuda else
+            'install a torch that is built with CUDA')
+        return Check(name, 'not on the CPU: its reference implementation is used', how if build else '')
     missing = [tool for tool, path in _tools().items() if path is None]
     if missing:
         return Check(name, f'cannot be built: no {", ".join(missing)}; {_without_plugin(checkout)}',
-                       f'install {", ".join(missing)} (nvcc is in the CUDA toolkit) and have them in PATH')
+                     '; '.join(map(_how_to_get, missing)))
     if not build:
         return Check(name, 'is built on first use; --build tries it now')
-    module = checkout.import_module(f'torch_utils.ops.{name}')
-    with checkout.active(), patch_plugin_loader([module] if hasattr(module, '_plugin') else []):
+    module, start = checkout.import_module(f'torch_utils.ops.{name}'), time.perf_counter()
+    with checkout.active(), patch_plugin_loader([module] if hasattr(module, '_plugin') else [], capabilities):
         try:
             built = module._init()
         except Exception as error:  # foreign code and a compiler may raise anything
             reason = (str(error).strip().splitlines() or [''])[0]
             return Check(name, f'does not build: {type(error).__name__}: {reason[:200]}; {_without_plugin(checkout)}',
                            'check that nvcc and the C++ compiler fit the CUDA version of torch')
-    return Check(name, 'builds') if built else Check(
-        name, f'does not build, see the warning; {_without_plugin(checkout)}',
-        'check that nvcc and the C++ compiler fit the CUDA version of torch')
+    if not built:
+        return Check(name, f'does not build, see the warning; {_without_plugin(checkout)}',
+                     'check that nvcc and the C++ compiler fit the CUDA version of torch')
+    where = f' for capability {capabilities}, which no GPU here has tried' if capabilities else ''
+    return Check(name, f'builds{where} ({time.perf_counter() - start:.0f} s)')
 
 
 def _without_plugin(checkout: Checkout) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from tqdm import tqdm
 from resefa_plugin import Factorizer, RegionPartition, Viewpoint
 from resefa_plugin.callbacks.directions_writer import DirectionsWriter
 from resefa_plugin.callbacks.progress import ProgressBar
+from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.factorizer.results import RegionResult
-from resefa_plugin.hooks.base import GeneratorHook
+from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.latent_files import write_latents
 from resefa_plugin.metrics.identity import Identity
 from resefa_plugin.metrics.networks.lpips import LPIPS
@@ -35,6 +36,21 @@ from resefa_plugin.scripts.common import options, photographs
 TILE = 320  # pixels, of a picture in a strip
 
 
+@dataclass(frozen=True, eq=False)
+class NamedMove:
+    """An edit by name.
+
+    Attributes:
+        name: as it was looked for: `mouth opens`.
+        directions: of which it is the first.
+        strength: of it.
+    """
+
+    name: str
+    directions: DirectionSet
+    strength: float
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What a user asked for.
@@ -46,6 +62,7 @@ class Wishes:
         num_directions: for each region.
         strength: of the two edits along each.
         tuning: None for none.
+        named: edits by name, which are made all at once.
     """
 
     regions: Callable[[tuple[int, int]], list[RegionPartition]]
@@ -55,6 +72,7 @@ class Wishes:
     num_directions: int
     strength: tuple[float, float]
     tuning: TuningSettings | None
+    named: Sequence[NamedMove] = ()
 
 
 @dataclass(frozen=True)
@@ -94,6 +112,10 @@ def edit_photograph(path: pathlib.Path, hook: GeneratorHook, wishes: Wishes, pre
     if means.identity is not None and (framing.faces or framing.points is not None):
         click.echo(f'{name}: {photographs.same_person(means.identity, face, unedited)}', err=True)
 
+    if wishes.named:
+        yield from _write_named(hook, wishes.named, projection.sample, unedited, photograph, framing, outdir)
+    if not drawn:
+        return
     partitions = [RegionPartition(framing.alignment.region(region.mask, (height, width)), region.name)
                   for region in drawn] if wishes.in_photograph else drawn
     results = Factorizer([viewpoint], partitions, Auto(wishes.num_directions, quick=True),
@@ -103,6 +125,25 @@ def edit_photograph(path: pathlib.Path, hook: GeneratorHook, wishes: Wishes, pre
             return laid_in(photograph, framing.alignment, unedited, edited, mask, wishes.in_photograph)
 
         yield from _write_edits(result, viewpoint, wishes.strength, lay, photograph, framing, outdir)
+
+
+def _write_named(hook: GeneratorHook, named: Sequence[NamedMove], sample: Sample, unedited: NDArray[np.uint8],
+                 photograph: Photograph, framing: Framing, outdir: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The edits by name in the photograph, and a strip of its face; the paths."""
+    spaces = [move.directions.check_fits(hook) for move in named]
+    viewpoint = Viewpoint(hook, spaces[0], sample).full()
+    offset = np.sum([move.directions.offset(1, move.strength) for move in named], axis=0)
+    edited = pictures.to_uint8(render_edits(viewpoint, torch.from_numpy(offset)[None]))[0]
+    mask = np.any([move.directions.mask for move in named], axis=0)
+    image, title = photographs.laid_in(photograph, framing, unedited, edited, mask, False), ', '.join(
+        f'{move.name} {move.strength:+g}' for move in named)
+    stem = '-'.join([sample.name, *(move.name.replace(' ', '-') for move in named)])
+    path, face = outdir / f'{stem}.png', framing.alignment.extent(photograph.size)
+    photograph.save(image, path)
+    yield path
+    strip = pictures.strip([photograph.image.crop(face), image.crop(face)], ['0', title], sample.name, TILE)
+    pictures.save_jpeg(strip, outdir / f'{stem}-strip.jpg', note=EDITED)
+    yield outdir / f'{stem}-strip.jpg'
 
 
 def _projected(projector: Projector, aligned: Image.Image, name: str, outdir: pathlib.Path) -> Projection:
@@ -136,15 +177,15 @@ def _write_edits(result: RegionResult, viewpoint: Viewpoint, strength: tuple[flo
     """Both edits along each direction of a region, in the photograph, and a strip of its face; the paths."""
     face = framing.alignment.extent(photograph.size)
     strip, captions = [photograph.image.crop(face)], ['0']
-    for index in range(len(result.directions)):
+    for index in range(1, len(result.directions) + 1):
         offsets = torch.stack([torch.from_numpy(result.directions.offset(index, value)) for value in strength])
         for word, edited, value in zip(('low', 'high'), pictures.to_uint8(render_edits(viewpoint.full(), offsets)),
                                        strength, strict=True):
-            image, path = lay(edited), outdir / f'{result.name}-{index + 1}-{word}.png'
+            image, path = lay(edited), outdir / f'{result.name}-{index}-{word}.png'
             photograph.save(image, path)
             yield path
             strip.append(image.crop(face))
-            captions += [f'{index + 1}: {caption}' for caption in pictures.strength_captions([value])]
+            captions += [f'{index}: {caption}' for caption in pictures.strength_captions([value])]
     path = outdir / f'{result.name}-strip.jpg'
     pictures.save_jpeg(pictures.strip(strip, captions, result.name, TILE), path, note=EDITED)
     yield path

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.directions.foreign import LoadedDirections, is_own, load_directions
-from resefa_plugin.directions.metadata import DirectionMetadata
 from resefa_plugin.editing.strength import calibrate, slopes
 from resefa_plugin.errors import DirectionsError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
@@ -70,25 +69,30 @@ class Moves:
 
     Args:
         directions, index, strength: the flags.
+        known: more of them, as files, numbers and strengths: of edits that were named.
 
     Raises click.UsageError if they are not.
     """
 
     def __init__(self, directions: Sequence[pathlib.Path], index: Sequence[int],
-                 strength: Sequence[tuple[float, float]]):
+                 strength: Sequence[tuple[float, float]],
+                 known: Sequence[tuple[pathlib.Path, int, tuple[float, float]]] = ()):
+        self._rows = list(known)
+        if not directions:
+            return
         given: dict[str, Sequence[Any]] = {'--directions': directions, '--index': index, '--strength': strength}
         count = max(map(len, given.values()))
         for flag, values in given.items():
             if len(values) not in (1, count):
                 raise click.UsageError(f'{flag} is given {len(values)} times, another option {count} times: give each '
                                        f'of {", ".join(given)} once or {count} times')
-        self._rows = list(zip(*(list(values) * (count // len(values)) for values in given.values()), strict=True))
+        self._rows += zip(*(list(values) * (count // len(values)) for values in given.values()), strict=True)
 
-    def recorded(self) -> tuple[pathlib.Path, DirectionMetadata] | None:
-        """The first file of ours and where its directions come from; None if there is no file of ours."""
+    def recorded(self) -> tuple[pathlib.Path, DirectionSet] | None:
+        """The first file of ours and what is in it; None if there is no file of ours."""
         for path, _, _ in self._rows:
             if is_own(path):
-                return path, DirectionSet.load(path).metadata
+                return path, DirectionSet.load(path)
         return None
 
     def load(self, hook: GeneratorHook, space: str | None, layers: tuple[int, ...] | None) -> LatentSpace:
@@ -101,9 +105,11 @@ class Moves:
             if loaded.note:
                 click.echo(f'{path}: {loaded.note}', err=True)
         for path, number, _ in self._rows:
-            if number > len(self._files[path].rows):
-                raise click.BadParameter(f'{path} has directions 1 to {len(self._files[path].rows)}',
-                                         param_hint='--index')
+            loaded = self._files[path]
+            if number > len(loaded.rows):
+                raise click.BadParameter(f'{path} has directions 1 to {len(loaded.rows)}', param_hint='--index')
+            if loaded.own is not None and loaded.own.labels[number - 1]:
+                click.echo(f'{path}: direction {number}: {loaded.own.labels[number - 1]}', err=True)
         spaces = [loaded.space for loaded in self._files.values()]
         if len({(one.name, one.layers) for one in spaces}) > 1:
             raise click.UsageError('--directions: the files are of several latent spaces or layers, which cannot be '
@@ -143,16 +149,6 @@ class Moves:
             step = _measured_step(path, number, loaded, viewpoint, chosen)
         return Move(title if region is None else region.name, number, loaded.rows[number - 1], step, *ends, chosen,
                     resolution, loaded.own is not None, origin)
-
-
-def class_flag(metadata: DirectionMetadata) -> str | None:
-    """The class that directions were found with, as `--class` takes it; None where there is none."""
-    weights = metadata.extra.get('class')
-    if not isinstance(weights, dict) or not weights:
-        return None
-    if len(weights) == 1:
-        return str(next(iter(weights)))
-    return ','.join(f'{number}:{weight}' for number, weight in weights.items())
 
 
 def _measured_step(path: pathlib.Path, number: int, loaded: LoadedDirections, viewpoint: Viewpoint,

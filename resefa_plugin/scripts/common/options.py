@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 
 import click
 import torch
+from click.shell_completion import CompletionItem
 from tqdm import tqdm
 
 from resefa_plugin.directions.metadata import package_versions
@@ -21,11 +22,12 @@ from resefa_plugin.editing.background import CORRECTIONS
 from resefa_plugin.errors import CheckpointError, ResefaError, printable
 from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.foreign import open_function
-from resefa_plugin.hooks.opening import open_network
+from resefa_plugin.hooks.opening import NAMED_NETWORKS, open_network
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.interrupts import ended_in_order
 from resefa_plugin.machine.memory import DEFAULT_BUDGET, set_budget
 from resefa_plugin.projection.tuned_network import Tuning
+from resefa_plugin.regions.presets import PRESETS
 from resefa_plugin.scripts.common.types import (
     FILE,
     FOLDER,
@@ -36,6 +38,11 @@ from resefa_plugin.scripts.common.types import (
     ValueRange,
     Vector2,
 )
+from resefa_plugin.third_party import mobilestylegan_ffhq
+
+# Parameters of `network_options` that say what the pictures are.
+_OF_GENERATOR = ('network', 'function', 'tuned', 'value_range', 'noise_mode', 'translate', 'rotate', 'repo',
+                 'trust_pickle')
 
 Command = TypeVar('Command', bound=Callable[..., Any])  # what an option is added to
 
@@ -44,6 +51,17 @@ NETWORK_HELP = ('Network: path or URL of a network file (of stylegan2, stylegan2
                 'is fetched on first use (mobilestylegan-ffhq), '
                 'biggan:FOLDER (an experiment of BigGAN-PyTorch or a pytorch-pretrained-biggan folder), or NAME or '
                 'NAME:REST of an installed plugin')
+
+
+def complete_network(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of networks, and files."""
+    names = [CompletionItem(name) for name in NAMED_NETWORKS if incomplete and name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type='file')]
+
+
+def complete_region(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of regions."""
+    return [CompletionItem(name) for name in PRESETS if name.startswith(incomplete)]
 
 
 def decorated(command: Command, *options: Callable[[Command], Command]) -> Command:
@@ -75,7 +93,7 @@ def network_options(command: Command) -> Command:
     """`--network` or `--hook` and how it is opened: what `open_generator` takes."""
     return decorated(
         command,
-        click.option('--network', metavar='NETWORK', help=NETWORK_HELP),
+        click.option('--network', metavar='NETWORK', shell_complete=complete_network, help=NETWORK_HELP),
         function_option,
         click.option('--tuned', metavar='FILE', type=FILE,
                      help='What resefa photo --tune changed in --network, NAME-tuned.safetensors'),
@@ -130,7 +148,7 @@ def _open(network: str | None, function: str | None, device: torch.device | str,
         return hook
     if function is None or network is not None:
         raise click.UsageError('name the generator with --network=NETWORK or with --hook=MODULE:FUNCTION, with one of '
-                               'them')
+                               f'them; a first try is --network={mobilestylegan_ffhq.NAME}')
     if repo is not None or trust_pickle or noise_mode != 'const':
         raise click.UsageError('--repo, --trust-pickle and --noise-mode are for --network: leave them out with --hook')
     return open_function(function, device)
@@ -179,6 +197,25 @@ def _print_warning(message: Warning | str, *where: Any, **more: Any) -> None:
         click.echo(f'warn: {printable(str(message))}', err=True)
 
 
+def say_open(path: pathlib.Path | None) -> None:
+    """The last line of a command: which of its files to look at; none where there is none."""
+    if path is not None:
+        click.echo(f'Open {path}')
+
+
+def generator_flags() -> list[str]:
+    """What the running command was told of its generator, as flags that another command takes."""
+    context = click.get_current_context()
+    flags = []
+    for param in context.command.params:
+        value = context.params.get(param.name or '')
+        if param.name in _OF_GENERATOR and value is not None and \
+                context.get_parameter_source(param.name) is not click.core.ParameterSource.DEFAULT:
+            text = ','.join(f'{number:g}' for number in value) if isinstance(value, tuple) else value
+            flags.append(param.opts[0] if value is True else f'{param.opts[0]}={text}')
+    return flags
+
+
 def command_line() -> str:
     """The command as it could be typed again."""
     return shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
@@ -186,7 +223,8 @@ def command_line() -> str:
 
 def write_options(outdir: pathlib.Path, hook: GeneratorHook, options: dict[str, Any]) -> dict[str, Any]:
     """Makes the folder and records the run in `options.json`; returns the record. Raises ResefaError if it cannot."""
-    record = {'command': command_line(), 'versions': package_versions(), 'implementation': hook.implementation,
+    record = {'command': command_line(), 'edit': ['resefa', 'edit', *generator_flags()],
+              'versions': package_versions(), 'implementation': hook.implementation,
               'options': {name: _plain(value) for name, value in options.items()}}
     try:
         with replacing(outdir / 'options.json') as part:

@@ -14,9 +14,24 @@ from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.latent_files import make_sample, read_latents
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.scripts.common import options
-from resefa_plugin.scripts.common.types import FILE, SeedRange
+from resefa_plugin.scripts.common.types import FILE, FiniteRange, SeedRange
 
 USUAL_TRUNCATION = 2.0  # beyond it there are no pictures to be seen
+
+
+class_option = click.option(
+    '--class', 'label', metavar='CLASS',
+    help='Class of a conditional network: a number; for BigGAN also an ImageNet name, or a mix like 12:0.5,207:0.5')
+
+
+def truncation_options(command: options.Command) -> options.Command:
+    """`--trunc` and `--trunc-cutoff`."""
+    return options.decorated(
+        command,
+        click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=FiniteRange(), default=1, show_default=True,
+                     help='Truncation psi'),
+        click.option('--trunc-cutoff', 'truncation_cutoff', metavar='INT', type=click.IntRange(min=0),
+                     help='Number of layers that are truncated  [default: all]'))
 
 
 def samples_options(command: options.Command) -> options.Command:
@@ -26,13 +41,7 @@ def samples_options(command: options.Command) -> options.Command:
         click.option('--seeds', type=SeedRange(), help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
         click.option('--projected-w', '--projected_w', type=FILE,
                      help='Latents of a projector, an encoder, or of edit, instead of seeds: a file of numpy or torch'),
-        click.option('--class', 'label', metavar='CLASS',
-                     help='Class of a conditional network: a number; for BigGAN also an ImageNet name, or a mix like '
-                          '12:0.5,207:0.5'),
-        click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=float, default=1, show_default=True,
-                     help='Truncation psi'),
-        click.option('--trunc-cutoff', 'truncation_cutoff', metavar='INT', type=click.IntRange(min=0),
-                     help='Number of layers that are truncated  [default: all]'))
+        class_option, truncation_options)
 
 
 def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: pathlib.Path | None, label: str | None,
@@ -40,8 +49,10 @@ def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: path
     """The samples that the user asked for. Raises click.UsageError or ResefaError."""
     c = make_label(hook, label)
     if abs(truncation_psi) > USUAL_TRUNCATION:
+        tenth = truncation_psi / 10
+        meant = f'; did you mean --trunc={tenth:g}?' if 0 < tenth <= 1 else ''
         warnings.warn(f'--trunc={truncation_psi:g} is far from what networks are trained for, which is 1; 0.7 is usual '
-                      'for good pictures', stacklevel=2)
+                      f'for good pictures{meant}', stacklevel=2)
     if projected_w is None:
         if hook.c_dim > 1 and c is None:
             raise click.UsageError(f'{hook.name} has classes 0 to {hook.c_dim - 1}: choose one with --class')

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.machine.nearby import holding
 from resefa_plugin.projection.alignment import parse_points
 from resefa_plugin.projection.framing import AUTO, WHOLE
 from resefa_plugin.ranges import parse_ranges
@@ -26,25 +27,15 @@ class UserPath(click.Path):
 
     @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(os.path.expanduser(value), param, ctx)
+        path = os.path.expanduser(value)
+        if self.file_okay and not self.dir_okay and os.path.isdir(path):
+            self.fail(f"'{value}' is a folder, expected a file{holding(path)}", param, ctx)
+        return super().convert(path, param, ctx)
 
 
 FILE = UserPath(dir_okay=False, path_type=pathlib.Path)
 FOLDER = UserPath(file_okay=False, path_type=pathlib.Path)
 EXISTING = UserPath(exists=True, path_type=pathlib.Path)
-
-
-class HintedCommand(click.Command):
-    """A command without arguments, to which lists are given with commas."""
-
-    @override
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            if 'unexpected extra argument' in error.message:
-                error.message += '. Lists are written with commas and without spaces, such as --seeds=0,1,4-6'
-            raise
 
 
 class TextType(click.ParamType, abc.ABC):
@@ -72,9 +63,31 @@ class FiniteRange(click.FloatRange):
 
     @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, str) and re.fullmatch(r'\s*-?\d*,\d+\s*', value):
+            self.fail(f"'{value}' is not a number; decimals have a point: did you mean "
+                      f"{value.strip().replace(',', '.')}?", param, ctx)
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f'{value} is not a finite number', param, ctx)
+        return number
+
+
+class IndexNumber(click.IntRange):
+    """The number of a direction, from 1."""
+
+    def __init__(self) -> None:
+        super().__init__(min=1)
+
+    @override
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value).strip()
+        if re.fullmatch(r'\d+([,-]\d+)+', text):
+            each = ' '.join(f'--index={number}' for number in re.findall(r'\d+', text))
+            self.fail(f"'{value}' is more than one direction: give --index for each, as in {each}, which are then "
+                      'added up', param, ctx)
+        if re.fullmatch(r'-?0*', text):
+            self.fail('directions are counted from 1, which is the best', param, ctx)
+        number: int = super().convert(value, param, ctx)
         return number
 
 

@@ -95,7 +95,7 @@ def with_ends(finding: Finding, viewpoint: Viewpoint, breathe: Callable[[], None
     if finding.pictured is not viewpoint.sample:
         finding = replace(finding, ends=(), pictured=viewpoint.sample)
     index = len(finding.ends)
-    offsets = [torch.from_numpy(finding.directions.offset(index, s)) for s in (-END_STRENGTH, END_STRENGTH)]
+    offsets = [torch.from_numpy(finding.directions.offset(index + 1, s)) for s in (-END_STRENGTH, END_STRENGTH)]
     images = pictures.to_uint8(render_edits(viewpoint, torch.stack(offsets), breathe))
     window = _window(finding.partition.mask, images.shape[1:3])
     low, high = (pictures.jpeg_bytes(pictures.thumbnail(Image.fromarray(image).crop(window), END_SIDE))
@@ -129,7 +129,7 @@ def with_measured(finding: Finding, viewpoint: Viewpoint, breathe: Callable[[], 
 def with_label(finding: Finding, viewpoint: Viewpoint, networks: Networks, breathe: Callable[[], None]) -> Finding:
     """The finding with the next direction named, where it is clear what it does to a face."""
     index, labels = finding.labelled, list(finding.directions.labels)
-    offset = torch.from_numpy(finding.directions.offset(index, 1.0))
+    offset = torch.from_numpy(finding.directions.offset(index + 1, 1.0))
     changes = attribute_changes([seen_by_parser(viewpoint)], offset[None], networks, STRENGTH, finding.partition,
                                 breathe=breathe)
     labels[index], = direction_labels(changes)

@@ -302,7 +302,7 @@ class Session:
         Raises ResefaError for a direction that is not there, or a strength out of range.
         """
         for (name, index), value in strengths.items():
-            self.finding(name).directions.check_index(index)
+            self.finding(name).directions.check_index(index + 1)
             if not (math.isfinite(value) and abs(value) <= MAX_STRENGTH):
                 raise ResefaError(f'strength {value} is out of range: expected -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}')
         strengths = {key: float(value) for key, value in strengths.items() if value}

@@ -66,7 +66,7 @@ def edit_offset(state: State, dim: int, scale: float = 1.0) -> Tensor:
     """The offset `[dim]` float32 of a state's sliders, added in order as `resefa edit` does, and its bend."""
     total = np.zeros(dim, np.float32)
     for (name, index), strength in state.strengths.items():
-        total += state.findings[name].directions.offset(index, scale * strength)
+        total += state.findings[name].directions.offset(index + 1, scale * strength)
     if state.bend is not None:
         total += scale ** 2 * state.bend  # which grows with the square of the way
     return torch.from_numpy(total)

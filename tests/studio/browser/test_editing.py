@@ -43,7 +43,7 @@ def test_box_directions_slider_download(page, tmp_path):
     moved = images_at(
         FunctionHook(spots, 27).space('z'),
         FunctionHook(spots, 27).sample(0),
-        torch.from_numpy(directions.offset(0, 3.0))[None],
+        torch.from_numpy(directions.offset(1, 3.0))[None],
     )[0]
     expected = (moved.permute(1, 2, 0).numpy() * 127.5 + 128).clip(0, 255)
     assert np.abs(pixels(page) - expected).mean() < 3  # JPEG, and the step that is measured after the slider was moved

@@ -1,0 +1,1 @@
+"""What is known of a network beforehand: its tiles, its regions, its edits."""

@@ -1,0 +1,301 @@
+"""An atlas: what is known of a network beforehand, by which any region of any sample has its directions at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import pathlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resefa_plugin.atlas.channel_choice import ranked
+from resefa_plugin.atlas.own_regions import cell_grid, own_regions
+from resefa_plugin.atlas.tiled_grams import STORED, TiledGrams, triangle_size
+from resefa_plugin.errors import DamagedFileError, ResefaError, check_type, printable
+from resefa_plugin.factorizer.constraints import Constraints
+from resefa_plugin.factorizer.steps import RegionSolution, measured_slopes, solve_in_basis
+from resefa_plugin.hooks.base import GeneratorHook, Sample
+from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.channels import CHANNELS
+from resefa_plugin.jacobian.common_basis import gram_root, picture_tiles
+from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.jacobian.region_operator import RegionOperator
+from resefa_plugin.machine.arrays import open_npz, read_header, reading
+from resefa_plugin.machine.files import cache_dir, replacing
+from resefa_plugin.rayleigh.davidson import BLOCK, Similar
+from resefa_plugin.rayleigh.operators import DenseGrams
+from resefa_plugin.rayleigh.solution import fix_signs
+from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE, Auto, Davidson, Solver
+from resefa_plugin.regions.partition import RegionPartition
+
+VERSION = 1
+FACTS, ARRAYS, GRAMS = 'atlas.json', 'arrays.npz', 'grams.npy'
+_KIND = 'resefa-atlas'
+_BLOCK = 1 << 24
+_MOST_FACTS = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class AtlasFacts:
+    """What an atlas is of.
+
+    Attributes:
+        network, network_sha256: the generator's name, and the hash of its file; empty where it has none.
+        fingerprint: of the first sample where there is no such hash, else empty.
+        space, layers: the latent space, as of `GeneratorHook.space`.
+        dim: its dimensions.
+        image_shape: `(C, h, w)` of the pictures that were differentiated.
+        seeds: of the pooled samples.
+        truncation_psi, truncation_cutoff: of them.
+        c: the class that they are of, one weight for each class; None for an unconditional network.
+        channels: whether directions are made of a few channels; else of all coordinates of the basis.
+    """
+
+    network: str
+    network_sha256: str
+    fingerprint: str
+    space: str
+    layers: tuple[int, ...] | None
+    dim: int
+    image_shape: tuple[int, int, int]
+    seeds: tuple[int, ...]
+    truncation_psi: float
+    truncation_cutoff: int | None
+    c: tuple[float, ...] | None
+    channels: bool
+
+
+class Atlas:
+    """Pooled Gram matrices of the tiles of a network's pictures, in a basis common to all samples.
+
+    Args:
+        facts: what it is of.
+        vectors: `[m, d]` float64, the basis, orthonormal rows; single channels where directions are made of channels.
+        tiles: its Gram matrices, a mean over samples, each over its tr(J^T J).
+        scale: mean of tr(J^T J) over samples, by which slopes are known.
+        alike: `[P, P]` float16, how alike the cells of the pictures move, see `own_regions.affinity`; a mean over
+            samples.
+    """
+
+    def __init__(self, facts: AtlasFacts, vectors: NDArray[np.float64], tiles: TiledGrams, scale: float,
+                 alike: NDArray[np.float16]):
+        self.facts, self.vectors, self.tiles, self.scale, self.alike = facts, vectors, tiles, scale, alike
+
+    def check_fits(self, hook: GeneratorHook) -> None:
+        """Raises ResefaError if the atlas is of another generator."""
+        facts = self.facts
+        if hook.sha256 != facts.network_sha256 or not hook.sha256 and (
+                hook.name != facts.network or self._fingerprint(hook) != facts.fingerprint):
+            raise ResefaError(f'the atlas is of {self.facts.network} (SHA-256 '
+                              f"{self.facts.network_sha256[:12] or 'unknown'}), not of {hook.name} (SHA-256 "
+                              f"{hook.sha256[:12] or 'unknown'}): make one with `resefa atlas`")
+
+    def _fingerprint(self, hook: GeneratorHook) -> str:
+        """Of the first sample, if the generator has it; empty else."""
+        try:
+            return self.viewpoint(hook, self.samples(hook, 1)[0]).fingerprint()
+        except ResefaError:
+            return ''
+
+    def viewpoint(self, hook: GeneratorHook, sample: Sample) -> Viewpoint:
+        """A sample as the atlas takes it: in its space, at its resolution."""
+        return Viewpoint(hook, hook.space(self.facts.space, self.facts.layers), sample,
+                         max(self.facts.image_shape[1:]))
+
+    def samples(self, hook: GeneratorHook, count: int) -> list[Sample]:
+        """The first of the samples that were pooled."""
+        c = None if self.facts.c is None else torch.tensor([self.facts.c], device=hook.device)
+        return [hook.sample(seed, self.facts.truncation_psi, self.facts.truncation_cutoff, c)
+                for seed in self.facts.seeds[:count]]
+
+    def own_regions(self, count: int, image_size: tuple[int, int]) -> list[RegionPartition]:
+        """So many regions that the network has itself, see `own_regions.own_regions`."""
+        return own_regions(self.alike, cell_grid(self.facts.image_shape), count, image_size)
+
+    def grams(self, region: RegionPartition, constraints: Constraints) -> tuple[DenseGrams, NDArray[np.int64]]:
+        """A and B of a region, and which rows of the basis they are of.
+
+        Pixels count by tiles: a tile that the region covers in part counts in part in A, for the rest in B.
+
+        Raises RegionError if the region vanishes at the resolution of the pictures.
+        """
+        shape = self.facts.image_shape[1:]
+        inside = self.tiles.cover(region.at(*shape).astype(np.float64))
+        outside = self.tiles.cover(constraints.background_weights(region, *shape))
+        rows: NDArray[np.int64] = np.arange(self.tiles.dim)
+        if self.facts.channels:
+            rows = np.sort(ranked(inside @ self.tiles.energies, (1 - inside) @ self.tiles.energies, 1.0)[:CHANNELS])
+        grams = self.tiles.grams(inside, outside, rows)
+        background = float((self.tiles.energies[:, rows].sum(axis=1) * (1 - inside)).sum())
+        return DenseGrams(grams.A, grams.B, background), rows
+
+    def solve(self, viewpoint: Viewpoint, region: RegionPartition, solver: Solver | None = None,
+              constraints: Constraints | None = None) -> RegionSolution:
+        """The directions of a region, as a pool's own search would find them, without a pass of the network.
+
+        Args:
+            viewpoint: of the atlas, see `viewpoint`.
+            region: at the size of the generator's pictures.
+            solver: of which tau and the number of directions count; None for `Auto()`.
+            constraints: that samples can share.
+
+        Returns: the solution, whose slopes are those of the mean sample.
+
+        Raises RegionError as `grams` does, ResefaError for constraints of one sample, SolverError.
+        """
+        check_type('region', region, RegionPartition)
+        solver, constraints, start = solver or Auto(), constraints or Constraints(), time.perf_counter()
+        constraints.check_poolable()
+        region = constraints.unprotected(region)
+        grams, rows = self.grams(region, constraints)
+        vectors = self.vectors[rows]
+        solution = solve_in_basis(grams, vectors, solver, constraints.coordinates(viewpoint), True)
+        count = solver.count(viewpoint.dim)
+        inside, outside = grams.quadratics(solution.directions[:count] @ vectors.T)
+        channels, height, width = self.facts.image_shape
+        pixels = int(region.at(height, width).sum())
+        slopes = (self.scale * inside / (channels * pixels),
+                  self.scale * outside / (channels * (height * width - pixels)))
+        return RegionSolution(region, grams, solution, slopes, {'solve': time.perf_counter() - start}, basis=vectors)
+
+    def refine(self, viewpoint: Viewpoint, region: RegionPartition, solver: Solver | None = None,
+               constraints: Constraints | None = None, tolerance: float = QUICK_TOLERANCE,
+               progress: Callable[[int, float], None] = lambda products, residual: None) -> RegionSolution:
+        """The directions of a region at one sample, by products of its own that start from what the atlas knows.
+
+        They are made of what those of the atlas are made of.
+
+        Args:
+            viewpoint: the sample, see `viewpoint`.
+            region, solver, constraints: as of `solve`.
+            tolerance: of the relative residuals.
+            progress: called with the products so far and the largest residual.
+        """
+        solver, constraints = solver or Auto(), constraints or Constraints()
+        known = self.solve(viewpoint, region, dataclasses.replace(solver, num_directions=BLOCK), constraints)
+        start, vectors = time.perf_counter(), known.basis
+        assert vectors is not None and isinstance(known.grams, DenseGrams)  # of an atlas
+        jacobian, shape = RegionJacobian(viewpoint).within(vectors), viewpoint.image_shape[1:]
+        operator = RegionOperator(jacobian, known.region.at(*shape),
+                                  constraints.background_weights(known.region, *shape))
+        similar = Similar(known.solution.directions[:BLOCK] @ vectors.T, gram_root(known.grams.B))
+        coordinates = constraints.coordinates(viewpoint)
+        count = solver.count(viewpoint.dim)
+        inner = Davidson(count, solver.tau, tolerance, similar).solve(
+            operator, None if coordinates is None else coordinates.within(vectors), progress)
+        assert inner.search is not None  # of products
+        slopes = measured_slopes(jacobian, known.region, inner.directions[:count])
+        solution = dataclasses.replace(inner, directions=fix_signs(inner.directions @ vectors))
+        return RegionSolution(known.region, inner.search.grams, solution, slopes,
+                              {'solve': time.perf_counter() - start}, basis=vectors)
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Writes the files of the atlas; the facts come last, so that a folder with facts is complete.
+
+        Raises ResefaError if they cannot be written.
+        """
+        (folder / FACTS).unlink(missing_ok=True)
+        with replacing(folder / GRAMS) as part, open(part, 'wb') as file:
+            np.save(file, np.asarray(self.tiles.values))
+        with replacing(folder / ARRAYS) as part, open(part, 'wb') as file:
+            np.savez(file, vectors=self._rows(), scales=self.tiles.scales, scale=np.float64(self.scale),
+                     alike=self.alike)
+        record = {'kind': _KIND, 'version': VERSION, **asdict(self.facts),
+                  'sha256': {name: _digest(folder / name) for name in (GRAMS, ARRAYS)}}
+        with replacing(folder / FACTS) as part:
+            part.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+
+    def _rows(self) -> NDArray[Any]:
+        """The basis as it is stored: the numbers of channels, or rows."""
+        return self.vectors.argmax(axis=1) if self.facts.channels else self.vectors
+
+    @classmethod
+    def load(cls, folder: pathlib.Path) -> Atlas:
+        """Opens an atlas; its Gram matrices are mapped. Raises DamagedFileError if it is not one, or not whole."""
+        folder = pathlib.Path(folder)
+        with reading(folder / FACTS, DamagedFileError):
+            record = json.loads(_text(folder / FACTS))
+            facts, hashes = _facts(record), record['sha256']
+        for name in (GRAMS, ARRAYS):
+            with reading(folder / name, DamagedFileError):
+                if _digest(folder / name) != hashes[name]:
+                    raise DamagedFileError(f'it is not the one that {FACTS} beside it was written with')
+        with reading(folder / ARRAYS, DamagedFileError), open_npz(folder / ARRAYS) as file:
+            stored, scales, scale, alike = (file.read(name) for name in ('vectors', 'scales', 'scale', 'alike'))
+            vectors = _basis(stored, facts)
+            if scales.dtype != np.float64 or not (np.isfinite(scales).all() and scales.min() >= 0) \
+                    or scale.shape or not 0 < float(scale) < np.inf:
+                raise DamagedFileError('its scales are no numbers above 0')
+            cells = math.prod(cell_grid(facts.image_shape))
+            if alike.dtype != np.float16 or alike.shape != (cells, cells) or not np.isfinite(alike).all():
+                raise DamagedFileError(f'its affinity is {alike.dtype} {list(alike.shape)}, expected finite float16 '
+                                       f'[{cells}, {cells}]')
+        with reading(folder / GRAMS, DamagedFileError):
+            values = _mapped(folder / GRAMS, (len(list(picture_tiles(facts.image_shape))),
+                                              triangle_size(len(vectors))))
+            if scales.shape != values.shape[:1]:
+                raise DamagedFileError(f'it has {len(values)} tiles, and {ARRAYS} {list(scales.shape)} scales')
+        return cls(facts, vectors, TiledGrams(values, scales, facts.image_shape), float(scale), alike)
+
+
+def atlas_folder(hook: GeneratorHook) -> pathlib.Path:
+    """Where the atlas of a generator is made, and looked for, unless another folder is named."""
+    return cache_dir() / 'atlas' / f'{hook.name}-{hook.sha256[:12] or "unknown"}'
+
+
+def _text(path: pathlib.Path) -> str:
+    if path.stat().st_size > _MOST_FACTS:
+        raise DamagedFileError(f'it has {path.stat().st_size} bytes: not the facts of an atlas')
+    return path.read_text(encoding='utf-8')
+
+
+def _facts(record: Any) -> AtlasFacts:
+    if not isinstance(record, dict) or record.get('kind') != _KIND:
+        raise DamagedFileError('it is not an atlas; `resefa atlas` writes one')
+    if record.get('version') != VERSION:
+        raise DamagedFileError(f"it has version {printable(str(record.get('version')), 20)}, and this program reads "
+                               f'{VERSION}: make it anew with `resefa atlas`')
+    values = {field.name: record[field.name] for field in fields(AtlasFacts)}
+    for name in ('layers', 'image_shape', 'seeds', 'c'):
+        values[name] = None if values[name] is None else tuple(values[name])
+    return AtlasFacts(**values)
+
+
+def _basis(stored: NDArray[Any], facts: AtlasFacts) -> NDArray[np.float64]:
+    if facts.channels:
+        if stored.dtype != np.int64 or stored.ndim != 1 or not len(stored) or stored.min() < 0 \
+                or stored.max() >= facts.dim or len(np.unique(stored)) < len(stored):
+            raise DamagedFileError(f'its channels are no numbers from 0 to {facts.dim - 1}, each once')
+        vectors = np.zeros((len(stored), facts.dim))
+        vectors[np.arange(len(stored)), stored] = 1
+        return vectors
+    if stored.dtype != np.float64 or stored.ndim != 2 or stored.shape[1] != facts.dim or not len(stored) \
+            or not np.abs(stored @ stored.T - np.eye(len(stored))).max() < 1e-6:
+        raise DamagedFileError(f'its basis is {stored.dtype} {list(stored.shape)}, expected orthonormal float64 '
+                               f'[m, {facts.dim}]')
+    return np.asarray(stored)
+
+
+def _mapped(path: pathlib.Path, shape: tuple[int, int]) -> NDArray[np.float16]:
+    with open(path, 'rb') as opened:
+        found, order, dtype = read_header(opened)
+        start = opened.tell()
+    if found != shape or dtype != STORED or order:
+        raise DamagedFileError(f'it holds {dtype} {list(found)}, expected float16 {list(shape)}')
+    return np.memmap(path, STORED, 'r', start, shape)
+
+
+def _digest(path: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

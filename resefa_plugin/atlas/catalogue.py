@@ -1,0 +1,167 @@
+"""Named edits: of each attribute of a face, the direction of an atlas that moves it most for what it changes elsewhere.
+
+Each edit is one directions file, with the words for both ends, and on how many faces it does what they say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from resefa_plugin.atlas.atlas import Atlas
+from resefa_plugin.attributes.changes import attribute_changes, seen_by_parser
+from resefa_plugin.attributes.combination import COMBINED, FAINT
+from resefa_plugin.attributes.face_parts import CLASSES, FaceParts
+from resefa_plugin.attributes.labels import STRENGTH
+from resefa_plugin.attributes.scores import ATTRIBUTES
+from resefa_plugin.directions.direction_set import DirectionSet
+from resefa_plugin.editing.strength import calibrate
+from resefa_plugin.factorizer.constraints import Constraints
+from resefa_plugin.factorizer.steps import RegionSolution, direction_set, mean_slopes, with_direction
+from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.metrics.metric_networks import Networks
+from resefa_plugin.rayleigh.operators import DenseGrams
+from resefa_plugin.rayleigh.problem import TAU
+from resefa_plugin.rayleigh.solvers import Auto
+from resefa_plugin.regions.partition import RegionPartition
+
+SMALLEST = 1e-3  # share of a picture that a part covers
+MOST = 0.6  # of the faces, on which an edit has to do what it is called
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A direction of a region that is thought to move an attribute.
+
+    Attributes:
+        attribute: its name.
+        solved: the region's directions, among which this one is the only one.
+        merit: how far it moves the attribute, squared, for what it changes outside, to first order.
+    """
+
+    attribute: str
+    solved: RegionSolution
+    merit: float
+
+
+@dataclass(frozen=True, eq=False)
+class NamedEdit:
+    """An edit that does what its name says.
+
+    Attributes:
+        attribute: what it moves.
+        more, less: what one sees at positive and at negative strength.
+        directions: of one direction.
+        works: on how many of the faces it was tried on it does what it is called, at strengths up to 3 both ways.
+        faces: how many these were.
+    """
+
+    attribute: str
+    more: str
+    less: str
+    directions: DirectionSet
+    works: int
+    faces: int
+
+    @property
+    def stem(self) -> str:
+        """Of the names of its files: `mouth-opens`."""
+        return re.sub('[^a-z0-9]+', '-', self.more.lower())
+
+
+def propose(atlas: Atlas, viewpoints: Sequence[Viewpoint], region: RegionPartition, networks: Networks,
+            progress: Callable[[], None] = lambda: None, tau: float = TAU) -> list[Proposal]:
+    """For each attribute of a region the best combination of its directions, see `attributes.combination`.
+
+    Args:
+        atlas: which knows the region's directions and what they change.
+        viewpoints: of the atlas; samples at which attributes are measured.
+        region: at the size of the generator's pictures.
+        networks: of which `parsing` is used.
+        progress: called after each direction of each sample.
+        tau: the ridge relative to tr(B).
+    """
+    solved = atlas.solve(viewpoints[0], region, Auto(COMBINED, tau))
+    assert solved.slopes is not None and solved.basis is not None and isinstance(solved.grams, DenseGrams)
+    rms = np.sqrt(solved.slopes[0])
+    steps = solved.solution.directions[:len(rms)] * (0.1 / rms)[:, None]
+    changes = attribute_changes([seen_by_parser(viewpoint) for viewpoint in viewpoints],
+                                torch.from_numpy(steps).float(), networks, region=solved.region, progress=progress)
+    assert changes.belongs is not None  # a region was given
+    inner = steps @ solved.basis.T
+    cost = inner @ solved.grams.B @ inner.T / solved.grams.background + tau * steps @ steps.T
+    found = []
+    for number, name in enumerate(ATTRIBUTES):
+        rates = changes.typical(name).numpy() / (2 * changes.strength)
+        if changes.belongs[number] and np.abs(rates).max() > FAINT:
+            best = np.linalg.solve(cost, rates)
+            found.append(Proposal(name, with_direction(solved, best @ steps), float(rates @ best)))
+    return found
+
+
+def best_proposals(proposals: Sequence[Proposal]) -> list[Proposal]:
+    """Of each attribute the proposal of the region that moves it best, in the order of ATTRIBUTES."""
+    best: dict[str, Proposal] = {}
+    for proposal in proposals:
+        if proposal.attribute not in best or proposal.merit > best[proposal.attribute].merit:
+            best[proposal.attribute] = proposal
+    return [best[name] for name in ATTRIBUTES if name in best]
+
+
+def verify(proposal: Proposal, viewpoints: Sequence[Viewpoint], faces: Sequence[Viewpoint], networks: Networks,
+           progress: Callable[[], None] = lambda: None) -> NamedEdit | None:
+    """Tries a proposal on faces; None if it does not do on most of them what it would be called.
+
+    Args:
+        viewpoints: samples of the atlas, where its strength is measured.
+        faces: other samples in the space of the atlas.
+        progress: called after each face.
+    """
+    solved, words = proposal.solved, ATTRIBUTES[proposal.attribute]
+    calibration = calibrate(viewpoints, solved.region, solved.solution.directions,
+                            mean_slopes(viewpoints, solved.region, solved.solution.directions))
+    directions = direction_set(viewpoints, solved, calibration, Constraints())
+    changes = attribute_changes([seen_by_parser(face) for face in faces],
+                                torch.from_numpy(directions.offset(1, 1.0))[None], networks, STRENGTH, solved.region,
+                                progress)
+    assert changes.steady is not None and changes.belongs is not None  # a region was given
+    number = list(ATTRIBUTES).index(proposal.attribute)
+    values, steady = changes.values[0, :, number].numpy(), changes.steady[0, :, number].numpy()
+    works = int((steady & (values >= words.least)).sum())
+    least = np.array([attribute.least for attribute in ATTRIBUTES.values()])
+    typical = np.nanmedian(np.abs(changes.values[0].numpy()), axis=0) / least
+    others = np.where(changes.belongs.numpy(), typical, 0)
+    if works < MOST * len(faces) or others.argmax() != number:
+        return None
+    named = directions.labelled([f'{words.more} +'])
+    extra = {**named.metadata.extra, 'works': works, 'faces': len(faces), 'less': words.less}
+    return NamedEdit(proposal.attribute, words.more, words.less,
+                     dataclasses.replace(named, metadata=dataclasses.replace(named.metadata, extra=extra)), works,
+                     len(faces))
+
+
+def spoken(name: str) -> str:
+    """The name of an edit as it is looked for: without case, and one blank between words."""
+    return ' '.join(re.findall('[a-z0-9]+', name.lower()))
+
+
+def part_regions(faces: Sequence[FaceParts], image_size: tuple[int, int]) -> list[RegionPartition]:
+    """The parts of a face as regions, where most of some aligned faces have them: `parser_hair`, ...
+
+    Args:
+        faces: some, of the generator.
+        image_size: `(H, W)` of its pictures.
+    """
+    found = []
+    for name in CLASSES[1:]:  # the first is the background
+        mean = torch.stack([face.map(name) for face in faces]).mean(dim=0)
+        mask = functional.interpolate(mean[None, None], image_size, mode='bilinear', antialias=True)[0, 0] > 0.5
+        if mask.double().mean() > SMALLEST:
+            found.append(RegionPartition(mask.numpy(), f'parser_{name}'))
+    return found

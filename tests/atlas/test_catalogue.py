@@ -1,0 +1,159 @@
+"""Named edits of an atlas, with an attribute that is a linear function of the latent: what is best is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from resefa_plugin import DirectionSet, RegionPartition, Viewpoint
+from resefa_plugin.atlas import catalogue
+from resefa_plugin.atlas.atlas import atlas_folder
+from resefa_plugin.atlas.builder import AtlasBuilder
+from resefa_plugin.atlas.catalogue import best_proposals, part_regions, propose, spoken, verify
+from resefa_plugin.atlas.edits_folder import find_edit, known_edits, make_edits
+from resefa_plugin.attributes.changes import AttributeChanges
+from resefa_plugin.attributes.face_parts import FaceParts
+from resefa_plugin.attributes.scores import ATTRIBUTES
+from resefa_plugin.errors import ResefaError
+from resefa_plugin.scripts.main import main
+from tests.factorizer.test_channel_pool import BOX, CORNER, ChannelHook
+from tests.helpers.faces import FACE, forged, painted
+from tests.helpers.toys import TinyHook
+
+NAMES = list(ATTRIBUTES)
+NOSE, SMILE = NAMES.index('nose_size'), NAMES.index('smile')
+
+
+@pytest.fixture
+def linear(monkeypatch):
+    """Each face's nose grows by a linear function of the offset, which is returned; a smile comes with a tenth of it.
+
+    At the last of many faces nothing happens.
+    """
+    gradients = {}
+
+    def changes(viewpoints, offsets, networks, strength=2.0, region=None, progress=lambda: None):
+        dim = offsets.shape[1]
+        gradient = gradients.setdefault(dim, 30 * torch.randn(dim, generator=torch.Generator().manual_seed(3)).double())
+        values = torch.zeros(len(offsets), len(viewpoints), len(ATTRIBUTES), dtype=torch.float64)
+        values[:, :, NOSE] = 2 * strength * (offsets.double() @ gradient)[:, None]
+        values[:, :, SMILE] = values[:, :, NOSE] / 10
+        if len(viewpoints) > 10:
+            values[:, -1] = 0
+        belongs = torch.zeros(len(ATTRIBUTES), dtype=torch.bool)
+        belongs[[NOSE, SMILE]] = True
+        progress()
+        return AttributeChanges(values, strength, torch.ones(values.shape, dtype=torch.bool), belongs)
+
+    monkeypatch.setattr(catalogue, 'attribute_changes', changes)
+    return gradients
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    hook, folder = ChannelHook(), tmp_path_factory.mktemp('atlas')
+    atlas = AtlasBuilder([Viewpoint(hook, 's', hook.sample(seed)) for seed in range(3)], folder, 180).build()
+    return hook, folder, atlas
+
+
+def test_a_proposal_moves_its_attribute_most_for_what_it_changes_outside(linear, made):
+    hook, _, atlas = made
+    viewpoints = [atlas.viewpoint(hook, sample) for sample in atlas.samples(hook, 2)]
+    found = {proposal.attribute: proposal for proposal in propose(atlas, viewpoints, BOX, None)}
+    assert set(found) == {'nose_size', 'smile'}
+    n = found['nose_size'].solved.solution.directions[0]
+    gradient = linear[240].numpy()
+    known = atlas.solve(viewpoints[0], BOX, catalogue.Auto(12))
+    span, basis = known.solution.directions[:12], known.basis
+    cost = span @ (basis.T @ known.grams.B @ basis / known.grams.background + catalogue.TAU * np.eye(240)) @ span.T
+    best = np.linalg.solve(cost, span @ gradient) @ span
+    assert n @ best / np.linalg.norm(best) == pytest.approx(1, abs=1e-6)
+
+
+def test_of_two_regions_the_better_one_is_taken(linear, made):
+    hook, _, atlas = made
+    viewpoints = [atlas.viewpoint(hook, sample) for sample in atlas.samples(hook, 1)]
+    proposals = [proposal for region in (BOX, CORNER) for proposal in propose(atlas, viewpoints, region, None)]
+    best = best_proposals(proposals)
+    assert [proposal.attribute for proposal in best] == ['nose_size', 'smile']
+    for proposal in best:
+        assert proposal.merit == max(each.merit for each in proposals if each.attribute == proposal.attribute)
+
+
+def test_an_edit_that_does_something_else_is_no_edit(linear, made):
+    hook, _, atlas = made
+    viewpoints = [atlas.viewpoint(hook, sample) for sample in atlas.samples(hook, 2)]
+    faces = [atlas.viewpoint(hook, hook.sample(seed)) for seed in range(20, 36)]
+    nose, smile = best_proposals(propose(atlas, viewpoints, BOX, None))
+    edit = verify(nose, viewpoints, faces, None)
+    assert (edit.attribute, edit.more, edit.less) == ('nose_size', 'nose grows', 'nose shrinks')
+    assert (edit.works, edit.faces, edit.stem) == (15, 16, 'nose-grows')
+    assert edit.directions.labels == ('nose grows +',) and edit.directions.metadata.extra['works'] == 15
+    assert verify(smile, viewpoints, faces, None) is None  # the nose changes more
+
+
+def test_edits_are_found_by_name(linear, made):
+    hook, folder, atlas = made
+    steps = []
+    found = make_edits(atlas, hook, folder, forged(FACE), steps.append)
+    assert [edit.more for edit in found] == ['nose grows'] and 'trying smile' in steps
+    edit, = known_edits(folder)
+    assert (edit.more, edit.less) == ('nose grows', 'nose shrinks')
+    for name, sign in (('nose grows', 1), (' Nose  GROWS', 1), ('nose-shrinks', -1)):
+        assert find_edit(folder, name) == (edit, sign)
+    with pytest.raises(ResefaError, match="did you mean 'nose grows'.*there are nose grows, nose shrinks"):
+        find_edit(folder, 'nose grow')
+    page = (folder / 'edits.html').read_text()
+    assert 'nose shrinks &middot; nose grows' in page and '15 of 16 faces' in page and page.count('<img') == 9
+    np.testing.assert_array_equal(DirectionSet.load(edit.path).directions, found[0].directions.directions)
+
+
+def test_no_edits_are_said(tmp_path):
+    with pytest.raises(ResefaError, match='no named edits in .*resefa atlas --edits'):
+        find_edit(tmp_path, 'mouth opens')
+
+
+def test_parts_of_faces_are_regions():
+    parts = FaceParts(painted({}), forged(FACE))
+    regions = {region.name: region for region in part_regions([parts, parts], (64, 64))}
+    assert 'parser_hair' in regions and 'parser_hat' not in regions
+    nose = np.zeros((512, 512))
+    nose[250:330, 225:275] = 1
+    exact = nose.reshape(64, 8, 64, 8).mean(axis=(1, 3)) > 0.5
+    assert (regions['parser_nose'].mask ^ exact).sum() <= 2 * exact.shape[0]  # its edges are blurred by a pixel
+    assert all(isinstance(region, RegionPartition) for region in regions.values())
+
+
+@pytest.mark.parametrize(('name', 'expected'), [('Mouth  Opens', 'mouth opens'), ('mouth-opens +', 'mouth opens'),
+                                                ('', '')])
+def test_names_are_looked_for_without_case(name, expected):
+    assert spoken(name) == expected
+
+
+def resefa(*arguments, code=0):
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == code, result.output
+    return ' '.join(result.output.split())
+
+
+def test_edits_by_name_on_the_command_line(linear, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv('RESEFA_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setattr('resefa_plugin.scripts.atlas.Networks', lambda **options: forged(FACE))
+    said = resefa('edit', '--network=tiny', '--do=nose grows', f'--outdir={tmp_path}/a', code=2)
+    assert '--do: no named edits' in said
+    said = resefa('atlas', '--network=tiny', '--trunc=0.7', '--seeds=0-2', '--edits')
+    assert 'nose grows / nose shrinks: 15 of 16 faces' in said and 'edits.html' in said
+    said = resefa('edit', '--network=tiny', '--do=nose shrinks', '--amount=1.5', '--steps=2', '--straight',
+                  f'--outdir={tmp_path}/a')
+    assert '--trunc=0.7' in said  # as the directions were found
+    edit, _ = find_edit(atlas_folder(TinyHook()), 'nose shrinks')
+    directions = DirectionSet.load(edit.path)
+    with np.load(tmp_path / 'a' / 'seed0000-01.npz') as file:
+        moved = file['s'][0] - directions.latent[0]
+    np.testing.assert_allclose(moved, directions.offset(1, -1.5), atol=1e-5)
+    both = resefa('edit', '--network=tiny', '--do=nose shrinks', '--do=nose grows', '--amount=1', '--amount=2',
+                  '--amount=3', f'--outdir={tmp_path}/b', code=2)
+    assert '--amount is given 3 times, --do 2 times' in both
+    assert 'name an edit with --do' in resefa('edit', '--network=tiny', f'--outdir={tmp_path}/b', code=2)
