@@ -316,7 +316,7 @@ def files(tiny, tmp_path):
 
 def test_edit_adds_directions(files, tmp_path):
     top, bottom = map(DirectionSet.load, files)
-    edit(tmp_path, '--trunc=1', '--straight', f'--directions={files[0]}', '--index=2', '--strength=-1,1',
+    edit(tmp_path, '--seeds=0', '--trunc=1', '--straight', f'--directions={files[0]}', '--index=2', '--strength=-1,1',
          f'--directions={files[1]}', '--index=1', '--strength=0,3', '--steps=3')
     ws = [np.load(tmp_path / 'out' / f'seed0000-0{i}.npz')['w'] for i in range(3)]
     w = TinyHook().sample(0).latents['ws'].numpy()
@@ -327,8 +327,8 @@ def test_edit_adds_directions(files, tmp_path):
 
 def test_edit_takes_one_file_for_several_indices_and_lengths(files, tmp_path):
     top = DirectionSet.load(files[0])
-    edit(tmp_path, '--trunc=1', '--straight', f'--directions={files[0]}', '--index=1', '--strength=1,1', '--index=3',
-         '--strength=-2,-2', '--steps=1', '--alpha')
+    edit(tmp_path, '--seeds=0', '--trunc=1', '--straight', f'--directions={files[0]}', '--index=1', '--strength=1,1',
+         '--index=3', '--strength=-2,-2', '--steps=1', '--alpha')
     w = np.load(tmp_path / 'out' / 'seed0000-00.npz')['w']
     expected = TinyHook().sample(0).latents['ws'].numpy() + top.directions[0] - 2 * top.directions[2]
     assert np.allclose(w, expected, atol=1e-5)

@@ -63,7 +63,7 @@ def test_errors_of_strengths(session):
     with pytest.raises(ResefaError, match="region 'box' has no directions yet: factorize it first"):
         session.set_strengths({('box', 0): 1.0})
     ready(session)
-    with pytest.raises(DirectionsError, match='direction 9 is out of range'):
+    with pytest.raises(DirectionsError, match='direction 10 is out of range'):
         session.set_strengths({('box', 9): 1.0})
     for value in (float('nan'), float('inf'), 21.0):
         with pytest.raises(ResefaError, match=f'strength {value} is out of range: expected -20 to 20'):

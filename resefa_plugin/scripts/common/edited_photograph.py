@@ -135,7 +135,7 @@ def _write_named(hook: GeneratorHook, named: Sequence[NamedMove], sample: Sample
     offset = np.sum([move.directions.offset(1, move.strength) for move in named], axis=0)
     edited = pictures.to_uint8(render_edits(viewpoint, torch.from_numpy(offset)[None]))[0]
     mask = np.any([move.directions.mask for move in named], axis=0)
-    image, title = photographs.laid_in(photograph, framing, unedited, edited, mask, False), ', '.join(
+    image, title = laid_in(photograph, framing.alignment, unedited, edited, mask), ', '.join(
         f'{move.name} {move.strength:+g}' for move in named)
     stem = '-'.join([sample.name, *(move.name.replace(' ', '-') for move in named)])
     path, face = outdir / f'{stem}.png', framing.alignment.extent(photograph.size)
