@@ -124,7 +124,8 @@ def test_flags_that_do_not_go_with_it(module):
     factorize = ('factorize', '--region=box=4,4,8,8', '--outdir=out')
     one = 'name the generator with --network=NETWORK or with --hook=MODULE:FUNCTION, with one of them'
     assert one in resefa(*factorize, code=2) and one in resefa(*factorize, f'--hook={spec}', '--network=x.pkl', code=2)
-    assert one in resefa('info', code=2) and one in resefa('info', f'--hook={spec}', 'x.npz', code=2)
+    assert 'name a network or a file' in resefa('info', code=2)
+    assert one in resefa('info', f'--hook={spec}', 'x.npz', code=2)
     for flag in ('--repo=.', '--trust-pickle', '--noise-mode=none'):
         assert 'leave them out with --hook' in resefa(*factorize, f'--hook={spec}', flag, code=2)
     assert '--hook=nowhere:f: no module nowhere' in resefa(*factorize, '--hook=nowhere:f', code=1)

@@ -50,7 +50,7 @@ writers = {
     'a.webp': animation('webp'),
     'a.mp4': animation('mp4'),
     'jacobian': lambda path: RegionJacobian(viewpoint).compute(path=path.parent),
-    **{f'export-{name}': lambda path, export=export: export(directions, path, 0)
+    **{f'export-{name}': lambda path, export=export: export(directions, path, 1)
        for name, export in exports.EXPORTS.items()},
 }
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -21,9 +21,9 @@ from resefa_plugin.report.page import (
     RegionSection,
     Report,
     SampleSection,
-    _templates,
     grey_levels,
     share_inside,
+    templates,
     write_report,
 )
 
@@ -224,7 +224,7 @@ def test_hostile_names_do_not_inject(tmp_path):
 
 def test_a_template_that_names_what_is_not_there_is_an_error():
     with pytest.raises(jinja2.UndefinedError, match="DirectionRow object' has no attribute 'eigenvalues'"):
-        _templates().from_string('{{ row.eigenvalues }}').render(row=row(1))
+        templates().from_string('{{ row.eigenvalues }}').render(row=row(1))
 
 
 def test_a_style_cannot_be_closed_from_outside(tmp_path):

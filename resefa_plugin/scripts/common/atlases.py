@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ def usual_atlas(hook: GeneratorHook, sample: Sample) -> Atlas | None:
     Raises click.ClickException if it is damaged.
     """
     folder = atlas_folder(hook)
-    if not (folder / FACTS).exists():
+    if not os.path.isfile(folder / FACTS):
         return None
     try:
         found = Atlas.load(folder)

@@ -25,9 +25,9 @@ def describe(path: pathlib.Path) -> str | None:
 
     Raises DirectionsError for a file that is missing or damaged.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # False also for a name that is too long
         return _folder(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         if path.suffix in ('.npz', '.npy'):
             raise DirectionsError(f'{path} does not exist{nearby(path)}')
         return None

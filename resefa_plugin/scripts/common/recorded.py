@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from typing import Any
 
@@ -75,7 +76,7 @@ def _trusted_name(network: str) -> str:
     Whoever made the file may have named anything: an address to fetch from, or a plugin to run. Raises
     click.UsageError for these.
     """
-    if network != mobilestylegan_ffhq.NAME and not pathlib.Path(network).is_file():
+    if network != mobilestylegan_ffhq.NAME and not os.path.isfile(network):
         raise click.UsageError(f"name the generator with --network or --hook: the directions say '{network}', which is "
                                'not taken from a file unless it is a file that is there')
     return network
