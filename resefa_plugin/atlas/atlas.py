@@ -98,6 +98,10 @@ class Atlas:
                               f"{self.facts.network_sha256[:12] or 'unknown'}), not of {hook.name} (SHA-256 "
                               f"{hook.sha256[:12] or 'unknown'}): make one with `resefa atlas`")
 
+    def is_of(self, space: str, layers: tuple[int, ...] | None) -> bool:
+        """Whether its directions are of a space with these layers."""
+        return (space, layers) == (self.facts.space, self.facts.layers)
+
     def _fingerprint(self, hook: GeneratorHook) -> str:
         """Of the first sample, if the generator has it; empty else."""
         try:

@@ -14,6 +14,7 @@ from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 from resefa_plugin.scripts.common import options
+from resefa_plugin.scripts.common.atlases import NONE, named_atlas, usual_atlas
 from resefa_plugin.scripts.common.hints import HintedCommand
 from resefa_plugin.scripts.common.types import FOLDER, FiniteRange
 from resefa_plugin.studio.actions import Studio
@@ -33,6 +34,9 @@ from resefa_plugin.studio.work.sources import Source
 @click.option('--num-directions', metavar='INT', type=click.IntRange(min=1, max=20), default=NUM_DIRECTIONS,
               show_default=True, help='Sliders per region')
 @click.option('--jacobian-dir', metavar='DIR', type=FOLDER, help='Keep Jacobians there, and find them again')
+@click.option('--atlas', 'atlas_folder', metavar='DIR|none', type=FOLDER,
+              help='Show directions at once, as `resefa atlas` found them, until those of the picture are there  '
+                   '[default: the atlas of the network, if there is one]')
 @click.option('--outdir', metavar='DIR', type=FOLDER,
               help='Also keep there what is saved  [default: only the browser gets it]')
 @click.option('--suggest-labels', 'suggest', is_flag=True,
@@ -54,7 +58,8 @@ def studio(network: str | None, function: str | None, tuned: pathlib.Path | None
            translate: tuple[float, float] | None, rotate: float | None, repo: pathlib.Path | None,
            trust_pickle: bool,
            seed: int, truncation_psi: float, label: str, resolution: int | None, num_directions: int,
-           jacobian_dir: pathlib.Path | None, outdir: pathlib.Path | None, suggest: bool, port: int | None,
+           jacobian_dir: pathlib.Path | None, atlas_folder: pathlib.Path | None, outdir: pathlib.Path | None,
+           suggest: bool, port: int | None,
            share: bool, allow_hosts: tuple[str, ...], no_browser: bool, device: torch.device) -> None:
     """Open the studio in the browser: draw a region on a sample, move sliders that change it. Needs the extra 'ui'.
 
@@ -84,8 +89,13 @@ def studio(network: str | None, function: str | None, tuned: pathlib.Path | None
     flags += [f'--noise-mode={noise_mode}'] if noise_mode != 'const' else []
     flags += [f'--translate={translate[0]:g},{translate[1]:g}'] if translate is not None else []
     flags += [f'--rotate={rotate:g}'] if rotate is not None else []
+    atlas = None
+    if atlas_folder is None:
+        atlas = usual_atlas(hook)
+    elif str(atlas_folder) != NONE:
+        atlas = named_atlas(hook, atlas_folder, {})
     session_options = {'resolution': resolution, 'num_directions': num_directions, 'jacobian_dir': jacobian_dir,
-                       'source': Source(seed, truncation_psi, label=label),
+                       'source': Source(seed, truncation_psi, label=label), 'atlas': atlas,
                        'networks': Networks(fetch=True, device=device) if suggest else None}
     with contextlib.closing(Studio(hook, flags, outdir=outdir, session_options=session_options)) as shared:
         page = build_page(shared)

@@ -39,7 +39,7 @@ class Studio:
         network_flags: how the command line names it, for the commands that are shown.
         memory: bytes of Jacobians to keep, of which the oldest go first; None for their share of the budget.
         outdir: where files are kept; None for a temporary folder that goes with its session.
-        session_options: of Session: resolution, num_directions, tau, jacobian_dir, source, networks.
+        session_options: of Session: resolution, num_directions, tau, jacobian_dir, source, networks, atlas.
         limit: how many pages may be open; half of them by one visitor.
         idle_seconds: how long a page is remembered without use.
 

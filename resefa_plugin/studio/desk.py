@@ -137,8 +137,9 @@ class Desk:
             if preparing is not None and name not in self._waiting:
                 self._waiting.append(name)
         left = preparing.total - preparing.done if preparing is not None and preparing.total else None  # tangents
-        if left is None or left > SEARCH_MARGIN * QUICK_TANGENTS:
-            return self._submit('solve', name, f'Searching directions of {name}',
+        knows = self.session.knows
+        if left is None or left > SEARCH_MARGIN * QUICK_TANGENTS or knows:
+            return self._submit('solve', name, f'{"Finding" if knows else "Searching"} directions of {name}',
                                 lambda job: self._solve(job, name, quick=True), urgent=True)
         return preparing
 

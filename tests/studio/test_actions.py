@@ -16,7 +16,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from resefa_plugin import DirectionSet, ResefaError
+from resefa_plugin import Auto, DirectionSet, RegionPartition, ResefaError, Viewpoint
+from resefa_plugin.atlas.builder import AtlasBuilder
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.studio import actions
 from resefa_plugin.studio import desk as desk_module
@@ -233,6 +234,22 @@ def test_a_space_that_is_too_large_is_searched_without_a_jacobian():
         assert answer['status']['direct'] and not answer['status']['jobs'] and answer['state']['space'] == 'w+'
         page.with_directions()
         assert page.good('status')['state']['directions']['mouth']['quick'] and studio.cache.bytes <= 100_000
+    finally:
+        studio.close()
+
+
+def test_directions_of_an_atlas_need_no_jacobian(tmp_path):
+    hook = TinyHook()
+    atlas = AtlasBuilder([Viewpoint(hook, 's', hook.sample(seed)) for seed in range(2)], tmp_path).build()
+    studio = Studio(hook, memory=100_000, session_options={'atlas': atlas})
+    try:
+        page = Page(studio)
+        assert page.settle()['state']['space'] == 's'
+        page.with_directions()
+        found = studio.store.get(page.token).session.finding('mouth').directions
+        solved = atlas.solve(Viewpoint(hook, 's', hook.sample(0, 0.7)), RegionPartition(BOX, 'mouth'), Auto())
+        np.testing.assert_allclose(found.directions, solved.solution.directions[:len(found)], atol=1e-6)
+        assert studio.cache.bytes <= 100_000
     finally:
         studio.close()
 

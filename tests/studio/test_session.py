@@ -7,7 +7,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from resefa_plugin import FunctionHook, RegionPartition, ResefaError, parse_region
+from resefa_plugin import Auto, FunctionHook, RegionPartition, ResefaError, Viewpoint, parse_region
+from resefa_plugin.atlas.builder import AtlasBuilder
 from resefa_plugin.attributes.changes import AttributeChanges
 from resefa_plugin.attributes.scores import ATTRIBUTES
 from resefa_plugin.directions.direction_set import DirectionSet
@@ -421,3 +422,27 @@ def test_a_background_is_kept_only_where_the_sample_is_prepared(session):
     session.load_seed(Source(seed=5))
     with pytest.raises(ResefaError, match='the background is kept once the sample is prepared'):
         session.keep_background()
+
+
+def test_an_atlas_knows_directions_before_the_picture_is_ready(tmp_path):
+    hook = TinyHook()
+    atlas = AtlasBuilder([Viewpoint(hook, 's', hook.sample(seed)) for seed in range(2)], tmp_path).build()
+    session = Session(hook, JacobianCache(1 << 30), num_directions=3, atlas=atlas, source=Source(seed=5))
+    assert session.state.space == 's' and session.knows
+    mask = np.zeros((32, 32), bool)
+    mask[4:14, 4:14] = True
+    session.set_region('box', mask)
+    finding = session.factorize('box', quick=True)
+    solved = atlas.solve(session.viewpoint(), RegionPartition(mask, 'box'), Auto(3))
+    np.testing.assert_allclose(finding.directions.directions, solved.solution.directions[:3], atol=1e-6)
+    assert finding.quick and finding.sample is session.state.sample
+    session.set_strengths({('box', 0): 2.0})
+    assert session.render() != session.render(scale=0.0)
+    session.measure('box')
+    with pytest.raises(ResefaError, match='not computed yet'):
+        session.factorize('box')
+    session.compute_jacobian()
+    own = session.factorize('box')  # of the picture itself
+    assert not own.quick and not np.allclose(own.directions.directions, finding.directions.directions, atol=1e-3)
+    session.set_space('w')
+    assert not session.knows

@@ -39,8 +39,8 @@ def named_atlas(hook: GeneratorHook, folder: pathlib.Path, refused: Mapping[str,
     return found
 
 
-def usual_atlas(hook: GeneratorHook, sample: Sample) -> Atlas | None:
-    """The atlas of a generator in the cache folder, if it has one of samples such as this one.
+def usual_atlas(hook: GeneratorHook, sample: Sample | None = None) -> Atlas | None:
+    """The atlas of a generator in the cache folder, if it has one; None if its samples are of another kind than this.
 
     Raises click.ClickException if it is damaged.
     """
@@ -52,6 +52,8 @@ def usual_atlas(hook: GeneratorHook, sample: Sample) -> Atlas | None:
         found.check_fits(hook)
     except ResefaError as error:
         raise click.ClickException(f'{error}. Remove it, or leave it aside with --atlas={NONE}') from error
+    if sample is None:
+        return found
     facts = found.facts
     c = None if sample.c is None else tuple(sample.c[0].tolist())
     alike = (facts.truncation_psi, facts.truncation_cutoff, facts.c) == (

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from resefa_plugin.atlas.atlas import Atlas
 from resefa_plugin.attributes.changes import attribute_changes, seen_by_parser
 from resefa_plugin.attributes.labels import STRENGTH, direction_labels
 from resefa_plugin.directions.direction_set import DirectionSet
-from resefa_plugin.editing.strength import calibrate, render_edits
+from resefa_plugin.editing.strength import calibrate, render_edits, uncalibrated
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.protection import Protection
-from resefa_plugin.factorizer.steps import find_directions
+from resefa_plugin.factorizer.steps import direction_set, find_directions, worthwhile
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
@@ -88,6 +89,18 @@ def finding_of(directions: DirectionSet, name: str, source: Source, sample: Samp
     return Finding(RegionPartition(directions.mask, name), protect, directions, source, sample,
                    directions.predicted_inside / squared, directions.predicted_outside / squared, measured=measured,
                    labelled=labelled, quick=quick, given=given)
+
+
+def look_up(atlas: Atlas, viewpoint: Viewpoint, region: RegionPartition, solver: Solver, constraints: Constraints,
+            source: Source) -> Finding:
+    """The directions that an atlas knows of a region, to be replaced by the sample's own. Raises as `solve` does."""
+    solved = atlas.solve(viewpoint, region, solver, constraints)
+    count = worthwhile(solved.solution, solver.count(viewpoint.dim))
+    assert solved.slopes is not None  # an atlas has them
+    inside, outside = solved.slopes[0][:count], solved.slopes[1][:count]
+    directions = direction_set([viewpoint], solved, uncalibrated((inside, outside)), constraints)
+    return Finding(RegionPartition(directions.mask, region.name), constraints.protect, directions, source,
+                   viewpoint.sample, inside, outside, quick=True)
 
 
 def with_ends(finding: Finding, viewpoint: Viewpoint, breathe: Callable[[], None]) -> Finding:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from resefa_plugin.atlas.atlas import Atlas
 from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.factorizer.constraints import Constraints
@@ -61,14 +62,15 @@ class Session:
         jacobian_dir: a folder to keep Jacobians in and to find them again; None keeps none.
         source: the sample to begin with.
         networks: with `parsing`, by which directions are named; None names none.
+        atlas: of the generator, which knows directions at once; sessions begin in its space. May be None.
 
     Raises ResefaError if the generator has no such sample or resolution.
     """
 
     def __init__(self, hook: GeneratorHook, cache: JacobianCache, *, resolution: int | None = None,
                  num_directions: int = NUM_DIRECTIONS, tau: float = TAU, jacobian_dir: str | pathlib.Path | None = None,
-                 source: Source = FIRST_SAMPLE, networks: Networks | None = None):
-        self.networks = networks
+                 source: Source = FIRST_SAMPLE, networks: Networks | None = None, atlas: Atlas | None = None):
+        self.networks, self.atlas = networks, atlas
         self.hook, self.cache, self.tau, self.jacobian_dir = hook, cache, tau, jacobian_dir
         self.num_directions = num_directions
         self.preview_resolution = default_resolution(hook.image_shape)
@@ -77,7 +79,8 @@ class Session:
         self._parts: tuple[Sample | None, SeenParts | None] = None, None  # of the last sample that was looked at
         self.version = 0  # grows with every change of the state
         self.edition = 0  # grows with those of a person, after which the picture or the regions may be others
-        self.history = History(State(source, seed_sample(hook, source), hook.default_space, None), source.title)
+        space, layers = (hook.default_space, None) if atlas is None else (atlas.facts.space, atlas.facts.layers)
+        self.history = History(State(source, seed_sample(hook, source), space, layers), source.title)
         self.resolution = Viewpoint(hook, hook.default_space, self.state.sample, resolution).resolution
 
     @property
@@ -204,6 +207,11 @@ class Session:
         """Whether neither a Jacobian nor a basis of the space has room, so that each region is searched without."""
         return jacobian_bytes(self.cache.open(self.viewpoint())) > self.cache.limit
 
+    @property
+    def knows(self) -> bool:
+        """Whether the atlas is of the space on the screen: directions then need no Jacobian."""
+        return self.atlas is not None and self.atlas.is_of(self.state.space, self.state.layers)
+
     def compute_jacobian(self, report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
         """Computes the Jacobian of the sample on the screen, see `derivative.compute_jacobian`."""
         return compute_jacobian(self.cache, self.viewpoint(), self.check, self.jacobian_dir, report)
@@ -213,7 +221,8 @@ class Session:
         """Finds the directions of a region on the kept Jacobian, with their figures as predicted; see `measure`.
 
         Args:
-            quick: do without the Jacobian; fewer directions, to a residual of 1e-2, for seconds in place of minutes.
+            quick: do without the Jacobian: by the atlas, at once, or by a search of fewer directions, to a residual of
+                1e-2, for seconds in place of minutes.
             report: of a quick search, called with the products so far and how many it may take; may raise to end it.
 
         Raises:
@@ -222,15 +231,20 @@ class Session:
             SolverError: the quotient has no answer.
         """
         state, partition, jacobian = self.state, self.partition(name), self.jacobian()
-        if jacobian is None:
-            if not quick:
-                raise ResefaError('the derivative of this sample is not computed yet: wait for it')
-            jacobian = RegionJacobian(self.viewpoint(state))
-            self.check(jacobian.viewpoint)
-        solver = Auto(min(QUICK_NUM_DIRECTIONS, self.num_directions) if quick else self.num_directions, self.tau, quick)
-        # The end of a search is not known: as a rule it takes QUICK_PRODUCTS.
-        finding = findings.solve(jacobian, partition, solver, Constraints(self.protected()), state.source,
-                                 lambda products, residual: report(products, max(products, QUICK_PRODUCTS)))
+        constraints = Constraints(self.protected())
+        if jacobian is None and not quick:
+            raise ResefaError('the derivative of this sample is not computed yet: wait for it')
+        if jacobian is None and self.atlas is not None and self.knows:
+            solver = Auto(self.num_directions, self.tau)
+            finding = findings.look_up(self.atlas, self.viewpoint(state), partition, solver, constraints, state.source)
+        else:
+            if jacobian is None:
+                jacobian = RegionJacobian(self.viewpoint(state))
+                self.check(jacobian.viewpoint)
+            count = min(QUICK_NUM_DIRECTIONS, self.num_directions) if quick else self.num_directions
+            # The end of a search is not known: as a rule it takes QUICK_PRODUCTS.
+            finding = findings.solve(jacobian, partition, Auto(count, self.tau, quick), constraints, state.source,
+                                     lambda products, residual: report(products, max(products, QUICK_PRODUCTS)))
         with self._lock:
             now = self.state
             # What was redrawn, removed or left for another space meanwhile has no use for the answer.
