@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -38,6 +39,14 @@ class TiledGrams:
         self.dim = dimensions(values.shape[1])
         self.energies = values[:, _packed(np.arange(self.dim), np.arange(self.dim), self.dim)] * scales[:, None]
 
+    @functools.cached_property
+    def _total(self) -> NDArray[np.float64]:
+        """The triangle of all tiles."""
+        total = np.zeros(self.values.shape[1])
+        for scale, values in zip(self.scales, self.values, strict=True):
+            total += scale * values
+        return total
+
     def cover(self, weights: NDArray[np.floating]) -> NDArray[np.float64]:
         """The mean over each tile of weights `[h, w]` of pixels, `[T]`."""
         return np.array([weights[tile[1:]].mean() for tile in picture_tiles(self.image_shape)], np.float64)
@@ -47,6 +56,8 @@ class TiledGrams:
         first, second = np.triu_indices(len(rows))
         chosen = _packed(rows[first], rows[second], self.dim)
         triangle = np.zeros(len(chosen))
+        if 2 * np.count_nonzero(weights) > len(weights):  # what is missing of all tiles is less
+            triangle, weights = self._total[chosen], weights - 1
         for number in np.flatnonzero(weights):
             triangle += weights[number] * self.scales[number] * self.values[number][chosen]
         result = np.zeros((len(rows), len(rows)))
