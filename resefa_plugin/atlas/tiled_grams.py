@@ -55,7 +55,7 @@ class TiledGrams:
         """The sum of the tiles, each by its weight `[T]`, for some of the coordinates, `[r, r]` float64."""
         first, second = np.triu_indices(len(rows))
         chosen = _packed(rows[first], rows[second], self.dim)
-        triangle = np.zeros(len(chosen))
+        triangle: NDArray[np.float64] = np.zeros(len(chosen))
         if 2 * np.count_nonzero(weights) > len(weights):  # what is missing of all tiles is less
             triangle, weights = self._total[chosen], weights - 1
         for number in np.flatnonzero(weights):
