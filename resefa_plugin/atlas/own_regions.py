@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.cluster.vq
-import scipy.sparse.linalg
+import scipy.linalg
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -64,8 +64,8 @@ def own_regions(alike: NDArray[np.floating], grid: tuple[int, int], count: int,
         raise RegionError(f'auto:{count}: expected a number of regions from 2 to {min(MOST, len(alike) // 2)}')
     weights = np.asarray(alike, np.float64)
     scale = 1 / np.sqrt(weights.sum(axis=1))
-    start = np.ones(len(weights))  # so that the answer is the same each time
-    _, vectors = scipy.sparse.linalg.eigsh(scale[:, None] * weights * scale, count, v0=start)
+    last = len(weights) - 1  # all of it: an iteration does not end where many cells are alike to nothing
+    _, vectors = scipy.linalg.eigh(scale[:, None] * weights * scale, subset_by_index=(last + 1 - count, last))
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(float).tiny)
     labels = _clusters(vectors, count)
     one_hot = functional.one_hot(torch.from_numpy(labels), count).T.reshape(1, count, *grid).double()
