@@ -97,9 +97,15 @@ class AtlasBuilder:
     def build(self, ranks: Ranks | None = None, progress: Callable[[int], None] = lambda count: None) -> Atlas | None:
         """Collects what is missing, pools the samples, writes the atlas, and removes what is not needed any more.
 
+        Does nothing where the folder has this very atlas.
+
         Returns: the atlas, on rank 0.
         """
         ranks = ranks or Ranks()
+        made = self._made() if ranks.first else None
+        if ranks.broadcast(made is not None):
+            progress(self.products)
+            return made
         vectors = self.collect(ranks=ranks, progress=progress)
         if not ranks.first:
             return None
@@ -107,6 +113,25 @@ class AtlasBuilder:
         atlas.save(self.folder)
         shutil.rmtree(self.folder / SAMPLES, ignore_errors=True)
         return Atlas.load(self.folder)
+
+    def _made(self) -> Atlas | None:
+        """The atlas in the folder, if it is of these samples and whole."""
+        try:
+            atlas = Atlas.load(self.folder)
+        except DamagedFileError:
+            return None
+        whole = atlas.facts == self._facts() and atlas.tiles.dim <= self.coordinates
+        return atlas if whole else None
+
+    def _facts(self) -> AtlasFacts:
+        first = self.viewpoints[0]
+        return AtlasFacts(
+            network=first.hook.name, network_sha256=first.hook.sha256,
+            fingerprint='' if first.hook.sha256 else first.fingerprint(), space=first.space.name,
+            layers=first.space.layers, dim=first.dim, image_shape=first.image_shape,
+            seeds=self._seeds, truncation_psi=first.sample.truncation_psi,
+            truncation_cutoff=first.sample.truncation_cutoff,
+            c=None if first.sample.c is None else tuple(first.sample.c[0].tolist()), channels=self._channels)
 
     def _basis(self, progress: Callable[[int], None]) -> NDArray[np.float64]:
         """What the directions are made of: unit rows of channels, a span, or the whole space."""
@@ -194,14 +219,7 @@ class AtlasBuilder:
         values = np.empty(sums.shape, np.float16)
         for number, triangle in enumerate(sums):
             values[number], scales[number] = stored(triangle)
-        facts = AtlasFacts(
-            network=first.hook.name, network_sha256=first.hook.sha256,
-            fingerprint='' if first.hook.sha256 else first.fingerprint(), space=first.space.name,
-            layers=first.space.layers, dim=first.dim, image_shape=first.image_shape,
-            seeds=self._seeds, truncation_psi=first.sample.truncation_psi,
-            truncation_cutoff=first.sample.truncation_cutoff,
-            c=None if first.sample.c is None else tuple(first.sample.c[0].tolist()), channels=self._channels)
-        return Atlas(facts, vectors, TiledGrams(values, scales, first.image_shape), float(totals.mean()),
+        return Atlas(self._facts(), vectors, TiledGrams(values, scales, first.image_shape), float(totals.mean()),
                      alike.astype(np.float16))
 
 

@@ -130,6 +130,16 @@ def test_what_was_collected_is_not_computed_again(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['arrays.npz', 'atlas.json', 'grams.npy']
 
 
+def test_an_atlas_that_is_there_is_not_made_again(tmp_path, monkeypatch):
+    first = builder(tmp_path).build()
+    counts = []
+    monkeypatch.setattr(AtlasBuilder, 'collect', None)
+    again = builder(tmp_path).build(progress=counts.append)
+    assert again.facts == first.facts and sum(counts) == builder(tmp_path).products
+    monkeypatch.undo()
+    assert builder(tmp_path, count=2).build().facts.seeds == (0, 1)
+
+
 def test_the_products_are_said_beforehand(tmp_path):
     counts, one = [], builder(tmp_path)
     one.build(progress=counts.append)
