@@ -91,10 +91,15 @@ def _png(mask: NDArray[np.bool_]) -> bytes:
 
 def holds_work(path: pathlib.Path) -> bool:
     """Whether a file is an archive with a session's work in it."""
+    return holds(path, INDEX)
+
+
+def holds(path: pathlib.Path, name: str) -> bool:
+    """Whether a file is an archive with something of this name in it."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return INDEX in archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+            return name in archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):  # the last of a newer kind of archive
         return False
 
 

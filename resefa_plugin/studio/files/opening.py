@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 import re
-import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.regions.partition import NAME
-from resefa_plugin.studio.files.archive import holds_work
+from resefa_plugin.studio.files.archive import holds, holds_work
 from resefa_plugin.studio.work.findings import finding_of
 from resefa_plugin.studio.work.sources import Source, seed_sample
 from resefa_plugin.studio.work.state import MAX_REGIONS, Region, State
@@ -40,15 +39,7 @@ def kind_of(path: pathlib.Path) -> str:
                           'that are in it, one by one')
     if holds_work(path):
         return WORK
-    return DIRECTIONS if kind == NPZ and _has_metadata(path) else LATENT
-
-
-def _has_metadata(path: pathlib.Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return 'metadata.npy' in archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
-        return False
+    return DIRECTIONS if kind == NPZ and holds(path, 'metadata.npy') else LATENT
 
 
 def opened_directions(path: pathlib.Path, hook: GeneratorHook, state: State) -> tuple[str, State]:
