@@ -28,7 +28,7 @@ SEEDS = range(8)
 @options.network_options
 @click.option('--seeds', type=SeedRange(), help='Samples that are pooled  [default: 0-7]')
 @sampling.class_option
-@sampling.truncation_options
+@sampling.truncation_options()
 @click.option('--space', metavar='SPACE', default='auto', show_default=True,
               help="Latent space of the directions; auto takes s, whose directions carry over best, or the network's "
                    'first')

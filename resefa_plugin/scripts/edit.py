@@ -31,12 +31,13 @@ from resefa_plugin.scripts.common.moves import Move, Moves
 from resefa_plugin.scripts.common.recorded import as_found, sample_of
 from resefa_plugin.scripts.common.types import FILE, IndexNumber, LayerRange, StrengthRange
 
+AS_FOUND = 'that of the directions'
 UNSEEN = 4.0  # grey levels of 255, root mean square of a tile: less is not seen beside an edit
 
 
 @click.command(cls=HintedCommand)
 @options.network_options
-@sampling.samples_options
+@sampling.samples_options(seeds=AS_FOUND, psi=AS_FOUND, cutoff=AS_FOUND)
 @do_option
 @amount_option
 @click.option('--directions', multiple=True, type=FILE,

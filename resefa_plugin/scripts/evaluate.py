@@ -20,12 +20,12 @@ from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 from resefa_plugin.regions.partition import REGION_HELP, RegionPartition, parse_region
 from resefa_plugin.scripts.common import options, sampling
 from resefa_plugin.scripts.common.hints import HintedCommand
-from resefa_plugin.scripts.common.types import FOLDER, FiniteRange, NamedFile, NameList, SeedRange
+from resefa_plugin.scripts.common.types import FOLDER, FiniteNumber, NamedFile, NameList, SeedRange
 
 
 @click.command(cls=HintedCommand, epilog=f'\b\n{REGION_HELP}')
 @options.network_options
-@sampling.samples_options
+@sampling.samples_options()
 @click.option('--eval-seeds', type=SeedRange(), default='100-131', show_default=True,
               help='Seeds to measure on, none of those that are factorized')
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
@@ -48,10 +48,10 @@ from resefa_plugin.scripts.common.types import FOLDER, FiniteRange, NamedFile, N
               help="Latent space of the methods that may choose one  [default: w, or the network's first]")
 @click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), default=NUM_DIRECTIONS, show_default=True,
               help='Directions that each method may offer')
-@click.option('--target-mse', metavar='FLOAT', type=FiniteRange(), default=TARGET, show_default=True,
+@click.option('--target-mse', metavar='FLOAT', type=FiniteNumber(), default=TARGET, show_default=True,
               help='Mean squared change inside the region at which all are compared, [-1, 1] scale')
-@click.option('--target-attribute', 'attribute_target', metavar='FLOAT', type=FiniteRange(), default=ATTRIBUTE_TARGET,
-              show_default=True,
+@click.option('--target-attribute', 'attribute_target', metavar='FLOAT', type=FiniteNumber(),
+              default=ATTRIBUTE_TARGET, show_default=True,
               help='Movement of the attribute of a row at which all are compared once more, in standard deviations')
 @click.option('--kept/--no-kept', default=True, show_default=True,
               help='Measure every method also with the background of its edits kept')

@@ -10,7 +10,7 @@ from resefa_plugin import DirectionSet
 from resefa_plugin.directions.exports import EXPORTS
 from resefa_plugin.scripts.common import options
 from resefa_plugin.scripts.common.hints import HintedCommand
-from resefa_plugin.scripts.common.types import FILE, FiniteRange, IndexNumber
+from resefa_plugin.scripts.common.types import FILE, FiniteNumber, IndexNumber
 
 
 @click.command(cls=HintedCommand)
@@ -19,7 +19,7 @@ from resefa_plugin.scripts.common.types import FILE, FiniteRange, IndexNumber
               help='The tool that shall read it')
 @click.option('--index', metavar='INT', type=IndexNumber(),
               help='Which direction, 1 is the best  [default: all if the format holds several, else 1]')
-@click.option('--strength', metavar='FLOAT', type=FiniteRange(),
+@click.option('--strength', metavar='FLOAT', type=FiniteNumber(),
               help='How far projected-w moves the sample  [default: 1]')
 @click.option('--out', 'path', required=True, type=FILE, help='Where to write it')
 @options.user_errors

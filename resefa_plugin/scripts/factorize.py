@@ -42,7 +42,7 @@ MOST_POOLED = 16  # samples of a pool that nobody named
 
 @click.command(cls=HintedCommand, epilog=f'\b\n{REGION_HELP}')
 @options.network_options
-@sampling.samples_options
+@sampling.samples_options(seeds='of a network with styles as many as help, pooled; else 0')
 @click.option('--region', 'regions', metavar='REGION', multiple=True, required=True,
               shell_complete=options.complete_region,
               help='What to change, see below; repeat it for several regions. auto:8 stands for eight that the network '

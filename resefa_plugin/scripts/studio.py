@@ -16,7 +16,7 @@ from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 from resefa_plugin.scripts.common import options
 from resefa_plugin.scripts.common.atlases import NONE, named_atlas, usual_atlas
 from resefa_plugin.scripts.common.hints import HintedCommand
-from resefa_plugin.scripts.common.types import FOLDER, FiniteRange
+from resefa_plugin.scripts.common.types import FOLDER, FiniteNumber
 from resefa_plugin.studio.actions import Studio
 from resefa_plugin.studio.page import build_page, launch_options
 from resefa_plugin.studio.work.sources import Source
@@ -26,7 +26,7 @@ from resefa_plugin.studio.work.sources import Source
 @options.network_options
 @click.option('--seed', metavar='INT', type=click.IntRange(min=0, max=MAX_SEED), default=0, show_default=True,
               help='Sample to begin with')
-@click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=FiniteRange(), default=0.7, show_default=True,
+@click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=FiniteNumber(), default=0.7, show_default=True,
               help='Truncation psi to begin with')
 @click.option('--class', 'label', metavar='CLASS', default='', help='Class to begin with, for a conditional network')
 @click.option('--resolution', metavar='INT', type=click.IntRange(min=1),

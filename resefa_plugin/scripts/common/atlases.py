@@ -14,7 +14,7 @@ from resefa_plugin.atlas.edits_folder import find_edit
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.regions.partition import RegionPartition, parse_region
-from resefa_plugin.scripts.common.types import FiniteRange
+from resefa_plugin.scripts.common.types import FiniteNumber
 
 NONE = 'none'
 
@@ -91,7 +91,7 @@ do_option = click.option(
     '--do', 'wanted', metavar='NAME', multiple=True,
     help='An edit by its name, such as "mouth opens", as `resefa atlas --edits` found them; repeat it for several')
 amount_option = click.option(
-    '--amount', metavar='FLOAT', type=FiniteRange(), multiple=True, default=[2.0], show_default=True,
+    '--amount', metavar='FLOAT', type=FiniteNumber(), multiple=True, default=[2.0], show_default=True,
     help='How much of --do: its strength; once for all, or once for each')
 
 

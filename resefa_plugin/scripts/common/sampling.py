@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import warnings
+from collections.abc import Callable
 from itertools import count, islice
 
 import click
@@ -14,7 +15,7 @@ from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.latent_files import make_sample, read_latents
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.scripts.common import options
-from resefa_plugin.scripts.common.types import FILE, FiniteRange, SeedRange
+from resefa_plugin.scripts.common.types import FILE, FiniteNumber, SeedRange
 
 USUAL_TRUNCATION = 2.0  # beyond it there are no pictures to be seen
 
@@ -24,24 +25,25 @@ class_option = click.option(
     help='Class of a conditional network: a number; for BigGAN also an ImageNet name, or a mix like 12:0.5,207:0.5')
 
 
-def truncation_options(command: options.Command) -> options.Command:
-    """`--trunc` and `--trunc-cutoff`."""
-    return options.decorated(
+def truncation_options(psi: str = '1', cutoff: str = 'all') -> Callable[[options.Command], options.Command]:
+    """`--trunc` and `--trunc-cutoff`; the help says which values stand for none."""
+    return lambda command: options.decorated(
         command,
-        click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=FiniteRange(), default=1, show_default=True,
-                     help='Truncation psi'),
+        click.option('--trunc', 'truncation_psi', metavar='FLOAT', type=FiniteNumber(), default=1,
+                     help=f'Truncation psi  [default: {psi}]'),
         click.option('--trunc-cutoff', 'truncation_cutoff', metavar='INT', type=click.IntRange(min=0),
-                     help='Number of layers that are truncated  [default: all]'))
+                     help=f'Number of layers that are truncated  [default: {cutoff}]'))
 
 
-def samples_options(command: options.Command) -> options.Command:
+def samples_options(seeds: str = '0', psi: str = '1',
+                    cutoff: str = 'all') -> Callable[[options.Command], options.Command]:
     """`--seeds` or `--projected-w`, the class and the truncation: what `make_samples` takes."""
-    return options.decorated(
+    return lambda command: options.decorated(
         command,
-        click.option('--seeds', type=SeedRange(), help='Random seeds, e.g. 0,1,4-6  [default: 0]'),
+        click.option('--seeds', type=SeedRange(), help=f'Random seeds, e.g. 0,1,4-6  [default: {seeds}]'),
         click.option('--projected-w', '--projected_w', type=FILE,
                      help='Latents of a projector, an encoder, or of edit, instead of seeds: a file of numpy or torch'),
-        class_option, truncation_options)
+        class_option, truncation_options(psi, cutoff))
 
 
 def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: pathlib.Path | None, label: str | None,

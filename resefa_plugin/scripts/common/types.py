@@ -58,8 +58,8 @@ class TextType(click.ParamType, abc.ABC):
         """The value of a text. Raises ResefaError."""
 
 
-class FiniteRange(click.FloatRange):
-    """A number within bounds that is one: NaN is not below any bound, nor above."""
+class FiniteNumber(click.types.FloatParamType):
+    """A number that is one: neither NaN nor infinite."""
 
     @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -70,6 +70,10 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f'{value} is not a finite number', param, ctx)
         return number
+
+
+class FiniteRange(FiniteNumber, click.FloatRange):
+    """The same within bounds: NaN is not below any bound, nor above."""
 
 
 class IndexNumber(click.IntRange):
