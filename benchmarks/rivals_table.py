@@ -1,6 +1,6 @@
-"""The short form of the comparison for the project's README, from results/evaluate_demo.json.
+"""The short form of the comparison for docs/rivals.md, from results/evaluate_demo.json.
 
-    python -m benchmarks.readme_table
+    python -m benchmarks.rivals_table
 """
 
 from __future__ import annotations
@@ -33,4 +33,4 @@ def _short(value: float) -> str:
 
 if __name__ == '__main__':
     results = json.loads((HERE / 'results' / 'evaluate_demo.json').read_text())
-    insert(HERE.parent / 'README.md', 'evaluation', table(results))
+    insert(HERE.parent / 'docs' / 'rivals.md', 'evaluation', table(results))
