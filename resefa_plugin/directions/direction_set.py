@@ -68,8 +68,10 @@ class DirectionSet:
         mask: `[H, W]` bool, true in the region, as large as the pictures.
         latent: `[1, ...]` float32, the sample that was factorized, as the generator itself takes it (`z` or `ws`).
         step: `[k]` float64, the alpha of x = G(z + alpha n) that is strength 1.
-        predicted_inside, predicted_outside: `[k]` float64, change in and out of the region by the Jacobian.
-        measured_inside, measured_outside: `[k]` float64, the same of rendered pictures.
+        predicted_inside: `[k]` float64, change in the region by the Jacobian.
+        predicted_outside: `[k]` float64, change out of it by the Jacobian.
+        measured_inside: `[k]` float64, change in the region of rendered pictures.
+        measured_outside: `[k]` float64, change out of it of rendered pictures.
         metadata: where they come from.
 
     Raises:

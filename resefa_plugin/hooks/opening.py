@@ -50,6 +50,7 @@ def open_network(network: str | os.PathLike[str], device: torch.device | str = '
 
     Args:
         network: one of these:
+
             - `mobilestylegan-ffhq`, the demo generator, which is fetched on first use;
             - `biggan:FOLDER`, an experiment of BigGAN-PyTorch or a folder of pytorch-pretrained-biggan;
             - `NAME` or `NAME:REST` of an installed plugin (entry point of the group `resefa_plugin.hooks`);

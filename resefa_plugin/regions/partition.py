@@ -105,8 +105,8 @@ class RegionPartition:
     def at(self, h: int, w: int) -> NDArray[np.bool_]:
         """The mask for a smaller picture: bool `[h, w]`, true where at least half of a pixel is foreground.
 
-        Raises: RegionError if `h` or `w` is not between 1 and the picture's, or if foreground or background would have
-            no pixel.
+        Raises RegionError if `h` or `w` is not between 1 and the picture's, or if foreground or background would have
+        no pixel.
         """
         height, width = self.image_size
         if not (1 <= h <= height and 1 <= w <= width):
