@@ -1,6 +1,7 @@
 # make demo       the demo generator's mouth and eyes, factorized: pictures in out/demo
 # make test       the test suite
 # make lint       ruff and mypy
+# make docs       the documentation site, in build/site; a broken link or reference is an error
 # make coverage   the test suite, and how much of the package it runs
 # make dist       sdist and wheel, and the demo's generator run by the wheel in an empty environment
 # make fuzz       damaged and forged files of every kind, thousands of them, with new ones each time
@@ -13,7 +14,7 @@ PYTEST := pytest -n 2 --dist loadgroup --no-loadscope-reorder
 # The package as it is installed, with third_party/ and patches/ inside: mypy knows no other way to find them.
 HOUSE := build/house
 
-.PHONY: demo test lint coverage fuzz dist clean
+.PHONY: demo test lint docs coverage fuzz dist clean
 
 # torch first and pinned: a bare `torch` would take the newest build with several GB of CUDA packages.
 $(VENV)/.core: setup.py constraints.txt
@@ -23,7 +24,7 @@ $(VENV)/.core: setup.py constraints.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.core
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,biggan,ui,video]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs,biggan,ui,video]'
 	touch $@
 
 test: $(VENV)/.test
@@ -34,6 +35,10 @@ lint: $(VENV)/.test
 	rm -rf $(HOUSE) && mkdir -p $(HOUSE)/resefa_plugin
 	cd $(HOUSE)/resefa_plugin && ln -s ../../../resefa_plugin/* ../../../third_party ../../../patches .
 	cd $(HOUSE) && $(abspath $(BIN))/mypy --config-file=../../pyproject.toml --cache-dir=../../.mypy_cache -p resefa_plugin
+
+# mkdocs-material would print with every build what comes after it.
+docs: $(VENV)/.test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 coverage: $(VENV)/.test
 	$(BIN)/coverage erase

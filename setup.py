@@ -58,6 +58,13 @@ setup(
             'mypy>=1.15',
             'ruff>=0.12',
         ],
+        'docs': [f'{name}; python_version >= "3.11"' for name in (  # what mkdocs-material and mkdocstrings need
+            'mkdocs>=1.6,<2',           # what mkdocs-material takes
+            'mkdocs-material>=9.6',
+            'mkdocstrings[python]>=1.0',  # reads what the package exports without importing it
+            'mkdocs-click>=0.9',        # titles that name the whole command
+            'latex2mathml>=3.77',       # mathematics without scripts
+        )],
         'ui': ['gradio>=6.14,<7'],  # 6.14: gr.HTML takes a template and js_on_load
         'video': ['imageio-ffmpeg>=0.5'],
     },
