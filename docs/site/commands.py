@@ -19,8 +19,10 @@ from resefa_plugin.scripts.main import main as program
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
-WIDTH = 84  # characters that fit into the page
+WIDTH = 78  # characters that fit into the page
 
 
 def prose(text: str) -> str:
@@ -68,3 +70,10 @@ def __getattr__(name: str) -> click.Command:
 def on_config(config: MkDocsConfig) -> None:
     """Lets mkdocs-click import this module, by the name `site_commands`."""
     sys.modules['site_commands'] = sys.modules[__name__]
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Keeps flags in one piece: browsers break a line after the two hyphens with which one begins."""
+    def unbroken(code: re.Match[str]) -> str:
+        return re.sub(r'(?<=[\s>])--[a-z][\w-]*', r'<span class="flag">\g<0></span>', code[0])
+    return re.sub(r'<code>.*?</code>', unbroken, html, flags=re.DOTALL)

@@ -159,6 +159,13 @@ def test_help_texts_become_markdown():
                      '```text\na box\n  as it stands\n```']
 
 
+def test_flags_are_not_broken():
+    html = '<p>a --b</p><code><a id="x"></a>--c-d<span>=</span>e --f\n--g a--h</code>'
+    assert commands.on_page_content(html, None, None, None) == (
+        '<p>a --b</p><code><a id="x"></a><span class="flag">--c-d</span><span>=</span>e <span class="flag">--f</span>\n'
+        '<span class="flag">--g</span> a--h</code>')
+
+
 @pytest.mark.parametrize('name', sorted(COMMANDS))
 def test_commands_are_documented_with_all_of_their_help(name):
     before, page = load_command(name).help, getattr(commands, name)
