@@ -47,6 +47,6 @@ def test_the_changelog_knows_this_version():
     assert resefa_plugin.__version__ in re.findall(r'^## \[(.+?)\] - ', text('CHANGELOG.md'), re.MULTILINE)
 
 
-def test_continuous_integration_lints_and_tests():
+def test_continuous_integration_lints_documents_and_tests():
     for name in ('.ci/run', '.github/workflows/ci.yml'):
-        assert text(name).index('make lint') < text(name).index('make test')
+        assert text(name).index('make lint') < text(name).index('make docs') < text(name).index('make test')
