@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
 
 FENCES = 'pymdownx.superfences'
+OPERATORS = re.compile(r'\\(arg)(?![A-Za-z])')  # which latex2mathml has not
 
 
 def mathml(latex: str, display: str = 'inline') -> str:
@@ -33,7 +34,7 @@ def mathml(latex: str, display: str = 'inline') -> str:
     if len(re.findall(r'(?<!\\){', latex)) != len(re.findall(r'(?<!\\)}', latex)):  # latex2mathml would take it
         raise ValueError(f'{latex.strip()!r} is not a formula: a brace is missing')
     try:
-        converted = convert(latex.strip(), display=display)
+        converted = convert(OPERATORS.sub(r'\\operatorname{\1}', latex.strip()), display=display)
     except Exception as error:  # each mistake has a class of its own
         raise ValueError(f'{latex.strip()!r} is not a formula: {type(error).__name__} {error}'.rstrip()) from error
     unknown = [text for text in ElementTree.fromstring(converted).itertext() if re.match(r'\\[A-Za-z]', text)]

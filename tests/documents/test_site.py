@@ -112,7 +112,7 @@ def test_formulas_become_mathml(site):
         A direction $`n`$ with $`\|J_f n\|^2 < a`$; `$x$` and ``$`x`$`` are code.
 
         ```math
-        \max_n \frac{n^\top A n}{n^\top B n}
+        \arg\max_n \frac{n^\top A n}{n^\top B n}
         ```
 
         ````text
@@ -124,7 +124,8 @@ def test_formulas_become_mathml(site):
     page = (out / 'index.html').read_text(encoding='utf-8')
     formulas = re.findall(r'<math.*?</math>', page, re.DOTALL)
     assert [re.search(r'display="(\w+)"', each)[1] for each in formulas] == ['inline', 'inline', 'block']
-    assert '<mi>n</mi>' in formulas[0] and '&#x0003C;' in formulas[1] and '<mfrac>' in formulas[2]
+    assert '<mi>n</mi>' in formulas[0] and '&#x0003C;' in formulas[1]
+    assert '<mfrac>' in formulas[2] and '<mo>arg</mo>' in formulas[2]
     assert '<code>$x$</code>' in page and '<code>$`x`$</code>' in page and '```math' in page
 
 

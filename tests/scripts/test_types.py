@@ -18,7 +18,6 @@ from resefa_plugin.scripts.common.types import (
     FOLDER,
     Degrees,
     Device,
-    FiniteRange,
     LayerRange,
     NamedFile,
     NameList,
@@ -150,11 +149,3 @@ def test_without_a_device_it_is_the_gpu_if_there_is_one(monkeypatch, present, de
 def test_numbers_that_are_none(option, value):
     result = CliRunner().invoke(main, ['factorize', f'{option}={value}', '--region=mouth', '--outdir=out'])
     assert result.exit_code == 2 and f"'{option}': {value} is not a finite number" in result.stderr
-
-
-@pytest.mark.parametrize('bounds, shown', [({}, '[default: 1]'), ({'min': 0}, '[default: 1; x>=0]'),
-                                           ({'max': 2}, '[default: 1; x<=2]')])
-def test_help_states_bounds_that_there_are(bounds, shown):
-    command = click.Command('c', params=[click.Option(['--a'], type=FiniteRange(**bounds), default=1,
-                                                      show_default=True)])
-    assert shown in CliRunner().invoke(command, ['--help']).output

@@ -62,10 +62,6 @@ class FiniteNumber(click.types.FloatParamType):
     """A number that is one: neither NaN nor infinite."""
 
     @override
-    def _describe_range(self) -> str:
-        return '' if self.min is None and self.max is None else super()._describe_range()
-
-    @override
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, str) and re.fullmatch(r'\s*-?\d*,\d+\s*', value):
             self.fail(f"'{value}' is not a number; decimals have a point: did you mean "
