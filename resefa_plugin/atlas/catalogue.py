@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from resefa_plugin.atlas.atlas import Atlas
 from resefa_plugin.attributes.changes import attribute_changes, seen_by_parser
-from resefa_plugin.attributes.combination import COMBINED, FAINT
+from resefa_plugin.attributes.combination import COMBINED
 from resefa_plugin.attributes.face_parts import CLASSES, FaceParts
 from resefa_plugin.attributes.labels import STRENGTH
 from resefa_plugin.attributes.scores import ATTRIBUTES
@@ -32,6 +32,7 @@ from resefa_plugin.rayleigh.solvers import Auto
 from resefa_plugin.regions.partition import RegionPartition
 
 SMALLEST = 1e-3  # share of a picture that a part covers
+FAINT = 0.05  # standard deviations at strength 1: what the parser's own noise does
 MOST = 0.6  # of the faces, on which an edit has to do what it is called
 
 

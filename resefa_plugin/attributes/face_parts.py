@@ -25,6 +25,8 @@ _CENTRES = (torch.arange(SIDE, dtype=torch.float64) + 0.5) / SIDE
 class FaceParts:
     """The parts of one picture. Methods take names of CLASSES and treat these parts as one.
 
+    All of them can be differentiated, where the picture asks for its derivative.
+
     Places and lengths are in sides of the picture: rows and columns go from 0 to 1. What is not seen is NaN.
 
     Args:
@@ -42,8 +44,7 @@ class FaceParts:
 
     def __init__(self, image: Tensor, networks: Networks, region: RegionPartition | None = None) -> None:
         picture = functional.interpolate(rgb(image), (SIDE, SIDE), mode='bilinear', antialias=True, align_corners=False)
-        with torch.no_grad():
-            self._probabilities: Tensor = networks.parsing(picture.to(networks.device), PROBABILITIES)[0].cpu().double()
+        self._probabilities: Tensor = networks.parsing(picture.to(networks.device), PROBABILITIES)[0].cpu().double()
         self.colours = (picture[0].cpu().double() + 1) / 2
         self.luminance = torch.einsum('c,chw->hw', torch.tensor(LUMINANCE, dtype=torch.float64), self.colours)
         self._region = torch.ones(SIDE, SIDE, dtype=torch.float64) if region is None else functional.interpolate(

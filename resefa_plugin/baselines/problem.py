@@ -9,16 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import MAX_CHUNK, RegionJacobian, tangent_seconds
+from resefa_plugin.rayleigh.operators import DenseGrams
 from resefa_plugin.regions.partition import RegionPartition
 
 T = TypeVar('T')
-Combine = Callable[[Sequence[Viewpoint], RegionPartition, Tensor], Tensor]
+Combine = Callable[[Sequence[Viewpoint], RegionPartition, NDArray[np.float64], DenseGrams | None], NDArray[np.float64]]
 
 
 class MethodError(ResefaError):
@@ -83,7 +84,7 @@ class Problem:
         attribute: what is looked for in the region, as it is named to the user; empty for nothing special.
         pool: samples that no edit is measured on, for the methods that look at several.
         regions: of all problems of a comparison, for what is computed once for them; no region for this one alone.
-        combine: `(viewpoints, region, offsets [k, d])` -> `[d]`, the combination of directions that moves the attribute
+        combine: `(viewpoints, region, span [k, d], grams)` -> `[d]`, the combination of rows that moves the attribute
             most for what it changes outside; None where no attribute is looked for.
     """
 

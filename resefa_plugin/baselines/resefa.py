@@ -6,9 +6,7 @@ import pathlib
 import time
 
 import numpy as np
-import torch
 
-from resefa_plugin.attributes.combination import COMBINED
 from resefa_plugin.baselines.problem import MethodError, MethodResult, Problem
 from resefa_plugin.errors import MetricError
 from resefa_plugin.factorizer.constraints import Constraints
@@ -67,23 +65,21 @@ def resefa_best_directions(problem: Problem) -> MethodResult:
     folder = None if problem.jacobians.folder is None else pathlib.Path(problem.jacobians.folder)
 
     def pooled() -> tuple[dict[bytes, RegionResult], float]:
-        solver = Auto(max(problem.num_directions, COMBINED))
         start, store = time.perf_counter(), Store(folder, folder)
-        found = Factorizer(viewpoints, list(regions.values()), solver, store=store).run(
+        found = Factorizer(viewpoints, list(regions.values()), Auto(problem.num_directions), store=store).run(
             pool=True, stop_early=True)
         return ({result.partition.mask.tobytes(): result for result in found},
                 (time.perf_counter() - start) / len(found))
 
     results, seconds = problem.jacobians.once(('pooled', space.layers, *regions), pooled)
     result = results[problem.region.mask.tobytes()]
-    directions = result.directions
     if problem.combine is None:
-        return MethodResult.of(directions.directions[:problem.num_directions], space,
+        return MethodResult.of(result.directions.directions[:problem.num_directions], space,
                                {'jacobian': seconds, 'solve': 0.0})
     start = time.perf_counter()
-    offsets = torch.stack([torch.from_numpy(directions.offset(i + 1, 1.0)) for i in range(len(directions))])
+    span, grams = result.span or (result.directions.directions.astype(np.float64), None)
     try:
-        combined = problem.combine(result.calibrated, problem.region, offsets).numpy()[None]
+        combined = problem.combine(result.viewpoints, problem.region, span, grams)[None]
     except MetricError as error:
         raise MethodError(str(error)) from error
     return MethodResult.of(combined, space, {'jacobian': seconds, 'solve': time.perf_counter() - start})

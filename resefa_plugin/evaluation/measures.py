@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from resefa_plugin.attributes.changes import attribute_changes, seen_by_parser
@@ -15,6 +17,7 @@ from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.metrics.edits import Edits
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.metrics.registry import PAIR_METRICS, SET_METRICS, pair_metric, set_metric
+from resefa_plugin.rayleigh.operators import DenseGrams
 from resefa_plugin.regions.partition import RegionPartition
 
 ALWAYS = ('mse', 'localisation')  # they need no network
@@ -69,9 +72,9 @@ class Measures:
         return attribute_changes([seen_by_parser(viewpoint)], offsets, self.networks).of(attribute).nan_to_num()
 
     def combine(self, attribute: str, sign: int, viewpoints: Sequence[Viewpoint], region: RegionPartition,
-                offsets: Tensor) -> Tensor:
-        """The best combination of directions for an attribute, see `attributes.combination.combine`."""
-        return combine(viewpoints, region, offsets, attribute, sign, self.networks)
+                span: NDArray[np.float64], grams: DenseGrams | None = None) -> NDArray[np.float64]:
+        """The best combination for an attribute, see `attributes.combination.combine`."""
+        return combine(viewpoints, region, span, attribute, sign, self.networks, grams=grams)
 
     def attribute_change(self, sample: str, original: Tensor, edited: Tensor, attribute: str,
                          sign: int) -> float | None:

@@ -55,12 +55,11 @@ def choose(viewpoint: Viewpoint, found: MethodResult, row: Row, target: float, m
     starts = _starts(viewpoint, directions, partition, target)
     if row.attribute and len(directions) > 1:
         try:
-            combined = measures.combine(row.attribute, row.sign, [viewpoint], row.region,
-                                        torch.from_numpy(directions * starts[:, None]).float()).numpy()
-        except MetricError:  # none of them changes it by itself
+            wanted = measures.combine(row.attribute, row.sign, [viewpoint], row.region, directions.astype(np.float64))
+        except MetricError:  # none of them changes it
             pass
         else:
-            combined = (combined / np.linalg.norm(combined)).astype(np.float32)[None]
+            combined = (wanted / np.linalg.norm(wanted)).astype(np.float32)[None]
             directions = np.concatenate([directions, combined])
             starts = np.concatenate([starts, _starts(viewpoint, combined, partition, target)])
     original = render_edits(viewpoint, viewpoint.zero())

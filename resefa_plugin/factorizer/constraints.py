@@ -71,6 +71,12 @@ class Constraints:
                 weights[protection.region.at(h, w) & (weights > 0)] = protection.weight
         return weights
 
+    @property
+    def restrict(self) -> bool:
+        """Whether some directions are excluded, or lengths are not plain ones."""
+        return (self.orthogonal_to is not None or self.norm != 'identity'
+                or any(math.isinf(protection.weight) for protection in self.protect))
+
     def coordinates(self, viewpoint: Viewpoint, jacobian: RegionJacobian | None = None) -> Coordinates | None:
         """Coordinates of the norm, without the directions that are excluded; None where neither changes anything.
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from resefa_plugin.editing.strength import calibrate, describe_unreached
@@ -28,6 +27,7 @@ from resefa_plugin.factorizer.steps import (
     mean_slopes,
     solve_in_basis,
     solve_region,
+    spanned,
     with_direction,
     worthwhile,
 )
@@ -357,20 +357,16 @@ class Factorizer:
     def _calibrate(self, viewpoints: tuple[Viewpoint, ...], solved: RegionSolution,
                    rows: tuple[Agreement, ...] = ()) -> RegionResult:
         """Measures the strength of the directions, at some of the samples of a pool."""
-        first, region, solution = viewpoints[0], solved.region, solved.solution
-        k = worthwhile(solution, self.solver.count(first.dim))
+        first, region, start = viewpoints[0], solved.region, time.perf_counter()
+        k = worthwhile(solved.solution, self.solver.count(first.dim))
+        span = None if len(viewpoints) == 1 and self.objective is None else spanned(solved, k, self.constraints)
+        if self.objective is not None and span is not None:
+            solved, rows, k = with_direction(solved, self.objective(viewpoints, region, *span)), (), 1
+        solution, chosen = solved.solution, looked_at(viewpoints)
         self._notify('on_region_start', first, region, k)
-        start = time.perf_counter()
-        chosen = looked_at(viewpoints)
         predicted = solved.slopes or mean_slopes(chosen, region, solution.directions[:k])
         calibration = calibrate(chosen, region, solution.directions[:k], (predicted[0][:k], predicted[1][:k]),
                                 lambda: self._notify('on_direction', first, region))
-        if self.objective is not None:
-            steps = torch.from_numpy(solution.directions[:k] * calibration.step[:, None]).float()
-            solved, rows = with_direction(solved, self.objective(chosen, region, steps).double().cpu().numpy()), ()
-            solution = solved.solution
-            calibration = calibrate(chosen, region, solution.directions,
-                                    mean_slopes(chosen, region, solution.directions))
         directions = direction_set(viewpoints, solved, calibration, self.constraints, rows, self.objective)
         notes = [describe(rows)] if rows else []
         if calibration.unreached:
@@ -380,4 +376,4 @@ class Factorizer:
         if solved.basis is not None and len(viewpoints) == 1:
             notes.append(f'Solved in the span of {len(solved.basis)} directions that move the tiles of the picture.')
         return RegionResult(viewpoints, region, directions, solution.eigenvalues,
-                            solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows)
+                            solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows, span=span)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.rayleigh.operators import DenseGrams
 from resefa_plugin.regions.partition import RegionPartition
 
 
@@ -16,7 +18,7 @@ class Objective(Protocol):
     """Makes one direction of those that change a region and leave the rest alone.
 
     Attributes:
-        num_directions: so many of them it is given, or as many as there are.
+        num_directions: of the quotient; so many it is given where there is nothing else to combine.
         name: what is wanted, as files record it.
         label: what one sees when the strength grows.
     """
@@ -25,11 +27,13 @@ class Objective(Protocol):
     name: str
     label: str
 
-    def __call__(self, viewpoints: Sequence[Viewpoint], region: RegionPartition, offsets: Tensor) -> Tensor:
+    def __call__(self, viewpoints: Sequence[Viewpoint], region: RegionPartition, span: NDArray[np.float64],
+                 grams: DenseGrams) -> NDArray[np.float64]:
         """The direction that is wanted, `[d]`, of any length.
 
         Args:
-            viewpoints: the sample, or some of a pool.
-            region: what the directions change.
-            offsets: `[k, d]` float32, the directions, each as long as strength 1.
+            viewpoints: the sample, or those of a pool.
+            region: what the direction is to change.
+            span: `[k, d]` float64, linearly independent rows that it is made of.
+            grams: A and B of the region in the coordinates of these rows.
         """

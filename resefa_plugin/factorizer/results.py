@@ -14,6 +14,7 @@ from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.factorizer.agreement import Agreement
 from resefa_plugin.hooks.base import Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.rayleigh.operators import DenseGrams
 from resefa_plugin.regions.partition import RegionPartition
 
 CALIBRATED = 4  # samples of a pool that the strength of its directions is measured on, at most
@@ -59,6 +60,8 @@ class RegionResult:
         transfer: of a pool, how much direction 1 of fewer samples leaks at the others: number of samples -> summed
             square change outside over that inside.
         background: the directions with their background kept; by BackgroundComparison.
+        span: of a pool, rows `[k, d]` that more directions of the region may be combined of, and A and B in their
+            coordinates.
     """
 
     viewpoints: tuple[Viewpoint, ...]
@@ -70,6 +73,7 @@ class RegionResult:
     agreement: tuple[Agreement, ...] = ()
     transfer: dict[int, float] = field(default_factory=dict)
     background: list[BackgroundRow] = field(default_factory=list)
+    span: tuple[NDArray[np.float64], DenseGrams] | None = None
 
     def picture(self, index: int, strength: float = 1.0, sample: Sample | None = None) -> Image.Image:
         """The sample that the directions were found at, or another one, moved along direction `index`, from 1.

@@ -160,6 +160,19 @@ def measured_slopes(jacobian: RegionJacobian, region: RegionPartition, direction
     return slopes(jacobian.jvp(torch.from_numpy(directions)), region)
 
 
+def spanned(solved: RegionSolution, count: int, constraints: Constraints) -> tuple[NDArray[np.float64], DenseGrams]:
+    """What directions of the region may be combined of, rows `[k, d]`, and A and B in the coordinates of these rows.
+
+    The basis or the whole space, where A and B are known there as matrices; else the first `count` directions, which
+    keep to the constraints where there are some.
+    """
+    if isinstance(solved.grams, DenseGrams) and not constraints.restrict:
+        return np.eye(solved.grams.dim) if solved.basis is None else solved.basis, solved.grams
+    n = solved.solution.directions[:count]
+    A_n, B_n, _ = solved.whole_grams.apply(n.T)
+    return n, DenseGrams(n @ A_n, n @ B_n, solved.grams.background)
+
+
 def with_direction(solved: RegionSolution, direction: NDArray[np.float64]) -> RegionSolution:
     """A direction `[d]` in place of those that the quotient chose, with what the quotient says of it."""
     n = direction / np.linalg.norm(direction)

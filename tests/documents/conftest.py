@@ -68,7 +68,7 @@ def folder(tmp_path, monkeypatch, known):
         write_portrait(tmp_path / name)
     without_downloads(monkeypatch)
     monkeypatch.setattr('resefa_plugin.attributes.combination.combine',
-                        lambda viewpoints, region, offsets, *rest: offsets[0].double())  # by a parser that is fetched
+                        lambda viewpoints, region, span, *rest: span[0])  # by a parser that is fetched
     served = SimpleNamespace(launch=lambda **options: None, local_url='', block_thread=lambda: None)  # does not serve
     monkeypatch.setattr('resefa_plugin.scripts.studio.build_page', lambda studio: served)
     monkeypatch.setattr('resefa_plugin.scripts.studio.launch_options', dict)

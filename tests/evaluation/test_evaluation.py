@@ -195,9 +195,9 @@ def test_a_combination_of_its_directions_is_offered_to_every_method(tmp_path, mo
     asked, wanted = [], np.zeros(6)
     wanted[3] = -2.0
 
-    def combine(self, attribute, sign, viewpoints, region, offsets):
-        asked.append((attribute, sign, [viewpoint.sample.name for viewpoint in viewpoints], region.name, len(offsets)))
-        return torch.from_numpy(wanted)
+    def combine(self, attribute, sign, viewpoints, region, span):
+        asked.append((attribute, sign, [viewpoint.sample.name for viewpoint in viewpoints], region.name, len(span)))
+        return wanted
 
     monkeypatch.setattr(Measures, 'combine', combine)
     monkeypatch.setattr(Measures, 'changes', lambda self, viewpoint, offsets, attribute: torch.tensor(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from resefa_plugin import Callback, Dense, RegionPartition
+from resefa_plugin import Callback, Constraints, Dense, RegionPartition
 from resefa_plugin.factorizer.pooling import is_enough, pool, transfer
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams
 from tests.helpers.runs import factorizer
@@ -118,22 +118,21 @@ class Brightest:
 
     num_directions, name, label = 3, 'bright+', 'gets brighter +'
 
-    def __call__(self, viewpoints, region, offsets):
-        self.given = [viewpoint.sample.name for viewpoint in viewpoints], region.name, offsets
-        return 2 * offsets[0] - offsets[2]
+    def __call__(self, viewpoints, region, span, grams):
+        self.given = [viewpoint.sample.name for viewpoint in viewpoints], region.name, span, grams
+        return 2 * span[0] - span[2]
 
 
 @pytest.mark.parametrize('pooled', [False, True])
-def test_an_objective_makes_one_direction_of_those_of_the_region(pooled):
+def test_an_objective_makes_one_direction_of_all_that_is_known(pooled):
     toy, wanted = TanhToy(z_dim=12), Brightest()
     hook = toy.hook()
-    samples = [hook.sample(seed) for seed in range(3 if pooled else 1)]
+    samples = [hook.sample(seed) for seed in range(6 if pooled else 1)]
     result, = factorizer(hook, samples, [LEFT], objective=wanted).run(pooled)
-    plain, = factorizer(hook, samples, [LEFT], solver=Dense(3)).run(pooled)
-    names, region, offsets = wanted.given
+    names, region, span, grams = wanted.given
     assert names == [s.name for s in samples] and region == 'left'
-    np.testing.assert_allclose(offsets, [plain.directions.offset(i, 1.0) for i in (1, 2, 3)], rtol=1e-4, atol=1e-5)
-    made = (2 * offsets[0] - offsets[2]).double().numpy()
+    assert np.array_equal(span, np.eye(12)) and (result.span is None or result.span[1] is grams)
+    made = np.eye(12)[0] * 2 - np.eye(12)[2]
     np.testing.assert_allclose(result.directions.directions, made[None] / np.linalg.norm(made), atol=1e-6)
     assert result.directions.labels == ('gets brighter +',)
     assert result.directions.metadata.extra['objective'] == 'bright+'
@@ -142,7 +141,22 @@ def test_an_objective_makes_one_direction_of_those_of_the_region(pooled):
         J = toy.jacobian(samples[0].latents['z'])
         A, B = (J[:, part].reshape(-1, 12).T @ J[:, part].reshape(-1, 12) for part in (LEFT.mask, ~LEFT.mask))
         ridged = B + 1e-3 * np.trace(B) * np.eye(12)
+        for found, exact in ((grams.A, A), (grams.B, B)):
+            np.testing.assert_allclose(found / grams.background, exact / np.trace(B), atol=1e-5 * exact.max())
         n = result.directions.directions[0].astype(float)
         assert result.eigenvalues == pytest.approx([n @ A @ n / (n @ ridged @ n)], rel=1e-3)
         expected = np.linalg.norm(A @ n - result.eigenvalues[0] * ridged @ n) / np.linalg.norm(A @ n)
         assert result.directions.residuals == pytest.approx([expected], rel=1e-2)
+
+
+def test_under_constraints_an_objective_combines_the_directions_that_keep_to_them():
+    hook, wanted, known = TanhToy(z_dim=12).hook(), Brightest(), np.eye(12)[:2]
+    samples = [hook.sample(seed) for seed in range(3)]
+    constraints = Constraints(orthogonal_to=known)
+    plain, = factorizer(hook, samples, [LEFT], solver=Dense(3), constraints=constraints).run(True)
+    result, = factorizer(hook, samples, [LEFT], objective=wanted, constraints=constraints).run(True)
+    _, _, span, grams = wanted.given
+    np.testing.assert_allclose(span, plain.directions.directions, atol=1e-6)
+    whole, = factorizer(hook, samples, [LEFT]).run(True)
+    np.testing.assert_allclose(grams.B / grams.background, span @ whole.span[1].B @ span.T, atol=1e-3)  # other weights
+    np.testing.assert_allclose(known @ result.directions.directions.T, 0, atol=1e-6)
