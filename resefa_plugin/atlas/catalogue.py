@@ -12,27 +12,27 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from resefa_plugin.atlas.atlas import Atlas
 from resefa_plugin.attributes.changes import attribute_changes, seen_by_parser
-from resefa_plugin.attributes.combination import COMBINED
+from resefa_plugin.attributes.combination import best_weights
 from resefa_plugin.attributes.face_parts import CLASSES, FaceParts
+from resefa_plugin.attributes.gradients import attribute_gradients
 from resefa_plugin.attributes.labels import STRENGTH
 from resefa_plugin.attributes.scores import ATTRIBUTES
 from resefa_plugin.directions.direction_set import DirectionSet
-from resefa_plugin.editing.strength import calibrate
+from resefa_plugin.editing.strength import calibrate, render_edits
 from resefa_plugin.factorizer.constraints import Constraints
-from resefa_plugin.factorizer.steps import RegionSolution, direction_set, mean_slopes, with_direction
+from resefa_plugin.factorizer.steps import RegionSolution, direction_set, mean_slopes, spanned, with_direction
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.metrics.metric_networks import Networks
-from resefa_plugin.rayleigh.operators import DenseGrams
 from resefa_plugin.rayleigh.problem import TAU
 from resefa_plugin.rayleigh.solvers import Auto
 from resefa_plugin.regions.partition import RegionPartition
 
 SMALLEST = 1e-3  # share of a picture that a part covers
-FAINT = 0.05  # standard deviations at strength 1: what the parser's own noise does
 MOST = 0.6  # of the faces, on which an edit has to do what it is called
 
 
@@ -43,7 +43,7 @@ class Proposal:
     Attributes:
         attribute: its name.
         solved: the region's directions, among which this one is the only one.
-        merit: how far it moves the attribute, squared, for what it changes outside, to first order.
+        merit: how far it moves the attribute, squared, for what it changes outside, to first order: see best_weights.
     """
 
     attribute: str
@@ -77,32 +77,33 @@ class NamedEdit:
 
 
 def propose(atlas: Atlas, viewpoints: Sequence[Viewpoint], region: RegionPartition, networks: Networks,
-            progress: Callable[[], None] = lambda: None, tau: float = TAU) -> list[Proposal]:
-    """For each attribute of a region the best combination of its directions, see `attributes.combination`.
+            gradients: Sequence[Tensor], tau: float = TAU) -> list[Proposal]:
+    """For each attribute of a region the best combination of its channels, see `attributes.combination`.
 
     Args:
-        atlas: which knows the region's directions and what they change.
-        viewpoints: of the atlas; samples at which attributes are measured.
+        atlas: which knows what they change.
+        viewpoints: of the atlas; samples at which attributes are differentiated.
         region: at the size of the generator's pictures.
         networks: of which `parsing` is used.
-        progress: called after each direction of each sample.
-        tau: the ridge relative to tr(B).
+        gradients: `[attributes, d]` of each sample, of the whole picture; those that are cropped to a region are taken
+            anew.
+        tau: the ridge of the quotient relative to tr(B).
     """
-    solved = atlas.solve(viewpoints[0], region, Auto(COMBINED, tau))
-    assert solved.slopes is not None and solved.basis is not None and isinstance(solved.grams, DenseGrams)
-    rms = np.sqrt(solved.slopes[0])
-    steps = solved.solution.directions[:len(rms)] * (0.1 / rms)[:, None]
-    changes = attribute_changes([seen_by_parser(viewpoint) for viewpoint in viewpoints],
-                                torch.from_numpy(steps).float(), networks, region=solved.region, progress=progress)
-    assert changes.belongs is not None  # a region was given
-    inner = steps @ solved.basis.T
-    cost = inner @ solved.grams.B @ inner.T / solved.grams.background + tau * steps @ steps.T
+    solved, first = atlas.solve(viewpoints[0], region, Auto(1, tau)), seen_by_parser(viewpoints[0])
+    span, grams = spanned(solved, 1, Constraints())
+    parts = FaceParts(render_edits(first, first.zero()), networks, solved.region)
+    belonging = [name for name, attribute in ATTRIBUTES.items() if attribute.belongs(parts)]
+    cropped = [name for name in belonging if ATTRIBUTES[name].cropped]
+    anew = [attribute_gradients(viewpoint, cropped, networks, solved.region) if cropped else torch.empty(0)
+            for viewpoint in viewpoints]
     found = []
-    for number, name in enumerate(ATTRIBUTES):
-        rates = changes.typical(name).numpy() / (2 * changes.strength)
-        if changes.belongs[number] and np.abs(rates).max() > FAINT:
-            best = np.linalg.solve(cost, rates)
-            found.append(Proposal(name, with_direction(solved, best @ steps), float(rates @ best)))
+    for name in belonging:
+        of_samples = [here[cropped.index(name)] if name in cropped else whole[list(ATTRIBUTES).index(name)]
+                      for here, whole in zip(anew, gradients, strict=True)]
+        rate = np.median([span @ gradient.numpy() for gradient in of_samples], axis=0)
+        weights, merit = best_weights(rate, span, grams, tau)
+        if merit > 0:
+            found.append(Proposal(name, with_direction(solved, weights @ span), merit))
     return found
 
 

@@ -15,6 +15,8 @@ from resefa_plugin.atlas.atlas import Atlas
 from resefa_plugin.atlas.catalogue import NamedEdit, best_proposals, part_regions, propose, spoken, verify
 from resefa_plugin.attributes.changes import seen_by_parser
 from resefa_plugin.attributes.face_parts import FaceParts
+from resefa_plugin.attributes.gradients import attribute_gradients
+from resefa_plugin.attributes.scores import ATTRIBUTES
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.errors import ResefaError
@@ -66,9 +68,11 @@ def make_edits(atlas: Atlas, hook: GeneratorHook, folder: pathlib.Path, networks
         viewpoint = seen_by_parser(face)
         seen.append(FaceParts(render_edits(viewpoint, viewpoint.zero()), networks))
     regions = [*(parse_region(name, size) for name in FACE_PRESETS), *part_regions(seen, size)]
+    gradients = [attribute_gradients(viewpoint, list(ATTRIBUTES), networks) for viewpoint in viewpoints]
+    progress('derivatives of the attributes')
     proposals = []
     for region in regions:
-        proposals += propose(atlas, viewpoints, region, networks)
+        proposals += propose(atlas, viewpoints, region, networks, gradients)
         progress(f'directions of {region.name}')
     found: list[NamedEdit] = []
     for proposal in best_proposals(proposals):

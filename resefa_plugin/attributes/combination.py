@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from resefa_plugin.attributes.gradients import attribute_gradient
+from resefa_plugin.attributes.gradients import attribute_gradients
 from resefa_plugin.attributes.scores import ATTRIBUTES
 from resefa_plugin.errors import MetricError, ResefaError
 from resefa_plugin.factorizer.steps import mean_slopes
@@ -72,12 +72,7 @@ class AttributeObjective:
 def combine(viewpoints: Sequence[Viewpoint], region: RegionPartition, span: NDArray[np.float64], attribute: str,
             sign: int, networks: Networks, tau: float = TAU, grams: DenseGrams | None = None,
             progress: Callable[[], None] = lambda: None) -> NDArray[np.float64]:
-    """What moves an attribute most per change outside the region, in the span of some rows, to first order.
-
-    With g the attribute's derivative, and B + a I of Eq. 10 restricted to the span, n = (B + a I)^-1 g is where
-    g n / sqrt(n^T (B + a I) n) is largest. Taken by itself that may be a faint change of which nearly nothing is seen
-    but the attribute; a part of the change inside is therefore taken off the cost: n = (B + a I - s A / q)^-1 g, where
-    q is the largest quotient in the span, Eq. 7, and s = SHARE. With s = 1 the quotient alone would decide.
+    """What moves an attribute most per change outside the region, in the span of some rows: see `best_weights`.
 
     Args:
         viewpoints: one sample or more; g is the median over them, since one with glasses hides its eyes.
@@ -99,13 +94,11 @@ def combine(viewpoints: Sequence[Viewpoint], region: RegionPartition, span: NDAr
         span = scipy.linalg.orth(span.T).T
     rates = []
     for viewpoint in viewpoints:
-        rates.append(span @ attribute_gradient(viewpoint, attribute, networks, region).numpy())
+        rates.append(span @ attribute_gradients(viewpoint, [attribute], networks, region)[0].numpy())
         progress()
     rate = sign * np.median(rates, axis=0)
     known = grams or DenseGrams.pooled([_measured(RegionJacobian(viewpoint), region, span) for viewpoint in viewpoints])
-    A, B = known.A / known.background, known.B / known.background + EASED * tau * span @ span.T
-    q = scipy.linalg.eigh(A, B, eigvals_only=True, subset_by_index=[len(A) - 1, len(A) - 1])[0]
-    weights = scipy.linalg.solve(B - SHARE / q * A, rate, assume_a='pos')
+    weights, _ = best_weights(rate, span, known, tau)
     direction: NDArray[np.float64] = weights @ span
     length = np.linalg.norm(direction)
     if length > 0:
@@ -114,6 +107,30 @@ def combine(viewpoints: Sequence[Viewpoint], region: RegionPartition, span: NDAr
             return direction
     raise MetricError(f"no direction of '{region.name}' changes '{attribute}': take another region, another attribute, "
                       'or samples that show something of it')
+
+
+def best_weights(rate: NDArray[np.float64], span: NDArray[np.float64], grams: DenseGrams,
+                 tau: float) -> tuple[NDArray[np.float64], float]:
+    """The combination of rows that moves an attribute most per change outside, to first order.
+
+    With g the attribute's derivative, and B + a I of Eq. 10 restricted to the span, n = (B + a I)^-1 g is where
+    g n / sqrt(n^T (B + a I) n) is largest. Taken by itself that may be a faint change of which nearly nothing is seen
+    but the attribute; a part of the change inside is therefore taken off the cost: n = (B + a I - s A / q)^-1 g, where
+    q is the largest quotient in the span, Eq. 7, and s = SHARE. With s = 1 the quotient alone would decide.
+
+    Args:
+        rate: `[k]`, the derivative along each row.
+        span: `[k, d]`, independent rows.
+        grams: A and B in their coordinates.
+        tau: the ridge of the quotient relative to tr(B).
+
+    Returns: weights `[k]`, of any length, and (g n)^2 / n^T (B + a I) n of what they combine to, B over its trace.
+    """
+    A, B = grams.A / grams.background, grams.B / grams.background + EASED * tau * span @ span.T
+    q = scipy.linalg.eigh(A, B, eigvals_only=True, subset_by_index=[len(A) - 1, len(A) - 1])[0]
+    weights: NDArray[np.float64] = scipy.linalg.solve(B - SHARE / q * A, rate, assume_a='pos')
+    cost = weights @ B @ weights
+    return weights, float((rate @ weights) ** 2 / cost) if cost > 0 else 0.0
 
 
 def _measured(jacobian: RegionJacobian, region: RegionPartition, span: NDArray[np.float64]) -> DenseGrams:

@@ -1,6 +1,8 @@
-"""The derivative of an attribute with respect to the latent, by one pass back through parser and generator."""
+"""The derivatives of attributes with respect to the latent, by one pass back through parser and generator."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,27 +17,30 @@ from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.regions.partition import RegionPartition
 
 
-def attribute_gradient(viewpoint: Viewpoint, attribute: str, networks: Networks,
-                       region: RegionPartition | None = None) -> Tensor:
-    """The derivative `[d]` float64 of an attribute with respect to the latent, in standard deviations over faces.
+def attribute_gradients(viewpoint: Viewpoint, names: Sequence[str], networks: Networks,
+                        region: RegionPartition | None = None) -> Tensor:
+    """The derivatives `[k, d]` float64 of attributes with respect to the latent, in standard deviations over faces.
 
-    The score is a smooth function of the parser's probabilities and of colours, so that its derivative with respect to
+    A score is a smooth function of the parser's probabilities and of colours, so that its derivative with respect to
     the picture is autograd's, and J^T takes it to the latent. Zeros where a part that is needed is not seen.
 
     Args:
         viewpoint: the sample, at any resolution: the parser sees 512 pixels.
-        attribute: one of ATTRIBUTES.
+        names: k of ATTRIBUTES.
         networks: of which `parsing` is used.
         region: to which attributes that are `cropped` are cropped; None for the whole picture.
     """
     viewpoint = seen_by_parser(viewpoint)
     picture = render_edits(viewpoint, viewpoint.zero()).requires_grad_()
+    cotangents = torch.zeros(len(names), *picture.shape[1:])
     with torch.enable_grad():
-        score = ATTRIBUTES[attribute].score(FaceParts(picture, networks, region)) / SCALES[attribute]
-        if not (score.isfinite() and score.requires_grad):
-            return torch.zeros(viewpoint.dim, dtype=torch.float64)
-        (cotangent,) = torch.autograd.grad(score, picture)
+        parts = FaceParts(picture, networks, region)
+        for cotangent, name in zip(cotangents, names, strict=True):
+            score = ATTRIBUTES[name].score(parts) / SCALES[name]
+            if score.isfinite() and score.requires_grad:
+                (found,) = torch.autograd.grad(score, picture, retain_graph=True)
+                cotangent.copy_(found[0].nan_to_num())
     jacobian = RegionJacobian(viewpoint)
-    gradient = jacobian.vjp(cotangent.nan_to_num())[0].double().cpu()
+    gradients = jacobian.vjp(cotangents).double().cpu()
     jacobian.release()
-    return gradient
+    return gradients

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from click.testing import CliRunner
 
 from resefa_plugin import DirectionSet, RegionPartition, Viewpoint
-from resefa_plugin.atlas import catalogue
+from resefa_plugin.atlas import catalogue, edits_folder
 from resefa_plugin.atlas.atlas import atlas_folder
 from resefa_plugin.atlas.builder import AtlasBuilder
 from resefa_plugin.atlas.catalogue import best_proposals, part_regions, propose, spoken, verify
 from resefa_plugin.atlas.edits_folder import find_edit, known_edits, make_edits
 from resefa_plugin.attributes.changes import AttributeChanges
+from resefa_plugin.attributes.combination import EASED, SHARE
 from resefa_plugin.attributes.face_parts import FaceParts
-from resefa_plugin.attributes.scores import ATTRIBUTES
+from resefa_plugin.attributes.scores import ATTRIBUTES, Attribute
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.scripts.main import main
 from tests.factorizer.test_channel_pool import BOX, CORNER, ChannelHook
@@ -32,13 +34,18 @@ def linear(monkeypatch):
 
     At the last of many faces nothing happens.
     """
-    gradients = {}
+    drawn = {}
+
+    def gradient(dim):
+        return drawn.setdefault(dim, 30 * torch.randn(dim, generator=torch.Generator().manual_seed(3)).double())
+
+    def gradients(viewpoint, names, networks, region=None):
+        factors = torch.tensor([{'nose_size': 1.0, 'smile': 0.1}.get(name, 0.0) for name in names])
+        return factors[:, None] * gradient(viewpoint.dim)
 
     def changes(viewpoints, offsets, networks, strength=2.0, region=None, progress=lambda: None):
-        dim = offsets.shape[1]
-        gradient = gradients.setdefault(dim, 30 * torch.randn(dim, generator=torch.Generator().manual_seed(3)).double())
         values = torch.zeros(len(offsets), len(viewpoints), len(ATTRIBUTES), dtype=torch.float64)
-        values[:, :, NOSE] = 2 * strength * (offsets.double() @ gradient)[:, None]
+        values[:, :, NOSE] = 2 * strength * (offsets.double() @ gradient(offsets.shape[1]))[:, None]
         values[:, :, SMILE] = values[:, :, NOSE] / 10
         if len(viewpoints) > 10:
             values[:, -1] = 0
@@ -48,7 +55,17 @@ def linear(monkeypatch):
         return AttributeChanges(values, strength, torch.ones(values.shape, dtype=torch.bool), belongs)
 
     monkeypatch.setattr(catalogue, 'attribute_changes', changes)
-    return gradients
+    monkeypatch.setattr(catalogue, 'attribute_gradients', gradients)
+    monkeypatch.setattr(edits_folder, 'attribute_gradients', gradients)
+    known = [ATTRIBUTES[name] for name in ('nose_size', 'smile')]
+    monkeypatch.setattr(Attribute, 'belongs', lambda self, parts: self in known)
+    return gradient
+
+
+def proposed(atlas, viewpoints, region):
+    """What is proposed, with a parser that always sees the same face."""
+    whole = [catalogue.attribute_gradients(viewpoint, NAMES, None) for viewpoint in viewpoints]
+    return propose(atlas, viewpoints, region, forged(FACE), whole)
 
 
 @pytest.fixture(scope='module')
@@ -61,21 +78,24 @@ def made(tmp_path_factory):
 def test_a_proposal_moves_its_attribute_most_for_what_it_changes_outside(linear, made):
     hook, _, atlas = made
     viewpoints = [atlas.viewpoint(hook, sample) for sample in atlas.samples(hook, 2)]
-    found = {proposal.attribute: proposal for proposal in propose(atlas, viewpoints, BOX, None)}
+    found = {proposal.attribute: proposal for proposal in proposed(atlas, viewpoints, BOX)}
     assert set(found) == {'nose_size', 'smile'}
     n = found['nose_size'].solved.solution.directions[0]
-    gradient = linear[240].numpy()
     known = atlas.solve(viewpoints[0], BOX, catalogue.Auto(12))
-    span, basis = known.solution.directions[:12], known.basis
-    cost = span @ (basis.T @ known.grams.B @ basis / known.grams.background + catalogue.TAU * np.eye(240)) @ span.T
-    best = np.linalg.solve(cost, span @ gradient) @ span
+    A, B = known.grams.A / known.grams.background, known.grams.B / known.grams.background
+    B = B + EASED * catalogue.TAU * np.eye(len(B))
+    q = scipy.linalg.eigh(A, B, eigvals_only=True)[-1]
+    best = np.linalg.solve(B - SHARE / q * A, known.basis @ linear(240).numpy()) @ known.basis
     assert n @ best / np.linalg.norm(best) == pytest.approx(1, abs=1e-6)
+    inner = known.basis @ n
+    expected = (n @ linear(240).numpy()) ** 2 / (inner @ B @ inner)
+    assert found['nose_size'].merit == pytest.approx(expected) == pytest.approx(100 * found['smile'].merit)
 
 
 def test_of_two_regions_the_better_one_is_taken(linear, made):
     hook, _, atlas = made
     viewpoints = [atlas.viewpoint(hook, sample) for sample in atlas.samples(hook, 1)]
-    proposals = [proposal for region in (BOX, CORNER) for proposal in propose(atlas, viewpoints, region, None)]
+    proposals = [proposal for region in (BOX, CORNER) for proposal in proposed(atlas, viewpoints, region)]
     best = best_proposals(proposals)
     assert [proposal.attribute for proposal in best] == ['nose_size', 'smile']
     for proposal in best:
@@ -86,7 +106,7 @@ def test_an_edit_that_does_something_else_is_no_edit(linear, made):
     hook, _, atlas = made
     viewpoints = [atlas.viewpoint(hook, sample) for sample in atlas.samples(hook, 2)]
     faces = [atlas.viewpoint(hook, hook.sample(seed)) for seed in range(20, 36)]
-    nose, smile = best_proposals(propose(atlas, viewpoints, BOX, None))
+    nose, smile = best_proposals(proposed(atlas, viewpoints, BOX))
     edit = verify(nose, viewpoints, faces, None)
     assert (edit.attribute, edit.more, edit.less) == ('nose_size', 'nose grows', 'nose shrinks')
     assert (edit.works, edit.faces, edit.stem) == (15, 16, 'nose-grows')

@@ -24,10 +24,10 @@ DIRECTIONS = np.random.RandomState(1).randn(4, 10)
 @pytest.fixture
 def measured(monkeypatch):
     """The attribute `nose_size` has GRADIENT at every sample but the second, which hides it; others have none."""
-    def gradient(viewpoint, attribute, networks, region):
-        return GRADIENT * (attribute == 'nose_size' and viewpoint.sample.name != 'seed0001')
+    def gradients(viewpoint, names, networks, region):
+        return torch.stack([GRADIENT * (name == 'nose_size' and viewpoint.sample.name != 'seed0001') for name in names])
 
-    monkeypatch.setattr(combination, 'attribute_gradient', gradient)
+    monkeypatch.setattr(combination, 'attribute_gradients', gradients)
 
 
 def viewpoints(*seeds):

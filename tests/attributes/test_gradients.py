@@ -10,7 +10,7 @@ import torch
 
 from resefa_plugin import FunctionHook, RegionPartition, Viewpoint
 from resefa_plugin.attributes.face_parts import CLASSES, SIDE
-from resefa_plugin.attributes.gradients import attribute_gradient
+from resefa_plugin.attributes.gradients import attribute_gradients
 from resefa_plugin.attributes.scores import attribute_scores
 from tests.helpers.faces import FACE, forged
 
@@ -43,7 +43,7 @@ def viewpoint():
 @pytest.mark.parametrize('attribute, region', [('eyes_open', None), ('skin_lightness', None), ('skin_redness', TOP)])
 def test_against_differences(viewpoint, attribute, region):
     networks = types.SimpleNamespace(device=torch.device('cpu'), parsing=by_brightness)
-    found = attribute_gradient(viewpoint, attribute, networks, region)
+    found = attribute_gradients(viewpoint, [attribute], networks, region)[0]
     steps, expected = 1e-2 * torch.eye(4), []
     for step in steps:
         with torch.no_grad():
@@ -55,10 +55,19 @@ def test_against_differences(viewpoint, attribute, region):
     np.testing.assert_allclose(found, torch.stack(expected), rtol=2e-2, atol=1e-2 * found.abs().max())
 
 
+def test_several_at_once(viewpoint):
+    networks = types.SimpleNamespace(device=torch.device('cpu'), parsing=by_brightness)
+    names = ['eyes_open', 'skin_redness']
+    found = attribute_gradients(viewpoint, names, networks, TOP)
+    alone = torch.cat([attribute_gradients(viewpoint, [name], networks, TOP) for name in names])
+    torch.testing.assert_close(found, alone, rtol=1e-5, atol=1e-7)  # sums of float32 in another order
+
+
 def test_what_is_not_seen_has_none(viewpoint):
-    gradient = attribute_gradient(viewpoint, 'nose_width', forged([part for part in FACE if part[0] != 10]))
-    assert CLASSES[10] == 'nose' and gradient.tolist() == [0] * 4
+    networks = forged([part for part in FACE if part[0] != CLASSES.index('nose')])
+    assert attribute_gradients(viewpoint, ['nose_width'], networks).tolist() == [[0] * 4]
 
 
 def test_a_parser_that_does_not_look_has_none(viewpoint):
-    assert attribute_gradient(viewpoint, 'eyes_open', forged(FACE)).tolist() == [0] * 4  # the same for all pictures
+    same_for_all = forged(FACE)
+    assert attribute_gradients(viewpoint, ['eyes_open'], same_for_all).tolist() == [[0] * 4]
