@@ -200,8 +200,8 @@ class BackgroundKeeper:
         mu = system.weight(rest, self._mask, LOSS ** 2 * changed) if self.mu is None else self.mu
         bend = self._guess(straight.offset)
         if bend is not None:
-            guess = self._point(straight.offset + bend)
-            if size(left(guess), self._mask, mu) < size(rest, self._mask, mu):
+            guess = self._tried(straight.offset + bend)
+            if guess is not None and size(left(guess), self._mask, mu) < size(rest, self._mask, mu):
                 point, rest = guess, left(guess)
         for _ in range(self.corrections):
             before = size(rest, self._mask, mu)
@@ -209,8 +209,8 @@ class BackgroundKeeper:
             if not gain > (0 if point is straight else WORTHWHILE) * before:
                 break
             for halving in range(HALVINGS + 1):
-                candidate = self._point(point.offset + step / 2 ** halving)
-                if size(left(candidate), self._mask, mu) < before:
+                candidate = self._tried(point.offset + step / 2 ** halving)
+                if candidate is not None and size(left(candidate), self._mask, mu) < before:
                     point, rest = candidate, left(candidate)
                     break
             else:
@@ -228,15 +228,20 @@ class BackgroundKeeper:
         return (target @ offset / (offset @ offset)) ** 2 * bend
 
     def _point(self, offset: NDArray[np.float64]) -> _Point:
+        point = self._tried(offset)
+        if point is None:
+            raise NonFiniteError(f'{self.viewpoint.hook.name}: a picture of {self.viewpoint.sample.name} contains NaN '
+                                 'or infinity while the background is corrected: choose smaller strengths')
+        return point
+
+    def _tried(self, offset: NDArray[np.float64]) -> _Point | None:
+        """What an offset gives; None for a picture that is not finite, from far outside of what the generator knows."""
         self._rendered += 1
         self._breathe()
         rounded = offset.astype(np.float32)
         with torch.no_grad():
             picture = self.viewpoint.images(torch.from_numpy(rounded)[None].to(self.viewpoint.device))[0].float().cpu()
-        if not picture.isfinite().all():
-            raise NonFiniteError(f'{self.viewpoint.hook.name}: a picture of {self.viewpoint.sample.name} contains NaN '
-                                 'or infinity while the background is corrected: choose smaller strengths')
-        return _Point(rounded.astype(np.float64), picture)
+        return _Point(rounded.astype(np.float64), picture) if picture.isfinite().all() else None
 
     def _changes(self, points: Sequence[_Point], reference: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean squared differences to a picture in and out of the region, `[N]` each."""

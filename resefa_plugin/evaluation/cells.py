@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -140,6 +141,8 @@ class Cells:
 
         def as_change(alpha: float) -> Edit:
             other = edit if alpha == edit.alpha else render(alpha)
+            if not math.isfinite(other.inside):
+                return other
             return Edit(alpha, max(moved(other) or 0.0, 0.0), other.outside, other.picture)
 
         change = moved(edit)

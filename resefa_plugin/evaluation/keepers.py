@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.editing.strength import mean_square, render_edits
+from resefa_plugin.errors import NonFiniteError
 from resefa_plugin.evaluation.matching import Edit
 from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.hooks.style_based import StyleBasedHook, StyleBasedSpace
@@ -53,7 +55,10 @@ class Keepers:
             nonlocal keeper
             keeper = keeper or self._keeper(viewpoint, partition)
             offset = torch.from_numpy(np.float32(sign * alpha) * direction)
-            kept = keeper.keep(self._in_its_space(keeper.viewpoint, viewpoint, offset)[None])
+            try:
+                kept = keeper.keep(self._in_its_space(keeper.viewpoint, viewpoint, offset)[None])
+            except NonFiniteError:  # far too strong, as a straight edit may be
+                return Edit(alpha, math.inf, math.inf, original[0])
             picture = render_edits(keeper.viewpoint, kept.offsets)
             inside, outside = mean_square(picture - original, partition)
             return Edit(alpha, inside.item(), outside.item(), picture[0])

@@ -122,3 +122,13 @@ def test_the_recommended_way_pools_samples_that_no_edit_is_measured_on(tmp_path,
     Comparison(hook, [original(hook, 20, 0.5)], held_out, [Row(REGION)],
                Settings('w', ('resefa-best',), target=0.003, keep=False), Measures(), tmp_path).run()
     assert {*range(2, 19)} - {4} == set(seen) - {0, 1, 4}
+
+
+def test_an_edit_that_gives_no_picture_is_far_too_strong():
+    hook = TinyHook()
+    viewpoint = Viewpoint(hook, 'w', hook.sample(3, 0.7))
+    render = Keepers(hook, None).renderer(viewpoint, unit(4), 1, render_edits(viewpoint, viewpoint.zero()), REGION)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TinyHook, 'from_styles', lambda self, styles, resolution: torch.full((1, 3, 32, 32), torch.nan))
+        assert render(1.0).inside == np.inf
+    assert 0 < render(1.0).inside < np.inf
