@@ -335,7 +335,7 @@ def test_pictures_that_are_not_finite():
 
 
 def test_a_correction_that_leads_where_there_are_no_pictures_is_halved():
-    # Right is z0 + sqrt(1 + z1) - 1: from z1 = 0 a whole step leads to -1.6, where there is no root, half of it to -0.8.
+    # Right is z0 + sqrt(1 + z1) - 1: from z1 = 0 a whole step leads to -1.6, where there is no root, half to -0.8.
     hook = halves(lambda z: z[:, 0], lambda z: z[:, 0] + (1 + z[:, 1]).sqrt() - 1, 2)
     kept = keeper(hook, at(hook, 0.0, 0.0)).path(np.array([1.0, 0.0]), [0.8])
     assert kept.outside[0] < 0.1 * kept.straight_outside[0] and torch.isfinite(kept.offsets).all()
