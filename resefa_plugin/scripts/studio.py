@@ -96,9 +96,9 @@ def studio(network: str | None, function: str | None, tuned: pathlib.Path | None
         atlas = usual_atlas(hook)
     elif str(atlas_folder) != NONE:
         atlas = named_atlas(hook, atlas_folder, {})
-    named = None if atlas is None else load_edits(folder, atlas, hook)
+    edits = None if atlas is None else load_edits(folder, atlas, hook)
     session_options = {'resolution': resolution, 'num_directions': num_directions, 'jacobian_dir': jacobian_dir,
-                       'source': Source(seed, truncation_psi, label=label), 'atlas': atlas, 'named': named,
+                       'source': Source(seed, truncation_psi, label=label), 'atlas': atlas, 'named': edits,
                        'networks': Networks(fetch=True, device=device) if suggest else None}
     with contextlib.closing(Studio(hook, flags, outdir=outdir, session_options=session_options)) as shared:
         page = build_page(shared)

@@ -55,7 +55,7 @@ def network_view(hook: GeneratorHook, named: NamedEdits, edits_command: str, own
     _, height, width = hook.image_shape
     return {
         'edits': [_edit_view(key, finding) for key, finding in named], 'edits_command': edits_command,
-        'own_parts': own_parts,
+        'edits_space': next((finding.directions.metadata.space for _, finding in named), ''), 'own_parts': own_parts,
         'id': f'{hook.name} {hook.sha256}', 'name': hook.name, 'licence': hook.licence, 'width': width,
         'height': height, 'classes': hook.c_dim, 'spaces': list(hook.space_names), 'limits': page_limits(),
         'presets': {title: _boxes(presets, (height, width)) for title, presets in

@@ -13,6 +13,7 @@ from resefa_plugin.regions.files import fit_mask, read_mask
 from resefa_plugin.studio import view
 from resefa_plugin.studio.answers.parts import SAVE_TIMEOUT, Answer, bend, pictures_and_state, state
 from resefa_plugin.studio.desk import Desk
+from resefa_plugin.studio.jobs import Job
 from resefa_plugin.studio.request import Request
 from resefa_plugin.studio.work.parts import SeenParts
 
@@ -70,12 +71,9 @@ def parts(studio: Studio, desk: Desk, request: Request) -> Answer:
     Those of the network also where no face is seen. Once parts of a face are known, directions are named, too.
     """
     own = request.flag('own', False)
-    job = desk.save('Looking for parts', lambda breathe: _seen(studio, desk, own))
-    job.wait(SAVE_TIMEOUT)
-    face_is_missing = not own and studio.own_parts is not None and isinstance(job.error, ResefaError)
-    if face_is_missing:
-        own, job = True, desk.save('Looking for parts', lambda breathe: _seen(studio, desk, True))
-        job.wait(SAVE_TIMEOUT)
+    job = _looked_for(studio, desk, own)
+    if not own and studio.own_parts is not None and isinstance(job.error, ResefaError):
+        own, job = True, _looked_for(studio, desk, True)
     if job.error is not None:
         raise job.error
     if job.result is None:
@@ -91,6 +89,13 @@ def part(studio: Studio, desk: Desk, request: Request) -> Answer:
     _, height, width = studio.hook.image_shape
     seen = _seen(studio, desk, request.flag('own', False))
     return {'mask': view.mask_url(seen.mask(request.text('part'), (height, width)))}
+
+
+def _looked_for(studio: Studio, desk: Desk, own: bool) -> Job:
+    title = 'Looking for parts of this network' if own else 'Looking for parts of a face'
+    job = desk.save(title, lambda breathe: _seen(studio, desk, own))
+    job.wait(SAVE_TIMEOUT)
+    return job
 
 
 def _seen(studio: Studio, desk: Desk, own: bool) -> SeenParts:

@@ -18,9 +18,11 @@ from tests.helpers.browser import (
     drag,
     find,
     opened,
+    over,
     part,
     press,
     release,
+    serious_findings,
     spots,
     wait_for_directions,
     wait_for_picture,
@@ -31,8 +33,6 @@ from tests.helpers.photographs import find_two, stand_in_lpips
 
 pytestmark = pytest.mark.browser
 
-SERIOUS = {'serious', 'critical'}
-
 
 @pytest.fixture(scope='module')
 def studio():
@@ -40,12 +40,6 @@ def studio():
     studio.networks = forged(FACE)
     yield studio
     studio.close()
-
-
-def over(page, x, y):
-    """A place on the screen, by fractions of the picture."""
-    box = part(page, 'overlay').bounding_box()
-    return box['x'] + x * box['width'], box['y'] + y * box['height']
 
 
 def test_a_part_of_the_face_is_clicked_and_has_directions(page):
@@ -123,20 +117,13 @@ def test_gallery_wipe_zoom_and_full_size(page):
     press(page, 'close-full')
 
 
-def findings(page):
-    axe = pytest.importorskip('axe_playwright_python.sync_playwright').Axe()
-    violations = axe.run(page).response['violations']
-    return [(finding['id'], node['html'][:120]) for finding in violations if finding['impact'] in SERIOUS
-            for node in finding['nodes']]
-
-
 @pytest.mark.parametrize('options', [
     {'viewport': {'width': 1280, 'height': 900}},
     {'viewport': {'width': 390, 'height': 844}, 'color_scheme': 'dark'},
 ])
 def test_axe_finds_nothing_serious(browser, address, options):
     with opened(browser, address, **options) as page:
-        assert findings(page) == []
+        assert serious_findings(page) == []
         part(page, 'preset').select_option(label='center0')
         find(page)
         release(page, 0, 2)
@@ -144,9 +131,9 @@ def test_axe_finds_nothing_serious(browser, address, options):
             summary.click()
         part(page, 'show-numbers').check()
         page.wait_for_function("document.querySelectorAll('.gallery img[src]').length === 12")
-        assert findings(page) == []
+        assert serious_findings(page) == []
         press(page, 'ask-anew')
-        assert findings(page) == []
+        assert serious_findings(page) == []
 
 
 def test_the_whole_way_by_keyboard(page):
