@@ -22,9 +22,9 @@ def box_mask(image_size, box):
 
 def write_edits(hook, folder, space, edits=EDITS):
     """Named edits of the first sample, in the folder of an atlas."""
-    regions = [RegionPartition(box_mask(hook.image_shape[1:], box), region) for _, _, region, box in edits]
-    results = Factorizer([Viewpoint(hook, space, hook.sample(0))], regions, Auto(1)).run()
-    for (more, less, _, _), result in zip(edits, results, strict=True):
+    for more, less, region, box in edits:
+        partition = RegionPartition(box_mask(hook.image_shape[1:], box), region)
+        result, = Factorizer([Viewpoint(hook, space, hook.sample(0))], [partition], Auto(1)).run()
         directions = result.directions.labelled([f'{more} +'])
         directions.metadata.extra.update(less=less, works=14, faces=16)
         directions.save(folder / 'edits' / f'{more.replace(" ", "-")}.npz')

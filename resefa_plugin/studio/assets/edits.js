@@ -90,6 +90,13 @@ async function resetEdits() {
   await render('full');
 }
 
+// A word that is not parted at its hyphens.
+function makeWord(text) {
+  const word = document.createElement('span');
+  word.textContent = text;
+  return word;
+}
+
 // At the start: open where there is nothing else to go on with.
 function unfoldEdits() {
   part('edits-box').open = state.steps.length < 2 || state.edits.length > 0;

@@ -64,6 +64,7 @@ function maskOfPart(name) {
 // The part at a place as a region, and its directions; `add` takes it to the region that is there.
 async function choosePart(place, add) {
   await lookForParts();
+  if (seenParts?.of !== partsKey()) return;
   const name = partAt(place);
   if (!add && picker.regions.has(name)) {
     picker.active = name;

@@ -22,10 +22,12 @@ from tests.helpers.browser import (
     wait_for_picture,
     wait_for_text,
 )
+from tests.helpers.faces import box, forged
 
 pytestmark = pytest.mark.browser
 
 ROWS, COLUMNS, SIDE = 4, 2, 256
+NO_FACE = [box('hair', 20, 60, 400, 380)]
 
 
 def blocks(z: torch.Tensor) -> torch.Tensor:
@@ -43,6 +45,7 @@ def studio(tmp_path_factory):
         hook = FunctionHook(blocks, 24, name='blocks')
         studio = Studio(hook, ['--hook=blocks:blocks'], limit=64,
                         session_options=known(hook, atlas_folder(hook), 'z'))
+        studio.networks = forged(NO_FACE)
         yield studio
         studio.close()
 
@@ -152,19 +155,20 @@ def test_axe_finds_nothing_serious_and_nothing_is_cut_off(browser, address, opti
 def test_where_nobody_knows_edits_the_page_says_what_to_run(browser):
     hook = FunctionHook(blocks, 24, name='blocks')
     studio = Studio(hook, ['--hook=blocks:blocks'])
+    studio.networks = forged(NO_FACE)
     with served(studio) as address, opened(browser, address) as page:
         assert part(page, 'edits-box').is_hidden() and part(page, 'edits-hint').is_visible()
-        assert part(page, 'edits-command').inner_text() == 'resefa atlas --hook=blocks:blocks --trunc=1 --edits'
+        assert part(page, 'edits-command').inner_text().strip() == 'resefa atlas --hook=blocks:blocks --trunc=1 --edits'
         page.locator('[data-tool=part]').click()
+        wait_for_text(page, 'notice-text', 'No face is seen in this picture: draw a box')
         assert part(page, 'parts-of-label').is_hidden()
     studio.close()
 
 
-def test_a_part_of_the_network_is_clicked(page):
+def test_a_part_of_the_network_is_clicked_where_no_face_is_seen(page):
     page.locator('[data-tool=part]').click()
-    with page.expect_response('**/component_server/'):
-        part(page, 'parts-of').select_option('network')
-    page.wait_for_timeout(1000)
+    page.wait_for_function("document.querySelector('[data-part=parts-of]').value === 'network'")
+    wait_for_text(page, 'announcement', 'No face is seen: parts of this network can be clicked')
     names = set()
     for row in range(ROWS):
         for column in range(COLUMNS):
