@@ -147,7 +147,7 @@ function showNetwork() {
   part('stage').style.aspectRatio = `${network.width} / ${network.height}`;
   part('stage').style.setProperty('--aspect', network.width / network.height);
   part('wipe-place').value = 50;
-  part('edits-command').replaceChildren(...network.edits_command.split(' ').flatMap(word => [makeWord(word), ' ']));
+  part('edits-command').replaceChildren(...network.edits_command.split(' ').flatMap(word => [' ', makeWord(word)]).slice(1));
   if (network.own_parts && network.classes > 1) part('parts-of').value = 'network';
   part('class-field').hidden = network.classes < 2;
   part('seed').max = limits.seed;

@@ -158,7 +158,7 @@ def test_where_nobody_knows_edits_the_page_says_what_to_run(browser):
     studio.networks = forged(NO_FACE)
     with served(studio) as address, opened(browser, address) as page:
         assert part(page, 'edits-box').is_hidden() and part(page, 'edits-hint').is_visible()
-        assert part(page, 'edits-command').inner_text().strip() == 'resefa atlas --hook=blocks:blocks --trunc=1 --edits'
+        assert part(page, 'edits-command').inner_text() == 'resefa atlas --hook=blocks:blocks --trunc=1 --edits'
         page.locator('[data-tool=part]').click()
         wait_for_text(page, 'notice-text', 'No face is seen in this picture: draw a box')
         assert part(page, 'parts-of-label').is_hidden()
