@@ -9,6 +9,7 @@ import pathlib
 import click
 import torch
 
+from resefa_plugin.atlas.atlas import atlas_folder as usual_folder
 from resefa_plugin.hooks.base import MAX_SEED
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.metrics.metric_networks import Networks
@@ -19,6 +20,7 @@ from resefa_plugin.scripts.common.hints import HintedCommand
 from resefa_plugin.scripts.common.types import FOLDER, FiniteNumber
 from resefa_plugin.studio.actions import Studio
 from resefa_plugin.studio.page import build_page, launch_options
+from resefa_plugin.studio.work.named_edits import load_edits
 from resefa_plugin.studio.work.sources import Source
 
 
@@ -35,8 +37,8 @@ from resefa_plugin.studio.work.sources import Source
               show_default=True, help='Sliders per region')
 @click.option('--jacobian-dir', metavar='DIR', type=FOLDER, help='Keep Jacobians there, and find them again')
 @click.option('--atlas', 'atlas_folder', metavar='DIR|none', type=FOLDER,
-              help='Show directions at once, as `resefa atlas` found them, until those of the picture are there  '
-                   '[default: the atlas of the network, if there is one]')
+              help='Show directions at once, as `resefa atlas` found them, until those of the picture are there, and '
+                   'its edits by name  [default: the atlas of the network, if there is one]')
 @click.option('--outdir', metavar='DIR', type=FOLDER,
               help='Also keep there what is saved  [default: only the browser gets it]')
 @click.option('--suggest-labels', 'suggest', is_flag=True,
@@ -89,13 +91,14 @@ def studio(network: str | None, function: str | None, tuned: pathlib.Path | None
     flags += [f'--noise-mode={noise_mode}'] if noise_mode != 'const' else []
     flags += [f'--translate={translate[0]:g},{translate[1]:g}'] if translate is not None else []
     flags += [f'--rotate={rotate:g}'] if rotate is not None else []
-    atlas = None
+    atlas, folder = None, atlas_folder or usual_folder(hook)
     if atlas_folder is None:
         atlas = usual_atlas(hook)
     elif str(atlas_folder) != NONE:
         atlas = named_atlas(hook, atlas_folder, {})
+    edits = None if atlas is None else load_edits(folder, atlas, hook)
     session_options = {'resolution': resolution, 'num_directions': num_directions, 'jacobian_dir': jacobian_dir,
-                       'source': Source(seed, truncation_psi, label=label), 'atlas': atlas,
+                       'source': Source(seed, truncation_psi, label=label), 'atlas': atlas, 'named': edits,
                        'networks': Networks(fetch=True, device=device) if suggest else None}
     with contextlib.closing(Studio(hook, flags, outdir=outdir, session_options=session_options)) as shared:
         page = build_page(shared)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from resefa_plugin.atlas.atlas import Atlas
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook
 from resefa_plugin.machine.files import scratch_folder
@@ -21,11 +22,13 @@ from resefa_plugin.studio import view
 from resefa_plugin.studio.answers import edit, regions, sample, status, taking
 from resefa_plugin.studio.answers.parts import Answer, pictures_and_state
 from resefa_plugin.studio.desk import Desk
+from resefa_plugin.studio.files.command_line import edits_command
 from resefa_plugin.studio.jobs import JobQueue
 from resefa_plugin.studio.request import Request
 from resefa_plugin.studio.store import SessionEnded, SessionStore
 from resefa_plugin.studio.work.cache import JacobianCache
 from resefa_plugin.studio.work.gallery import Gallery
+from resefa_plugin.studio.work.parts import OwnParts
 from resefa_plugin.studio.work.photographs import Finder
 from resefa_plugin.studio.work.session import Session
 
@@ -39,7 +42,7 @@ class Studio:
         network_flags: how the command line names it, for the commands that are shown.
         memory: bytes of Jacobians to keep, of which the oldest go first; None for their share of the budget.
         outdir: where files are kept; None for a temporary folder that goes with its session.
-        session_options: of Session: resolution, num_directions, tau, jacobian_dir, source, networks, atlas.
+        session_options: of Session: resolution, num_directions, tau, jacobian_dir, source, networks, atlas, named.
         limit: how many pages may be open; half of them by one visitor.
         idle_seconds: how long a page is remembered without use.
 
@@ -52,12 +55,15 @@ class Studio:
         self.hook, self.network_flags, self.outdir = hook, list(network_flags), outdir
         self.cache = JacobianCache(room(COLUMNS, torch.device('cpu')) if memory is None else memory)
         self._options = dict(session_options or {})
-        Session(hook, self.cache, **self._options)  # an option that no session can have is better known now
+        # An option that no session can have is better known now.
+        self.named = Session(hook, self.cache, **self._options).named
         self._scratch = contextlib.ExitStack()
         # A folder that goes when the studio is closed; if it is killed, with the next one that starts.
         self.temporary_folder = self._scratch.enter_context(scratch_folder(tempfile.gettempdir(), 'resefa-studio'))
         self.queue, self.finder, self.gallery = JobQueue(), Finder(hook), Gallery(hook)
         self.networks: Networks = self._options.get('networks') or Networks(fetch=True, device=hook.device)
+        atlas: Atlas | None = self._options.get('atlas')
+        self.own_parts = None if atlas is None else OwnParts(atlas, (hook.image_shape[1], hook.image_shape[2]))
         self._session_number = 0
         self.store = SessionStore(self._new_desk, lambda token, desk: desk.close(), limit, idle_seconds)
         self._closed = threading.Event()
@@ -92,8 +98,9 @@ class Studio:
             found = False
             token, desk = self.store.open(visitor)
         desk.prepare()
-        return {'token': token, 'found': found, 'network': view.network_view(self.hook),
-                **pictures_and_state(desk, masks=True)}
+        command = edits_command(self.network_flags, desk.session.state.source)
+        network = view.network_view(self.hook, self.named, command, self.own_parts is not None)
+        return {'token': token, 'found': found, 'network': network, **pictures_and_state(desk, masks=True)}
 
     def call(self, data: Any, visitor: str = '') -> Answer:
         """Does what the page of a visitor asks for: `{'action': NAME, 'token': TOKEN, ...}`.

@@ -154,6 +154,8 @@ class Desk:
 
     def _complete_region(self, name: str) -> None:
         session, finding = self.session, self.session.finding(name)
+        if finding.name is not None:  # all is known of it
+            return
         if not finding.is_pictured(session.state.sample):
             self._submit('ends', name, f'Picturing directions of {name}',
                          lambda job: self._complete(job, name, session.picture_ends), urgent=True)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 # One script, as gradio takes it: each file may use what those before it define, and functions of any.
 SCRIPTS = ('page.js', 'server.js', 'keep.js', 'masks.js', 'picker.js', 'drawing.js', 'zoom.js', 'picture.js',
-           'regions.js', 'parts.js', 'strengths.js', 'directions.js', 'sample.js', 'gallery.js', 'files.js',
-           'history.js', 'status.js', 'saving.js', 'main.js')
+           'pinch.js', 'regions.js', 'parts.js', 'strengths.js', 'directions.js', 'edits.js', 'sample.js', 'gallery.js',
+           'files.js', 'history.js', 'status.js', 'saving.js', 'main.js')
 
 
 def read_asset(name: str) -> str:

@@ -19,6 +19,7 @@ from resefa_plugin.report import pictures
 from resefa_plugin.studio.desk import Desk
 from resefa_plugin.studio.limits import page_limits
 from resefa_plugin.studio.work.findings import Finding
+from resefa_plugin.studio.work.named_edits import NamedEdits
 from resefa_plugin.studio.work.session import Session
 from resefa_plugin.studio.work.state import State
 
@@ -43,15 +44,38 @@ def labels_url(labels: np.ndarray[Any, Any]) -> str:
     return 'data:image/png;base64,' + base64.b64encode(buffer.getvalue()).decode()
 
 
-def network_view(hook: GeneratorHook) -> dict[str, Any]:
-    """What does not change: the network, its spaces, the preset regions as boxes in pixels, and the limits."""
+def network_view(hook: GeneratorHook, named: NamedEdits, edits_command: str, own_parts: bool) -> dict[str, Any]:
+    """What does not change: the network, its spaces, the preset regions as boxes in pixels, and the limits.
+
+    Args:
+        named: its edits that have names.
+        edits_command: what finds them.
+        own_parts: whether the parts are known that the network has itself.
+    """
     _, height, width = hook.image_shape
     return {
+        'edits': [_edit_view(key, finding) for key, finding in named], 'edits_command': edits_command,
+        'edits_space': next((finding.directions.metadata.space for _, finding in named), ''), 'own_parts': own_parts,
         'id': f'{hook.name} {hook.sha256}', 'name': hook.name, 'licence': hook.licence, 'width': width,
         'height': height, 'classes': hook.c_dim, 'spaces': list(hook.space_names), 'limits': page_limits(),
         'presets': {title: _boxes(presets, (height, width)) for title, presets in
                     (('Aligned faces', FACE_PRESETS), ('Any picture', BIGGAN_PRESETS))},
     }
+
+
+def _edit_view(key: str, finding: Finding) -> dict[str, Any]:
+    """An edit by name: `levels` as of `_directions_view`."""
+    name = finding.name
+    assert name is not None
+    return {'key': key, 'more': name.more, 'less': name.less, 'group': name.group, 'works': name.works,
+            'faces': name.faces, 'levels': _levels(finding)[0]}
+
+
+def _levels(finding: Finding) -> list[list[float]]:
+    """Root mean square changes inside and outside of each direction, in grey levels."""
+    directions = finding.directions
+    return [[pictures.GREY_LEVELS * float(value) ** 0.5 for value in pair]
+            for pair in zip(directions.measured_inside, directions.measured_outside, strict=True)]
 
 
 def _boxes(presets: Iterable[str], image_size: tuple[int, int]) -> dict[str, list[int]]:
@@ -83,7 +107,10 @@ def status_view(desk: Desk) -> dict[str, Any]:
 
 
 def state_view(session: Session, masks: bool = False) -> dict[str, Any]:
-    """What the page shows; `masks` adds the drawings, which the page mostly knows better."""
+    """What the page shows; `masks` adds the drawings, which the page mostly knows better.
+
+    `edits` are those by name that are moved; `edits_fit` says whether those of the network are of this space.
+    """
     state = session.state
     regions = [{'name': name, 'protect': region.protect, 'area': float(region.mask.mean()),
                 **({'mask': mask_url(region.mask)} if masks else {})} for name, region in state.regions.items()]
@@ -95,23 +122,24 @@ def state_view(session: Session, masks: bool = False) -> dict[str, Any]:
                    'cutoff': state.source.truncation_cutoff, 'label': state.source.label, 'note': state.source.note},
         'regions': regions,
         'photograph': None if state.photograph is None else state.photograph.digest,
-        'directions': {name: _directions_view(finding, state) for name, finding in state.findings.items()},
+        'directions': {name: _directions_view(finding, state) for name, finding in state.findings.items()
+                       if finding.name is None},
+        'edits': [_edit_view(key, finding) for key, finding in state.findings.items() if finding.name is not None],
+        'edits_fit': session.named.fit(state),
         'strengths': [[name, index, strength] for (name, index), strength in state.strengths.items()],
     }
 
 
 def _directions_view(finding: Finding, state: State) -> dict[str, Any]:
-    """Directions of a region: `levels` are root mean square changes inside and outside, in grey levels.
+    """Directions of a region, with `levels` as of `_levels`.
 
     `elsewhere` names the sample that they were found on, if it is another; `stale` says that other pixels are protected
     now than were then.
     """
-    directions = finding.directions
     now = {name: region.mask for name, region in state.regions.items() if region.protect}
     then = {protection.region.name: protection.region.mask for protection in finding.protect}
     stale = then.keys() != now.keys() or any((then[name] != now[name]).any() for name in then)
-    levels = [[pictures.GREY_LEVELS * float(value) ** 0.5 for value in pair]
-              for pair in zip(directions.measured_inside, directions.measured_outside, strict=True)]
     return {'elsewhere': finding.sample.name if finding.sample.name != state.sample.name else '', 'stale': stale,
-            'measured': finding.measured, 'quick': finding.quick, 'levels': levels, 'labels': list(directions.labels),
+            'measured': finding.measured, 'quick': finding.quick, 'levels': _levels(finding),
+            'labels': list(finding.directions.labels),
             'ends': [[jpeg_url(low), jpeg_url(high)] for low, high in finding.ends]}

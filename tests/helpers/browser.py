@@ -8,6 +8,7 @@ import socket
 from base64 import b64decode
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -73,6 +74,20 @@ def part(page, name):
 
 def press(page, name):
     page.locator(f'[data-action="{name}"]').click()
+
+
+def over(page, x, y):
+    """A place on the screen, by fractions of the picture."""
+    box = part(page, 'overlay').bounding_box()
+    return box['x'] + x * box['width'], box['y'] + y * box['height']
+
+
+def serious_findings(page):
+    """What axe finds that keeps somebody from using the page: rule and element."""
+    axe = pytest.importorskip('axe_playwright_python.sync_playwright').Axe()
+    violations = axe.run(page).response['violations']
+    return [(finding['id'], node['html'][:120]) for finding in violations
+            if finding['impact'] in ('serious', 'critical') for node in finding['nodes']]
 
 
 def pixels(page):

@@ -11,7 +11,7 @@ import pytest
 
 from resefa_plugin import ResefaError
 from resefa_plugin.studio.files import archive, downloads
-from resefa_plugin.studio.files.archive import INDEX, read_work
+from resefa_plugin.studio.files.archive import INDEX, MOST_STEPS, STEPS, nearest_steps, read_work
 from resefa_plugin.studio.files.opening import DIRECTIONS, LATENT, PHOTOGRAPH, WORK, kind_of, opened_directions
 from resefa_plugin.studio.work.sources import Source
 from tests.helpers.studio_pages import BOX, make_session, ready
@@ -43,7 +43,7 @@ def saved(session, tmp_path, with_photograph=True):
 def read(path, hook=None):
     folder = path.parent / 'reading'
     folder.mkdir(exist_ok=True)
-    return read_work(path, folder, hook or TinyHook())
+    return read_work(path, folder, hook or TinyHook()).now
 
 
 @pytest.mark.parametrize('space, layers', [(None, None), ('w', (1, 2)), ('z', None), ('w+', (0, 5)), ('s', None)])
@@ -84,6 +84,50 @@ def test_directions_of_a_function_come_back(tmp_path):
     assert np.array_equal(np.asarray(again.render()), np.asarray(session.render()))
 
 
+def test_steps_come_back_and_share_what_they_shared(tmp_path):
+    session = edited()
+    session.set_region('nose', BOX[::-1])
+    session.factorize('nose')
+    session.load_seed(Source(5))
+    session.set_strengths({('box', 0): 1.0, ('nose', 1): 2.0})
+    session.go(-2)
+    session.measure('box')
+    path, folder = saved(session, tmp_path), tmp_path / 'reading'
+    folder.mkdir()
+    history, again = read_work(path, folder, TinyHook()), make_session(TinyHook())
+    assert [step.title for step in history.steps] == [step.title for step in session.history.steps]
+    assert history.at == session.history.at == len(history.steps) - 3
+    again.restore(history)
+    for one in (session, again):
+        one.go(-one.history.at)
+    for _ in range(len(history.steps) - 1):
+        assert session.go(1) and again.go(1)
+        assert np.array_equal(np.asarray(again.render()), np.asarray(session.render()))
+        assert again.state.strengths == session.state.strengths and list(again.state.regions) == list(
+            session.state.regions)
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    assert len([name for name in names if name.endswith('.npz')]) == 2  # each directions file once
+    found = [step.state.findings['box'] for step in history.steps if 'box' in step.state.findings]
+    assert len(found) > 2 and all(finding is found[0] for finding in found)
+
+
+def test_only_the_nearest_steps_are_kept_and_none_of_another_photograph(monkeypatch):
+    session = edited()
+    for number in range(30):
+        session.set_strengths({('box', 0): (number + 1) / 2})
+    assert nearest_steps(session.history) == (len(session.history.steps) - MOST_STEPS, len(session.history.steps))
+    session.go(-25)
+    first, last = nearest_steps(session.history)
+    assert last - first == MOST_STEPS and first <= session.history.at < last
+    monkeypatch.setattr(archive, 'MOST_BYTES', 1)
+    assert nearest_steps(session.history) == (session.history.at, session.history.at + 1)
+    monkeypatch.undo()
+    session.load_photograph('another', session.state.sample, 'a photograph')
+    session.load_seed(Source(7))
+    assert nearest_steps(session.history) == (len(session.history.steps) - 1, len(session.history.steps))
+
+
 def changed(path, edit):
     """The archive with another index."""
     with zipfile.ZipFile(path) as old:
@@ -94,6 +138,25 @@ def changed(path, edit):
     with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as new:
         for name, content in files.items():
             new.writestr(name, content)
+
+
+def test_work_of_before_is_read(tmp_path):
+    """Without names of files, edits by name and steps; nothing was shared then."""
+    def as_before(index, files):
+        for item in (index, *index['regions'], *index['findings']):
+            for key in ('file', 'sample_file', 'protect_files', 'named'):
+                item.pop(key, None)
+        del files[STEPS]
+        files['work/found/box-sample.npz'] = files['work/sample.npz']
+        files['work/found/box-without-corner.png'] = files['work/regions/corner.png']
+
+    session = edited(latent=np.linspace(-1, 1, 32, dtype=np.float32).reshape(1, 8, 4), tmp_path=tmp_path)
+    path = saved(session, tmp_path)
+    changed(path, as_before)
+    state, again = read(path), make_session(TinyHook())
+    assert [part.region.name for part in state.findings['box'].protect] == ['corner']
+    again.adopt('opened', state)
+    assert np.array_equal(np.asarray(again.render()), np.asarray(session.render()))
 
 
 def put(**values):
@@ -122,6 +185,16 @@ def put(**values):
     (lambda index, files: files.update({'work/regions/box.png': b'no picture'}), 'is not an image'),
     (lambda index, files: files.update({'work/regions/box.png': bytes(archive.MAX_FILE + 1)}), 'is larger than 24 MB'),
     (lambda index, files: files.update({f'{i}': b'' for i in range(300)}), 'more than 200 files'),
+    (lambda index, files: index['findings'][0].update(named=True), 'is not fit for a file name'),
+    (lambda index, files: index['findings'][0].update(protect_files=[]), "regions of 'box' are damaged"),
+    (lambda index, files: index['regions'][0].update(file='../../etc/passwd'), 'no item named'),
+    (lambda index, files: files.update({STEPS: b'[]'}), 'its list of steps is damaged'),
+    (lambda index, files: files.update({STEPS: b'{"at": 0, "steps": []}'}), 'it has 0 steps, expected 1 to 20'),
+    (lambda index, files: files.update({STEPS: b'{"at": 1, "steps": [{"title": "a", "state": null}]}'}),
+     "'at' 1 is out of range"),
+    (lambda index, files: files.update({STEPS: b'{"at": 0, "steps": [{"title": "a"}, {"title": "b"}]}'}),
+     'its list of steps is damaged'),
+    (lambda index, files: files.update({STEPS: b'{"at": 0, "steps": [{"state": null}]}'}), "'title' is None"),
 ])
 def test_forged_work_is_refused(tmp_path, edit, message):
     path = saved(edited(), tmp_path)

@@ -21,7 +21,7 @@ def render(studio: Studio, desk: Desk, request: Request) -> Answer:
     session, strengths = desk.session, {}
     # Directions of a file may be more than the studio finds.
     count = max([session.num_directions, *(len(found.directions) for found in session.state.findings.values())])
-    for item in request.items('strengths', MAX_REGIONS * count):
+    for item in request.items('strengths', MAX_REGIONS * count + len(studio.named)):
         if not isinstance(item, list) or len(item) != 3:
             raise ResefaError('a strength is [region, index, value]')
         move = Request(dict(zip(('region', 'index', 'strength'), item, strict=True)))
@@ -54,7 +54,8 @@ def go(studio: Studio, desk: Desk, request: Request) -> Answer:
     desk.session.go(request.integer('steps', -MAX_COUNT, MAX_COUNT))
     desk.prepare()
     desk.complete()
-    return pictures_and_state(desk, masks=True)
+    note = bend(desk)  # a step of an earlier day is straight
+    return {**pictures_and_state(desk, masks=True), **note}
 
 
 def look(studio: Studio, desk: Desk, request: Request) -> Answer:

@@ -13,8 +13,9 @@ from resefa_plugin.regions.files import fit_mask, read_mask
 from resefa_plugin.studio import view
 from resefa_plugin.studio.answers.parts import SAVE_TIMEOUT, Answer, bend, pictures_and_state, state
 from resefa_plugin.studio.desk import Desk
+from resefa_plugin.studio.jobs import Job
 from resefa_plugin.studio.request import Request
-from resefa_plugin.studio.work.parts import PARTS
+from resefa_plugin.studio.work.parts import SeenParts
 
 PROMPT = 0.25  # seconds: directions that are found by then are in the answer, later ones come with a later status
 
@@ -65,21 +66,41 @@ def factorize(studio: Studio, desk: Desk, request: Request) -> Answer:
 
 
 def parts(studio: Studio, desk: Desk, request: Request) -> Answer:
-    """Which parts of a face are where in the picture; from then on, directions are named, too."""
-    job = desk.save('Looking for parts of a face', lambda breathe: desk.session.parts(studio.networks))
-    job.wait(SAVE_TIMEOUT)
+    """Which parts are where in the picture: of a face, or those of the network itself if `own`.
+
+    Those of the network also where no face is seen. Once parts of a face are known, directions are named, too.
+    """
+    own = request.flag('own', False)
+    job = _looked_for(studio, desk, own)
+    if not own and studio.own_parts is not None and isinstance(job.error, ResefaError):
+        own, job = True, _looked_for(studio, desk, True)
     if job.error is not None:
         raise job.error
     if job.result is None:
         raise ResefaError('looking for parts was cancelled')
-    if desk.session.networks is None:
+    if not own and desk.session.networks is None:
         desk.session.networks = studio.networks
         desk.complete()
-    return {'map': view.labels_url(job.result.labels), 'parts': list(PARTS)}
+    return {'map': view.labels_url(job.result.labels), 'parts': list(job.result.titles), 'own': own}
 
 
 def part(studio: Studio, desk: Desk, request: Request) -> Answer:
-    """A part of the face as a mask, with room to move."""
+    """A part as a mask: of the face, with room to move, or of the network itself if `own`."""
     _, height, width = studio.hook.image_shape
-    mask = desk.session.parts(studio.networks).mask(request.text('part'), (height, width))
-    return {'mask': view.mask_url(mask)}
+    seen = _seen(studio, desk, request.flag('own', False))
+    return {'mask': view.mask_url(seen.mask(request.text('part'), (height, width)))}
+
+
+def _looked_for(studio: Studio, desk: Desk, own: bool) -> Job:
+    title = 'Looking for parts of this network' if own else 'Looking for parts of a face'
+    job = desk.save(title, lambda breathe: _seen(studio, desk, own))
+    job.wait(SAVE_TIMEOUT)
+    return job
+
+
+def _seen(studio: Studio, desk: Desk, own: bool) -> SeenParts:
+    if not own:
+        return desk.session.parts(studio.networks)
+    if studio.own_parts is None:
+        raise ResefaError('the parts that a network has itself are in its atlas: make it once with `resefa atlas`')
+    return studio.own_parts.parts

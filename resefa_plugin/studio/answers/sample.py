@@ -73,7 +73,12 @@ def _open_work(studio: Studio, desk: Desk, request: Request, path: pathlib.Path)
     if request.get('photograph') is not None:  # which the browser keeps beside the rest
         photograph = path.with_name('beside')
         photograph.write_bytes(request.content('photograph'))
-    desk.session.adopt('Work is opened', read_work(path, path.parent, studio.hook, photograph))
+    history = read_work(path, path.parent, studio.hook, photograph)
+    history.renew(studio.named.recognised)
+    if request.flag('steps', False):  # of a page that takes its own work back
+        desk.session.restore(history)
+    else:
+        desk.session.adopt('Work is opened', history.now)
 
 
 def _open_photograph(studio: Studio, desk: Desk, request: Request, path: pathlib.Path) -> None:

@@ -46,7 +46,7 @@ function showDirections() {
   part('search-box').hidden = !all;
   const searching = part('search').value.trim() !== '', listed = listedDirections();
   part('directions-title').textContent = searching ? 'Directions found by name'
-    : directions ? `Directions of ${name}` : 'Directions';
+    : directions ? `Directions of ${shownName(name)}` : 'Directions';
   part('directions-note').textContent = searching ? listed.length ? '' : 'None has such a name.'
     : directionsNote(directions);
   const wanted = JSON.stringify([searching, listed]);
@@ -62,7 +62,7 @@ function showDirections() {
   for (const [region, index] of listed) updateRow(region, state.directions[region], index);
   part('directions').classList.toggle('numbers', part('show-numbers').checked);
   actionButton('reset-region').hidden = !directions || searching;
-  actionButton('reset-region').textContent = `Reset ${name}`;
+  actionButton('reset-region').textContent = `Reset ${shownName(name)}`;
   actionButton('reset-region').disabled = !isMoved(name);
   actionButton('reset').disabled = !movedSliders().length;
   picker.filled = !directions;
@@ -71,7 +71,7 @@ function showDirections() {
 function makeHeading(region) {
   const item = document.createElement('li');
   item.className = 'group-title';
-  item.textContent = region;
+  item.textContent = shownName(region);
   return item;
 }
 
@@ -86,10 +86,19 @@ function directionsNote(directions) {
 }
 
 function makeRow(region, index) {
-  const {strength: most, slider_strength: end, end_strength: pictured} = network.limits;
-  const item = document.createElement('li');
+  const {slider_strength: end, end_strength: pictured} = network.limits, item = document.createElement('li');
   item.innerHTML = ROW;
+  listenToSlider(item, region, index, end);
+  for (const [side, value] of [['low', -pictured], ['high', pictured]]) {
+    item.querySelector(`.${side}`).addEventListener('click', () => setStrength(region, index, value, 'full'));
+  }
+  return item;
+}
+
+// The slider of a row, which goes to `end` both ways, and its field for numbers, which goes further.
+function listenToSlider(item, region, index, end) {
   const slider = item.querySelector('[type=range]'), field = item.querySelector('[type=number]');
+  const most = network.limits.strength;
   [slider.min, slider.max, field.min, field.max] = [-end, end, -most, most];
 
   const set = (value, size) => setStrength(region, index, value, size);
@@ -100,15 +109,11 @@ function makeRow(region, index) {
   }
   slider.addEventListener('dblclick', () => set(0, 'full'));
   field.addEventListener('change', () => set(Math.min(most, Math.max(-most, Number(field.value) || 0)), 'full'));
-  for (const [side, value] of [['low', -pictured], ['high', pictured]]) {
-    item.querySelector(`.${side}`).addEventListener('click', () => set(value, 'full'));
-  }
-  return item;
 }
 
 // A strength on its slider, whose bar goes from zero to it, and in its field.
 function showStrength(item, value) {
-  const slider = item.querySelector('[type=range]'), end = network.limits.slider_strength;
+  const slider = item.querySelector('[type=range]'), end = Number(slider.max);
   slider.value = value;
   const [from, to] = [0, Math.max(-end, Math.min(end, value))].sort((a, b) => a - b).map(at => 50 + 50 * at / end);
   slider.style.setProperty('--from', `${from}%`);

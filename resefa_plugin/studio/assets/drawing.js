@@ -1,6 +1,7 @@
 // The hand that draws: a mouse, a finger or the arrow keys over the picture.
 const KEY_STEPS = 64;  // from one side of the picture to the other; with Alt, each is a pixel
 const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+let pressed = null;  // with the part tool, the press that will choose a part: whether it adds to the region
 let keyPlace = null;  // where the arrow keys are, in pixels of the picture; null while the mouse draws
 
 function clampToPicture([x, y]) {
@@ -22,7 +23,10 @@ function listenToPointer() {
     event.preventDefault();
     overlay.focus({preventScroll: true});
     if (picker.tool === 'hand') return;  // which the stage follows
-    if (picker.tool === 'part') return attempt(() => choosePart(pointerPlace(event), event.shiftKey));
+    if (picker.tool === 'part') {
+      pressed = {add: event.shiftKey};
+      return;
+    }
     overlay.setPointerCapture(event.pointerId);
     picker.begin(pointerPlace(event), event.shiftKey);
   });
@@ -31,10 +35,19 @@ function listenToPointer() {
     else picker.move(pointerPlace(event));
   });
   overlay.addEventListener('pointerleave', () => pointAt(null));
-  overlay.addEventListener('pointerup', () => picker.end());
-  overlay.addEventListener('pointercancel', () => picker.cancel());
+  overlay.addEventListener('pointerup', event => {
+    if (pressed) attempt(choosePart.bind(null, pointerPlace(event), pressed.add));
+    pressed = null;
+    picker.end();
+  });
+  overlay.addEventListener('pointercancel', () => { pressed = null; picker.cancel(); });
   overlay.addEventListener('keydown', pressDrawingKey);
   overlay.addEventListener('blur', () => { picker.cancel(); hideCross(); });
+}
+
+function abandonDrawing() {
+  pressed = null;
+  picker.abandon();
 }
 
 function hideCross() {

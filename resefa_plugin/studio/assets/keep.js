@@ -67,7 +67,7 @@ async function takeBack() {
   const content = await inKeeping('readonly', store => store.get(network.id)).catch(() => undefined);
   if (!content) return;
   const photograph = await inKeeping('readonly', store => store.get(besideKey())) ?? null;
-  show(await ask('open_file', {name: 'your work', content, photograph}));
+  show(await ask('open_file', {name: 'your work', content, photograph, steps: true}));
   await drawRegionsOfState();
   keptPhotograph = state.photograph ?? '';
   keptEdition = state.edition;

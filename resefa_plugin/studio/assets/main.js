@@ -16,6 +16,7 @@ const ACTIONS = {
   'prepare': prepareSample,
   'reset': () => resetSliders(),
   'reset-region': () => resetSliders(picker.active),
+  'reset-edits': resetEdits,
   'wipe': toggleWipe,
   'full-size': showFullSize,
   'close-full': () => part('full').close(),
@@ -37,7 +38,9 @@ const ACTIONS = {
 // By the `data-part` of the field.
 const CHANGES = {
   'show-regions': showPicture,
-  'show-numbers': showDirections,
+  'show-numbers': () => showNumbers(part('show-numbers')),
+  'edit-numbers': () => showNumbers(part('edit-numbers')),
+  'parts-of': choosePartsOf,
   'keep-background': keepBackground,
   'file': openChosen,
   'region-name': renameRegion,
@@ -62,6 +65,7 @@ function chooseTool(name) {
     button.setAttribute('aria-pressed', String(button.dataset.tool === name));
   }
   part('brush-size-label').classList.toggle('idle', name !== 'brush' && name !== 'eraser');
+  part('parts-of-label').classList.toggle('idle', name !== 'part' || !network.own_parts);
   part('stage').dataset.drawing = name;
   pointAt(null);
   if (name === 'part') attempt(lookForParts);
@@ -87,6 +91,7 @@ function listen() {
   }
   part('brush-size').addEventListener('input', setBrushSize);
   part('search').addEventListener('input', showDirections);
+  part('edits-search').addEventListener('input', searchEdits);
   part('wipe-place').addEventListener('input', moveWipe);
   part('gallery-box').addEventListener('toggle', () => attempt(fillGallery));
   part('sample-form').addEventListener('submit', event => {
@@ -95,6 +100,7 @@ function listen() {
   });
   listenToPointer();
   listenToZoom();
+  listenToPinch();
   listenToFiles();
   listenToCompareButton();
   document.addEventListener('keydown', pressKey);
@@ -141,6 +147,8 @@ function showNetwork() {
   part('stage').style.aspectRatio = `${network.width} / ${network.height}`;
   part('stage').style.setProperty('--aspect', network.width / network.height);
   part('wipe-place').value = 50;
+  part('edits-command').replaceChildren(...network.edits_command.split(' ').flatMap(word => [' ', makeWord(word)]).slice(1));
+  if (network.own_parts && network.classes > 1) part('parts-of').value = 'network';
   part('class-field').hidden = network.classes < 2;
   part('seed').max = limits.seed;
   [part('trunc').min, part('trunc').max] = limits.truncation;
@@ -172,6 +180,7 @@ async function start() {
   show(answer);
   await drawRegionsOfState();
   if (!answer.found) await attempt(takeBack);
+  unfoldEdits();
   listenToLeaving();
   poll();
 }

@@ -21,6 +21,9 @@ function announce(text) {
   part('announcement').textContent = text;
 }
 
+// `part3`, one of those that a network has itself, as people read it.
+const shownName = name => name.replace(/^part(\d+)$/, 'part $1');
+
 function makeButton(text, press) {
   const button = document.createElement('button');
   button.type = 'button';

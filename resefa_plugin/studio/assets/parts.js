@@ -1,13 +1,21 @@
-// Parts of a face to point at: a map of them comes from the server once for each sample.
-let seenParts = null;  // {sample, width, height, labels, names}: `labels` has an index of `names` for each place
+// Parts to point at: of a face, whose map comes from the server once for each sample, or those that the network has
+// itself, which are the same in all of its pictures.
+let seenParts = null;  // {of, width, height, labels, names}: `labels` has an index of `names` for each place
 
 let pointedAt = null;  // where the pointer is
 
-const sampleKey = () => JSON.stringify([state.sample, state.photograph]);
+const wantsOwnParts = () => part('parts-of').value === 'network';
+const partsKey = () => wantsOwnParts() ? 'network' : JSON.stringify([state.sample, state.photograph]);
 
 async function lookForParts() {
-  if (seenParts?.sample === sampleKey()) return;
-  const sample = sampleKey(), {map, parts} = await ask('parts');
+  if (seenParts?.of === partsKey()) return;
+  const asked = partsKey(), {map, parts, own} = await ask('parts', {own: wantsOwnParts()});
+  const of = own ? 'network' : asked;
+  if (own && !wantsOwnParts()) {
+    part('parts-of').value = 'network';
+    announce('No face is seen: parts of this network can be clicked');
+  }
+  if (of !== partsKey()) return;  // somebody has chosen anew meanwhile
   const image = new Image();
   image.src = map;
   await image.decode();
@@ -15,7 +23,7 @@ async function lookForParts() {
   context.drawImage(image, 0, 0);
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
   const labels = Uint8Array.from({length: pixels.length / 4}, (_, place) => pixels[4 * place]);
-  seenParts = {sample, width: canvas.width, height: canvas.height, labels, names: parts};
+  seenParts = {of, width: canvas.width, height: canvas.height, labels, names: parts};
   pointAt(pointedAt);
   pollSoon();
 }
@@ -27,13 +35,20 @@ function partAt([x, y]) {
   return names[labels[row * width + column]];
 }
 
+// Of a face, or of the network.
+async function choosePartsOf() {
+  pointAt(null);
+  showHint();
+  await lookForParts();
+}
+
 // Shows which part a click would take; null for none.
 function pointAt(place) {
   pointedAt = place;
-  const name = place && seenParts?.sample === sampleKey() ? partAt(place) : '';
+  const name = place && seenParts?.of === partsKey() ? partAt(place) : '';
   if (name === part('figures').dataset.pointed) return;
   part('figures').dataset.pointed = name;
-  part('figures').textContent = name;
+  part('figures').textContent = shownName(name);
   picker.hint = name ? maskOfPart(name) : null;
 }
 
@@ -49,12 +64,13 @@ function maskOfPart(name) {
 // The part at a place as a region, and its directions; `add` takes it to the region that is there.
 async function choosePart(place, add) {
   await lookForParts();
+  if (seenParts?.of !== partsKey()) return;
   const name = partAt(place);
   if (!add && picker.regions.has(name)) {
     picker.active = name;
     return showRegions();
   }
-  const {mask} = await ask('part', {part: name});
+  const {mask} = await ask('part', {part: name, own: wantsOwnParts()});
   if (!add || picker.active === null) startRegion(name);
   await picker.setMask(picker.active, mask, add);
   pointAt(null);

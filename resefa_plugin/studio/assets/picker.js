@@ -5,7 +5,7 @@ function makePicker(canvas, width, height, tell) {
   const regions = new Map();  // name -> {mask: canvas, protect, empty}
   let active = null, tool = 'box', filled = true, visible = true;
   let radius = 0.04;  // of brush and eraser, in longer sides of the picture
-  let stroke = null;  // what is being drawn: {from, last, add, box}
+  let stroke = null;  // what is being drawn: {from, last, add, box, before}, the last the mask without it
   let cross = null;  // where the keyboard is
   let hint = null;  // a mask of any size that a click would take
   const colours = {change: '0, 98, 155', protect: '176, 92, 0'};
@@ -130,8 +130,12 @@ function makePicker(canvas, width, height, tell) {
   // A box or a stroke from its first place to its last; `keep` adds a box to what is drawn.
   function begin(place, keep) {
     if (active === null) tell.needed();
-    stroke = {last: place, from: place, add: keep, box: null};
-    if (tool !== 'box') paint(place, place);
+    stroke = {last: place, from: place, add: keep, box: null, before: null};
+    if (tool === 'box') return;
+    const {mask} = regions.get(active);
+    stroke.before = makeCanvas(width, height);
+    stroke.before.getContext('2d').drawImage(mask, 0, 0);
+    paint(place, place);
   }
 
   function move(place) {
@@ -159,10 +163,21 @@ function makePicker(canvas, width, height, tell) {
     draw();
   }
 
+  // As if nothing had been begun.
+  function abandon() {
+    const before = stroke?.before;
+    stroke = null;
+    if (!before) return draw();
+    const region = regions.get(active), context = region.mask.getContext('2d', {willReadFrequently: true});
+    context.clearRect(0, 0, width, height);
+    context.drawImage(before, 0, 0);
+    changed(region);
+  }
+
   new ResizeObserver(draw).observe(canvas);
 
   return {
-    regions, add, setMask, setBox, clear, draw, begin, move, end, cancel,
+    regions, add, setMask, setBox, clear, draw, begin, move, end, cancel, abandon,
     maskUrl: name => maskAsUrl(regions.get(name).mask),
     get drawing() { return stroke !== null; },
     get active() { return active; },

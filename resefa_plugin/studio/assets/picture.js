@@ -16,7 +16,8 @@ function showPicture() {
 }
 
 function describeEdit() {
-  const moves = movedSliders().map(([region, index, value]) => `${region} ${index + 1} at ${value.toFixed(1)}`);
+  const moves = movedSliders().map(([region, index, value]) =>
+    `${editOf(region)?.more ?? `${region} ${index + 1}`} at ${value.toFixed(1)}`);
   return moves.join(', ') || 'unedited';
 }
 

@@ -14,7 +14,7 @@ function showRegions() {
   part('region-purpose').value = region && region.protect ? 'protect' : 'change';
   const canBeSearched = region && !region.empty && !region.protect;
   actionButton('find').disabled = !canBeSearched;
-  actionButton('find').textContent = canBeSearched ? `Find directions of ${picker.active}` : 'Find directions';
+  actionButton('find').textContent = canBeSearched ? `Find directions of ${shownName(picker.active)}` : 'Find directions';
   showHint();
   showDirections();
 }
@@ -33,7 +33,7 @@ function makeChip(name) {
   const protect = picker.regions.get(name).protect, chip = document.createElement('span');
   chip.className = `chip ${protect ? 'protect' : ''}`;
   chip.dataset.region = name;
-  const choose = makeButton(protect ? `${name} (stays)` : name, () => {
+  const choose = makeButton(protect ? `${shownName(name)} (stays)` : shownName(name), () => {
     picker.active = name;
     showRegions();
   });
@@ -59,7 +59,8 @@ function hint() {
   if (!region || region.empty) {
     const start = 'Drop your photograph on the page, or go on with this sample. ';
     return (state.photograph || state.steps.length > 1 ? '' : start)
-      + 'Drag a box, click a part of the face, or choose a preset. Shift adds to a region.';
+      + `Drag a box, click a part of the ${wantsOwnParts() ? 'picture' : 'face'}, or choose a preset. Shift adds to a `
+      + 'region.';
   }
   if (region.protect) return 'These pixels are kept. Mark a region that may change, and find its directions.';
   if (state.directions[picker.active] || !status || status.ready) return '';

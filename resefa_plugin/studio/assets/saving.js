@@ -4,13 +4,13 @@
 const NEEDS = {directions: 'found', all: 'found', strip: 'moved', webp: 'moved', mp4: 'moved'};
 
 function showSaving() {
-  const there = {found: Object.keys(state.directions).length > 0, moved: movedSliders().length > 0};
+  const moved = movedSliders().length > 0, there = {found: moved || Object.keys(state.directions).length > 0, moved};
   for (const button of root.querySelectorAll('[data-save]')) {
     const needs = NEEDS[button.dataset.save];
     if (!button.matches('.busy')) button.disabled = Boolean(needs) && !there[needs];
   }
   actionButton('copy').disabled = !there.moved;
-  part('save-note').textContent = !there.found ? 'Find directions, and there is more to save.'
+  part('save-note').textContent = !there.found ? 'Find directions or move a slider, and there is more to save.'
     : there.moved ? '' : 'Move a slider, and there is more to save.';
 }
 
@@ -20,7 +20,8 @@ async function download(button) {
   button.classList.add('busy');
   button.textContent = 'Saving \u2026';
   try {
-    const region = picker.active in state.directions ? picker.active : Object.keys(state.directions)[0] ?? '';
+    const region = picker.active in state.directions ? picker.active
+      : Object.keys(state.directions)[0] ?? state.edits[0]?.key ?? '';
     const answer = await ask('download', {kind, region});
     giveFile(answer);
     announce(`${answer.name} is saved`);

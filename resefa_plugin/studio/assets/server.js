@@ -75,6 +75,7 @@ function showState() {
   part('keep-background').checked = state.keep;
   dropRemovedRegions();
   showRegions();
+  showEdits();
   markShownSample();
   keepSoon();
 }

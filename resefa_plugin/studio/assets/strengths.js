@@ -27,7 +27,7 @@ function forgetStrengths(region) {
 
 function setStrength(region, index, value, size) {
   strengths.set(`${region}/${index}`, value);
-  const item = rows.get(`${region}/${index}`);
+  const item = rows.get(`${region}/${index}`) ?? editRows.get(`${region}/${index}`);
   if (item) showStrength(item, value);
   markMoved();
   leaveHeatMap();
@@ -59,5 +59,6 @@ async function resetSliders(region) {
   else forgetStrengths(region);
   leaveHeatMap();
   showDirections();
+  showEdits();
   await render('full');
 }

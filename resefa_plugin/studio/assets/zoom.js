@@ -1,6 +1,7 @@
 // The picture nearer: in steps, or with Ctrl and the wheel. It is moved by scrolling, or with the hand.
 const ZOOMS = [1, 1.5, 2, 3, 4, 6];
 let zoom = 1;
+let hold = null;  // of the hand: where it took hold, and what was in view then
 
 // Keeps what is at `at`, in fractions of the stage, where it is.
 function zoomTo(next, at = [0.5, 0.5]) {
@@ -21,7 +22,6 @@ const farther = () => zoomTo(ZOOMS.findLast(step => step < zoom) ?? 1);
 
 function listenToZoom() {
   const stage = part('stage');
-  let from = null;  // of the hand: where it took hold, and what was in view then
   stage.addEventListener('wheel', event => {
     if (!event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
@@ -32,10 +32,14 @@ function listenToZoom() {
     if (event.button !== 1 && (picker.tool !== 'hand' || event.button)) return;
     event.preventDefault();
     stage.setPointerCapture(event.pointerId);
-    from = [event.clientX, event.clientY, stage.scrollLeft, stage.scrollTop];
+    hold = [event.clientX, event.clientY, stage.scrollLeft, stage.scrollTop];
   });
   stage.addEventListener('pointermove', event => {
-    if (from) stage.scrollTo(from[2] + from[0] - event.clientX, from[3] + from[1] - event.clientY);
+    if (hold) stage.scrollTo(hold[2] + hold[0] - event.clientX, hold[3] + hold[1] - event.clientY);
   });
-  for (const end of ['pointerup', 'pointercancel']) stage.addEventListener(end, () => { from = null; });
+  for (const end of ['pointerup', 'pointercancel']) stage.addEventListener(end, letGoOfPicture);
+}
+
+function letGoOfPicture() {
+  hold = null;
 }

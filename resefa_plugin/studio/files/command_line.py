@@ -13,6 +13,7 @@ from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.regions.presets import PRESETS
 from resefa_plugin.studio.work.findings import Finding
 from resefa_plugin.studio.work.session import Session
+from resefa_plugin.studio.work.sources import Source
 from resefa_plugin.studio.work.state import State
 
 OUTDIR = 'resefa-out'  # of what a copied line finds
@@ -23,25 +24,31 @@ class Line(NamedTuple):
 
     Attributes:
         text: empty where nothing is moved.
-        masks, findings: regions and directions in files beside it.
+        masks: regions in files beside it.
+        found: names of findings whose directions are, too.
         original, edited: whether it reads the sample, or the edited one, from a latent file.
     """
 
     text: str
     masks: tuple[RegionPartition, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    found: tuple[str, ...] = ()
     original: bool = False
     edited: bool = False
 
 
 def finding_stem(finding: Finding) -> str:
-    """Stem of the finding's files, as `resefa factorize` names them: `seed0000-mouth`."""
-    return f'{finding.sample.name}-{finding.partition.name}'
+    """Stem of the finding's files, as `resefa factorize` or `atlas` names them: `seed0000-mouth`, `mouth-opens`."""
+    return finding.partition.name if finding.name else f'{finding.sample.name}-{finding.partition.name}'
 
 
 def used_regions(state: State) -> list[str]:
     """The regions whose sliders are not at zero, in the order in which they are added up."""
     return list(dict.fromkeys(name for name, _ in state.strengths))
+
+
+def used_titles(state: State) -> list[str]:
+    """What a person calls what is moved: regions, and edits that have names."""
+    return [its.more if (its := state.findings[name].name) else name for name in used_regions(state)]
 
 
 def region_spec(region: RegionPartition) -> str:
@@ -75,11 +82,13 @@ def factorize_command(finding: Finding, network_flags: Sequence[str], outdir: st
         f'--tau={metadata.tau!r}', f'--resolution={metadata.resolution}', f'--outdir={outdir}'])
 
 
-def edit_command(state: State, network_flags: Sequence[str], found: str = '', outdir: str = 'edit') -> str:
+def edit_command(state: State, network_flags: Sequence[str], found: str = '', outdir: str = 'edit',
+                 by_name: bool = False) -> str:
     """`resefa edit` with every slider that is not at zero; of a bent edit, with the saved latent, moved no further.
 
     Args:
         found: the folder of directions that a command before has found; others are beside the line.
+        by_name: whether edits that the network's atlas has names for are called by them.
     """
     def path(name: str) -> str:
         finding = state.findings[name]
@@ -92,9 +101,14 @@ def edit_command(state: State, network_flags: Sequence[str], found: str = '', ou
             f'--outdir={outdir}'])
     moves = []
     for (name, index), strength in state.strengths.items():
+        its = state.findings[name].name
+        if by_name and its is not None and its.usual:
+            moves += [f'--do={its.more}', f'--amount={strength!r}']
+            continue
         moves += [f'--directions={path(name)}', f'--index={index + 1}', f'--strength={strength!r},{strength!r}']
     # The command bends edits of other samples than the directions' own, unless it is told not to.
-    foreign = any(state.findings[name].sample.name != state.sample.name for name in used_regions(state))
+    used = [state.findings[name] for name in used_regions(state)]
+    foreign = any(finding.name or finding.sample.name != state.sample.name for finding in used)
     return _joined('edit', network_flags, state.source.flags(state.sample),
                    [*moves, *(['--straight'] if foreign else []), '--steps=1', f'--outdir={outdir}'])
 
@@ -121,16 +135,24 @@ def line(state: State, network_flags: Sequence[str]) -> Line:
         return Line('')
     if state.bend is not None:
         text = edit_command(state, network_flags, outdir=OUTDIR)
-        return Line(text, findings=(state.findings[names[0]],), edited=True)
+        return Line(text, found=(names[0],), edited=True)
     findings = [state.findings[name] for name in names]
-    found, given = ([finding for finding in findings if finding.given == files] for files in (False, True))
+    found = [finding for finding in findings if not finding.given]
+    read = tuple(name for name, finding in zip(names, findings, strict=True)
+                 if finding.given and not (finding.name and finding.name.usual))
     masks = {part.name: part for finding in found
              for part in (finding.partition, *(protection.region for protection in finding.protect))
              if region_spec(part).startswith('mask:')}
     text = ' && '.join([*(factorize_command(finding, network_flags, OUTDIR) for finding in found),
-                        edit_command(state, network_flags, OUTDIR, OUTDIR)])
+                        edit_command(state, network_flags, OUTDIR, OUTDIR, by_name=True)])
     original = any(source.seed is None for source in (state.source, *(finding.source for finding in found)))
-    return Line(text, tuple(masks.values()), tuple(given), original)
+    return Line(text, tuple(masks.values()), read, original)
+
+
+def edits_command(network_flags: Sequence[str], source: Source) -> str:
+    """`resefa atlas` for the edits by name of samples like that of a source."""
+    label = [f'--class={source.label}'] if source.label else []
+    return _joined('atlas', network_flags, [f'--trunc={source.truncation_psi:g}', *label, '--edits'])
 
 
 def _joined(command: str, *groups: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from resefa_plugin.machine.files import replacing
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report import pictures
 from resefa_plugin.studio.files.archive import write_work
-from resefa_plugin.studio.files.command_line import commands, finding_stem, line, used_regions
+from resefa_plugin.studio.files.command_line import commands, finding_stem, line, used_regions, used_titles
 from resefa_plugin.studio.work.session import Session
 from resefa_plugin.studio.work.state import edit_offset
 
@@ -82,7 +82,7 @@ def save_strip(session: Session, folder: pathlib.Path, breathe: Callable[[], Non
     images = _render_scales(session, STRIP_SCALES, session.preview_resolution, breathe)
     captions = [f'{scale:+.0%}' if scale else '0' for scale in STRIP_SCALES]
     path = safe_path(folder, f'{session.state.sample.name}-strip.png')
-    pictures.save_png(pictures.strip(images, captions, ', '.join(used_regions(session.state))), path)
+    pictures.save_png(pictures.strip(images, captions, ', '.join(used_titles(session.state))), path)
     return path
 
 
@@ -110,7 +110,7 @@ def save_all(session: Session, folder: pathlib.Path, network_flags: Sequence[str
         files.append(save_latent(session, folder, edited=False))
     for name in used_regions(state) or list(state.findings):
         finding = state.findings[name]
-        regions = finding.partition, *(protection.region for protection in finding.protect)
+        regions = [] if finding.name else [finding.partition, *(part.region for part in finding.protect)]
         files += [save_directions(session, name, folder, breathe), *(_save_mask(region, folder) for region in regions)]
     text = safe_path(folder, 'commands.txt')
     with replacing(text) as part:
@@ -130,15 +130,16 @@ def save_line(session: Session, folder: pathlib.Path, network_flags: Sequence[st
         session.measure(name, breathe)  # the line measures, too
     it = line(session.state, network_flags)
     files = [_save_mask(mask, folder) for mask in it.masks]
-    files += [save_directions(session, finding.partition.name, folder, breathe) for finding in it.findings]
+    files += [save_directions(session, name, folder, breathe) for name in it.found]
     files += [save_latent(session, folder, edited=False)] if it.original else []
     return it.text, files + ([save_latent(session, folder)] if it.edited else [])
 
 
 def save_work(session: Session, path: pathlib.Path, with_photograph: bool = True) -> None:
-    """The session's work alone, into a folder of its own; see `write_work`."""
+    """The session's work alone, and its steps, into a folder of its own; see `write_work`."""
+    history = session.history.snapshot()
     with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
-        write_work(archive, session.state, session.hook, path.parent, with_photograph)
+        write_work(archive, history.now, session.hook, path.parent, with_photograph, history)
 
 
 def _save_mask(region: RegionPartition, folder: pathlib.Path) -> pathlib.Path:

@@ -1,4 +1,4 @@
-"""The derivative at a sample, computed once for all sessions that show it."""
+"""The derivative at a sample, computed once for all sessions that show it, and what keeps backgrounds by it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import pathlib
 import threading
 from collections.abc import Callable
 
+from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
+from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.rayleigh.solvers import BASIS_TANGENTS
 from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.studio.work.cache import JacobianCache, jacobian_key, whole
@@ -69,3 +71,12 @@ def compute_jacobian(cache: JacobianCache, viewpoint: Viewpoint, check: Prober,
     inner.gram(RegionPartition.from_center(0.5, viewpoint.hook.image_shape[1:]))
     cache.put(key, jacobian)
     return jacobian
+
+
+def background_keeper(cache: JacobianCache, jacobian: RegionJacobian, region: RegionPartition) -> BackgroundKeeper:
+    """That of the last edit as long as the sample and the region stay: it knows what it found."""
+    def make() -> BackgroundKeeper:
+        model = TangentModel.of_jacobian(jacobian) if jacobian.basis is None else jacobian.basis.model()
+        return BackgroundKeeper(jacobian.viewpoint, region, model=model)
+
+    return cache.beside(jacobian_key(jacobian.viewpoint), region.mask.tobytes(), make)

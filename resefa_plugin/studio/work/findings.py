@@ -30,6 +30,25 @@ END_STRENGTH = 3.0
 END_SIDE = 128  # pixels
 
 
+@dataclass(frozen=True)
+class EditName:
+    """What a direction is known for, if an atlas has tried it on faces.
+
+    Attributes:
+        more, less: what one sees at positive and at negative strength.
+        group: the part of the picture that it changes, for a person: `Mouth`.
+        works, faces: on how many of so many faces it does what it is called.
+        usual: whether it lies where the command line looks for it by its name.
+    """
+
+    more: str
+    less: str
+    group: str
+    works: int = 0
+    faces: int = 0
+    usual: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Finding:
     """Directions of a region.
@@ -45,6 +64,7 @@ class Finding:
         quick: found without the Jacobian, to a coarser tolerance.
         labelled: so many directions, from the first, have been looked at to be named.
         given: they come from a file of the user's, and not from this studio.
+        name: of an edit of an atlas, whose only direction this is; it belongs to no region that is drawn.
     """
 
     partition: RegionPartition
@@ -60,6 +80,7 @@ class Finding:
     labelled: int = 0
     given: bool = False
     pictured: Sample | None = None
+    name: EditName | None = None
 
     def is_pictured(self, sample: Sample) -> bool:
         """Whether there are pictures of all ends, and of this sample."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from resefa_plugin.studio.work.state import State
@@ -33,6 +33,21 @@ class History:
 
     def __init__(self, first: State, title: str):
         self.steps, self.at, self.now = [Step(title, first)], 0, first
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], at: int) -> History:
+        """That of a session that is left, at one of its steps."""
+        made = cls(steps[0].state, steps[0].title)
+        made.steps = list(steps)
+        made.go(at)
+        return made
+
+    def snapshot(self) -> History:
+        """What stays as it is now, whatever other threads do."""
+        steps, at, now = self.steps, self.at, self.now
+        taken = History.of(steps, min(at, len(steps) - 1))
+        taken.now = now
+        return taken
 
     @property
     def before(self) -> State:

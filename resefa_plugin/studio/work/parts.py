@@ -1,7 +1,8 @@
-"""Parts of a face that a person points at, as a parser sees them in the picture on the screen."""
+"""Parts of a picture that a person points at: of a face, as a parser sees them, or those that a network has itself."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from resefa_plugin.atlas.atlas import Atlas
 from resefa_plugin.attributes.face_parts import SIDE, FaceParts
 from resefa_plugin.errors import RegionError
 from resefa_plugin.metrics.metric_networks import Networks
@@ -26,6 +28,7 @@ PARTS = {
 ROOM = {'eyes': 0.025, 'eyebrows': 0.02, 'nose': 0.02, 'mouth': 0.03}
 FACE = 'eyes', 'nose', 'mouth'
 SEEN = 2e-4  # of the picture: a part that is there at all
+OWN = 8  # parts that a network is cut into
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,18 +36,20 @@ class SeenParts:
     """The part at each place of a picture.
 
     Attributes:
-        labels: `[512, 512]` uint8, indices of PARTS.
+        labels: `[h, w]` uint8, indices of `titles`.
         names: of the parts that are there.
+        titles: of all parts.
     """
 
     labels: NDArray[np.uint8]
     names: tuple[str, ...]
+    titles: tuple[str, ...] = tuple(PARTS)
 
     def mask(self, name: str, image_size: tuple[int, int]) -> NDArray[np.bool_]:
         """A part with room to move, bool `[H, W]`. Raises RegionError for one that is not seen."""
         if name not in self.names:
             raise RegionError(f"no '{name}' is seen in this picture: there are {', '.join(self.names)}")
-        inside = self.labels == list(PARTS).index(name)
+        inside = self.labels == self.titles.index(name)
         if name in ROOM:
             inside = ndimage.distance_transform_edt(~inside) <= ROOM[name] * SIDE
         return np.asarray(fit_labels(inside.astype(np.uint8), image_size) == 1)
@@ -63,3 +68,22 @@ def seen_parts(picture: Image.Image, networks: Networks) -> SeenParts:
     if not set(FACE) & set(names):
         raise RegionError('no face is seen in this picture: draw a box, or paint the region')
     return SeenParts(labels, names)
+
+
+class OwnParts:
+    """The parts that move together in a network's pictures, whatever they show: `part1`, the largest, `part2`, ...
+
+    Args:
+        image_size: `(H, W)` of its pictures.
+    """
+
+    def __init__(self, atlas: Atlas, image_size: tuple[int, int]):
+        self._atlas, self._image_size = atlas, image_size
+
+    @functools.cached_property
+    def parts(self) -> SeenParts:
+        """They are the same in every picture."""
+        regions = self._atlas.own_regions(OWN, self._image_size)
+        titles = tuple(f'part{number}' for number in range(1, len(regions) + 1))
+        masks = np.stack([region.mask for region in regions])
+        return SeenParts(masks.argmax(axis=0).astype(np.uint8), titles, titles)

@@ -14,14 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from resefa_plugin.atlas.atlas import Atlas
-from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.errors import RegionError, ResefaError
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.protection import Protection
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint, default_resolution
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
-from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.problem import TAU
 from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS, QUICK_NUM_DIRECTIONS, Auto
@@ -29,9 +27,10 @@ from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report.kept_background import shortfalls
 from resefa_plugin.studio.work import findings
 from resefa_plugin.studio.work.cache import JacobianCache, jacobian_bytes, jacobian_key
-from resefa_plugin.studio.work.derivative import Prober, compute_jacobian
+from resefa_plugin.studio.work.derivative import Prober, background_keeper, compute_jacobian
 from resefa_plugin.studio.work.findings import Finding
 from resefa_plugin.studio.work.history import History
+from resefa_plugin.studio.work.named_edits import NamedEdits, without_unmoved
 from resefa_plugin.studio.work.parts import SeenParts, seen_parts
 from resefa_plugin.studio.work.photographs import Placed
 from resefa_plugin.studio.work.rendering import Renderer, change
@@ -63,14 +62,16 @@ class Session:
         source: the sample to begin with.
         networks: with `parsing`, by which directions are named; None names none.
         atlas: of the generator, which knows directions at once; sessions begin in its space. May be None.
+        named: the edits that the atlas has names for; None for none.
 
     Raises ResefaError if the generator has no such sample or resolution.
     """
 
     def __init__(self, hook: GeneratorHook, cache: JacobianCache, *, resolution: int | None = None,
                  num_directions: int = NUM_DIRECTIONS, tau: float = TAU, jacobian_dir: str | pathlib.Path | None = None,
-                 source: Source = FIRST_SAMPLE, networks: Networks | None = None, atlas: Atlas | None = None):
-        self.networks, self.atlas = networks, atlas
+                 source: Source = FIRST_SAMPLE, networks: Networks | None = None, atlas: Atlas | None = None,
+                 named: NamedEdits | None = None):
+        self.networks, self.atlas, self.named = networks, atlas, named or NamedEdits()
         self.hook, self.cache, self.tau, self.jacobian_dir = hook, cache, tau, jacobian_dir
         self.num_directions = num_directions
         self.preview_resolution = default_resolution(hook.image_shape)
@@ -105,7 +106,7 @@ class Session:
                 changes |= {'bend': None, 'shortfalls': ()}
             state = replace(self.state, **changes)
             if remember:
-                self.history.add(title, state)
+                self.history.add(title, without_unmoved(state))
             else:
                 self.history.drag(state)
             self._changed(by_person)
@@ -136,6 +137,12 @@ class Session:
         """Shows a state that comes from elsewhere, such as a file."""
         with self._lock:
             self.history.add(title, state)
+            self._changed()
+
+    def restore(self, history: History) -> None:
+        """Shows what a session has left, and its steps, in place of its own."""
+        with self._lock:
+            self.history = history
             self._changed()
 
     def set_space(self, name: str, layers: tuple[int, ...] | None = None) -> None:
@@ -315,15 +322,18 @@ class Session:
 
         Raises ResefaError for a direction that is not there, or a strength out of range.
         """
+        known = {**self.named.of(self.state), **self.state.findings}
         for (name, index), value in strengths.items():
-            self.finding(name).directions.check_index(index + 1)
+            (known.get(name) or self.finding(name)).directions.check_index(index + 1)
             if not (math.isfinite(value) and abs(value) <= MAX_STRENGTH):
                 raise ResefaError(f'strength {value} is out of range: expected -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}')
         strengths = {key: float(value) for key, value in strengths.items() if value}
         with self._lock:
             before = self.history.before if remember else self.state
             if strengths != before.strengths:
-                self._change(moved_title(before, strengths), remember=remember, strengths=strengths)
+                findings = {**{name: known[name] for name, _ in strengths}, **before.findings}
+                self._change(moved_title(before.strengths, strengths, findings), remember=remember,
+                             strengths=strengths, findings=findings)
             elif self.state is not before:  # dragged back to where it was
                 self.history.drag(before)
                 self._changed()
@@ -347,7 +357,8 @@ class Session:
         if jacobian is None:
             raise ResefaError('the background is kept once the sample is prepared: until then, edits are straight')
         straight = edit_offset(state, jacobian.viewpoint.dim)
-        path = self._keeper(jacobian, moved_region(state)).keep(straight[None], breathe=breathe)
+        keeper = background_keeper(self.cache, jacobian, moved_region(state))
+        path = keeper.keep(straight[None], breathe=breathe)
         bend = (path.offsets[0] - straight).numpy()
         with self._lock:
             now = self.state
@@ -355,14 +366,6 @@ class Session:
                 bent = replace(now, bend=bend, shortfalls=tuple(shortfalls(path)))
                 self.history.renew(lambda state: bent if state is now else state)
                 self._changed(by_person=False)
-
-    def _keeper(self, jacobian: RegionJacobian, region: RegionPartition) -> BackgroundKeeper:
-        """That of the last edit as long as the sample and the region stay: it knows what it found."""
-        def make() -> BackgroundKeeper:
-            model = TangentModel.of_jacobian(jacobian) if jacobian.basis is None else jacobian.basis.model()
-            return BackgroundKeeper(jacobian.viewpoint, region, model=model)
-
-        return self.cache.beside(jacobian_key(jacobian.viewpoint), region.mask.tobytes(), make)
 
     def offset(self, scale: float = 1.0) -> Tensor:
         """The edit as an offset `[d]` float32: the sum over all sliders, times `scale`."""
@@ -389,10 +392,7 @@ class Session:
         return change(state, self.viewpoint(state))
 
     def go(self, steps: int) -> bool:
-        """Goes so many steps of the history forth, or back if it is below 0. False if there are not so many.
-
-        One step is a change of strengths, regions, directions, space or sample.
-        """
+        """Goes so many steps of the history forth, or back if it is below 0. False if there are not so many."""
         with self._lock:
             gone = self.history.go(self.history.at + steps)
             if gone:

@@ -41,7 +41,7 @@ class State:
         source, sample: what is shown.
         space, layers: what is factorized.
         regions: by name, in the order of their making.
-        findings: directions of regions by their name.
+        findings: directions of regions by their name; and those that an atlas has names for, while they are moved.
         strengths: of directions by (region, index), those that are not zero.
         photograph: that the sample shows, and that the edit is laid into; None for a picture of the generator alone.
         keep: the background of the edit is to be kept.
@@ -72,15 +72,16 @@ def edit_offset(state: State, dim: int, scale: float = 1.0) -> Tensor:
     return torch.from_numpy(total)
 
 
-def moved_title(before: State, strengths: Mapping[tuple[str, int], float]) -> str:
-    """What a person calls the change from a state's strengths to others: the slider, and where it is now."""
-    moved = [key for key in {**before.strengths, **strengths} if before.strengths.get(key) != strengths.get(key)]
-    if not strengths and len(before.strengths) > 1:
+def moved_title(before: Mapping[tuple[str, int], float], strengths: Mapping[tuple[str, int], float],
+                findings: Mapping[str, Finding]) -> str:
+    """What a person calls the change from some strengths to others: the slider, and where it is now."""
+    moved = [key for key in {**before, **strengths} if before.get(key) != strengths.get(key)]
+    if not strengths and len(before) > 1:
         return 'All sliders at zero'
     if len(moved) != 1:
         return f'{len(moved)} sliders'
     name, index = moved[0]
-    label = before.findings[name].directions.labels[index] or f'{name} {index + 1}'
+    label = findings[name].directions.labels[index] or f'{name} {index + 1}'
     return f'{label.removesuffix(" +")}: {strengths.get(moved[0], 0.0):+.1f}'
 
 

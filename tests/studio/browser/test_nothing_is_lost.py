@@ -18,6 +18,7 @@ from tests.helpers.browser import (
     release,
     served,
     spots,
+    wait_for_directions,
     wait_for_picture,
     wait_for_text,
     wait_until_ready,
@@ -100,9 +101,19 @@ def test_a_server_that_was_started_anew_gets_the_work_back(browser, port):
                     page.wait_for_timeout(200)
                 wait_for_edit(page)
                 assert abs(pixels(page) - before).max() <= 4
-                assert [step.title for step in list(studio.store._entries.values())[-1].session.session.history.steps][
-                    -1] == 'Work is opened'
                 page.wait_for_function("document.querySelectorAll('.end img[src]').length >= 6")
+                page.get_by_text('History', exact=True).click()
+                steps = part(page, 'history').get_by_role('button')  # the steps are back, too
+                assert steps.all_inner_texts() == ['Seed 0', 'center0 is drawn', 'Directions of center0',
+                                                   'center0 1: +2.5']
+                edited = part(page, 'picture').get_attribute('src')
+                press(page, 'undo')
+                wait_for_picture(page, edited)
+                assert slider(page).input_value() == '0'
+                steps.nth(1).click()
+                wait_for_text(page, 'directions-note', 'Sliders appear here')
+                page.keyboard.press('Control+y')
+                wait_for_directions(page)
         studio.close()
     context.close()
 
