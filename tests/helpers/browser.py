@@ -131,7 +131,14 @@ def wait_for_text(page, name, text):
 
 
 def wait_for_picture(page, before):
-    page.wait_for_function("before => document.querySelector('[data-part=picture]').src !== before", arg=before)
+    """Waits for another picture than `before`, and says what the page says where none comes."""
+    from playwright.sync_api import TimeoutError
+
+    try:
+        page.wait_for_function("before => document.querySelector('[data-part=picture]').src !== before", arg=before)
+    except TimeoutError as error:
+        alt, notice = part(page, 'picture').get_attribute('alt'), part(page, 'notice').inner_text()
+        raise AssertionError(f"the picture is still that of '{alt}'; the page says '{notice}'") from error
 
 
 def release(page, index, value):
