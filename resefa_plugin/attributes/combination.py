@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from resefa_plugin.attributes.gradients import attribute_gradients
 from resefa_plugin.attributes.scores import ATTRIBUTES
-from resefa_plugin.errors import MetricError, ResefaError
+from resefa_plugin.errors import MetricError, ResefaError, SolverError
 from resefa_plugin.factorizer.steps import mean_slopes
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
@@ -88,7 +88,7 @@ def combine(viewpoints: Sequence[Viewpoint], region: RegionPartition, span: NDAr
 
     Returns: `[d]`, of any length.
 
-    Raises MetricError if nothing in the span moves the attribute.
+    Raises MetricError if nothing in the span moves the attribute, SolverError as `best_weights` does.
     """
     if grams is None:
         span = scipy.linalg.orth(span.T).T
@@ -124,11 +124,18 @@ def best_weights(rate: NDArray[np.float64], span: NDArray[np.float64], grams: De
         grams: A and B in their coordinates.
         tau: the ridge of the quotient relative to tr(B).
 
+    Raises SolverError if B and the ridge are singular.
+
     Returns: weights `[k]`, of any length, and (g n)^2 / n^T (B + a I) n of what they combine to, B over its trace.
     """
     A, B = grams.A / grams.background, grams.B / grams.background + EASED * tau * span @ span.T
-    q = scipy.linalg.eigh(A, B, eigvals_only=True, subset_by_index=[len(A) - 1, len(A) - 1])[0]
-    weights: NDArray[np.float64] = scipy.linalg.solve(B - SHARE / q * A, rate, assume_a='pos')
+    try:
+        q = scipy.linalg.eigh(A, B, eigvals_only=True, subset_by_index=[len(A) - 1, len(A) - 1])[0]
+        share = SHARE / q if q > 0 else 0.0  # nothing changes the region
+        weights: NDArray[np.float64] = scipy.linalg.solve(B - share * A, rate, assume_a='pos')
+    except scipy.linalg.LinAlgError as error:
+        raise SolverError(f'some directions change nothing outside the region, and a ridge of tau = {tau:g} does not '
+                          'tell them apart: take a larger tau') from error
     cost = weights @ B @ weights
     return weights, float((rate @ weights) ** 2 / cost) if cost > 0 else 0.0
 

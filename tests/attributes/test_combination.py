@@ -9,8 +9,8 @@ import torch
 
 from resefa_plugin import RegionPartition
 from resefa_plugin.attributes import combination
-from resefa_plugin.attributes.combination import EASED, SHARE, AttributeObjective, combine
-from resefa_plugin.errors import MetricError, ResefaError
+from resefa_plugin.attributes.combination import EASED, SHARE, AttributeObjective, best_weights, combine
+from resefa_plugin.errors import MetricError, ResefaError, SolverError
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.rayleigh.operators import DenseGrams
 from tests.helpers.toys import TanhToy
@@ -80,6 +80,21 @@ def test_rows_that_repeat_each_other_are_one(measured):
     twice = combine(viewpoints(0), REGION, np.concatenate([DIRECTIONS, DIRECTIONS]), 'nose_size', 1, None)
     once = combine(viewpoints(0), REGION, DIRECTIONS, 'nose_size', 1, None)
     np.testing.assert_allclose(twice, once, rtol=1e-4, atol=1e-4 * np.abs(once).max())  # tangents are float32
+
+
+def test_without_a_ridge_what_changes_nothing_is_an_error(measured):
+    A, B = exact((0,))
+    B[:, 4:] = B[4:] = 0
+    with pytest.raises(SolverError, match='a ridge of tau = 0 does not tell them apart: take a larger tau'):
+        combine(viewpoints(0), REGION, np.eye(10), 'nose_size', 1, None, 0.0, DenseGrams(A, B, 1.0))
+
+
+def test_rows_that_leave_the_region_alone_move_an_attribute_elsewhere():
+    rate, (_, B) = np.arange(1.0, 11.0), exact((0,))
+    weights, merit = best_weights(rate, np.eye(10), DenseGrams(np.zeros((10, 10)), B, 1.0), 0.1)
+    expected = np.linalg.solve(B + EASED * 0.1 * np.eye(10), rate)
+    np.testing.assert_allclose(weights, expected, rtol=1e-8)
+    assert merit == pytest.approx(rate @ expected)
 
 
 def test_an_attribute_that_nothing_moves(measured):

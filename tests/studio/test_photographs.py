@@ -42,13 +42,6 @@ def studio(monkeypatch):
     studio.close()
 
 
-@pytest.fixture
-def page(studio):
-    page = Page(studio)
-    page.settle()
-    return page
-
-
 def opened(page, **values):
     light, content = portrait()
     answer = page.good('open_file', name='My portrait (1).png', content=content, **values)

@@ -118,6 +118,15 @@ def test_a_server_that_was_started_anew_gets_the_work_back(browser, port):
     context.close()
 
 
+def another_page(browser, address):
+    """A page of another browser, which has kept nothing."""
+    page = browser.new_page()
+    page.set_default_timeout(LONG)
+    page.goto(address)
+    wait_until_ready(page)
+    return page
+
+
 def test_the_zip_of_everything_is_opened_again(page, browser, address, tmp_path):
     edit(page)
     before = pixels(page)
@@ -125,10 +134,7 @@ def test_the_zip_of_everything_is_opened_again(page, browser, address, tmp_path)
         page.locator('[data-save=all]').click()
     path = tmp_path / 'seed0000.zip'
     download.value.save_as(path)
-    other = browser.new_page()
-    other.set_default_timeout(LONG)
-    other.goto(address)
-    wait_until_ready(other)
+    other = another_page(browser, address)
     part(other, 'file').set_input_files(path)
     wait_for_edit(other)
     assert abs(pixels(other) - before).max() <= 4
@@ -152,10 +158,7 @@ def test_directions_that_are_dropped_bring_their_mask_and_sliders(page, browser,
         page.locator('[data-save=directions]').click()
     path = tmp_path / 'seed0000-center0.npz'
     download.value.save_as(path)
-    other = browser.new_page()
-    other.set_default_timeout(LONG)
-    other.goto(address)
-    wait_until_ready(other)
+    other = another_page(browser, address)
     other.evaluate(DROP, [path.name, base64.b64encode(path.read_bytes()).decode()])
     other.wait_for_function("document.querySelectorAll('.directions li').length >= 3")
     assert other.locator('.chip button').first.inner_text() == 'center0' and slider(other).input_value() == '0'
