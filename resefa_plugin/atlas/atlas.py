@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import pathlib
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -38,6 +39,7 @@ from resefa_plugin.regions.partition import RegionPartition
 
 VERSION = 1
 FACTS, ARRAYS, GRAMS = 'atlas.json', 'arrays.npz', 'grams.npy'
+EDITS, PAGE = 'edits', 'edits.html'  # of `edits_folder`, which are those of this atlas
 _KIND = 'resefa-atlas'
 _BLOCK = 1 << 24
 _MOST_FACTS = 1 << 20  # bytes
@@ -163,7 +165,8 @@ class Atlas:
         vectors = self.vectors[rows]
         solution = solve_in_basis(grams, vectors, solver, constraints.coordinates(viewpoint), True)
         count = solver.count(viewpoint.dim)
-        inside, outside = grams.quadratics(solution.directions[:count] @ vectors.T)
+        plain = self.grams(region, Constraints())[0] if constraints.protect else grams
+        inside, outside = plain.quadratics(solution.directions[:count] @ vectors.T)
         channels, height, width = self.facts.image_shape
         pixels = int(region.at(height, width).sum())
         slopes = (self.scale * inside / (channels * pixels),
@@ -204,9 +207,13 @@ class Atlas:
     def save(self, folder: pathlib.Path) -> None:
         """Writes the files of the atlas; the facts come last, so that a folder with facts is complete.
 
+        Named edits in the folder are of the atlas that was there before: they are removed.
+
         Raises ResefaError if they cannot be written.
         """
-        (folder / FACTS).unlink(missing_ok=True)
+        for name in (FACTS, PAGE):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / EDITS, ignore_errors=True)
         with replacing(folder / GRAMS) as part, open(part, 'wb') as file:
             np.save(file, np.asarray(self.tiles.values))
         with replacing(folder / ARRAYS) as part, open(part, 'wb') as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import pathlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from resefa_plugin.atlas.atlas import Atlas
+from resefa_plugin.atlas.atlas import EDITS, PAGE, Atlas
 from resefa_plugin.atlas.catalogue import NamedEdit, best_proposals, part_regions, propose, spoken, verify
 from resefa_plugin.attributes.changes import seen_by_parser
 from resefa_plugin.attributes.face_parts import FaceParts
@@ -29,7 +30,6 @@ from resefa_plugin.regions.presets import FACE_PRESETS
 from resefa_plugin.report.edits_page import EditCard, write_edits_page
 from resefa_plugin.report.pictures import region_box
 
-EDITS, PAGE = 'edits', 'edits.html'
 MEASURED, FACES = 3, 16  # samples that attributes are measured at, and other ones that edits are tried on
 SHOWN, ENDS = 3, (-2.0, 0.0, 2.0)  # faces in the page, and strengths
 
@@ -79,8 +79,10 @@ def make_edits(atlas: Atlas, hook: GeneratorHook, folder: pathlib.Path, networks
         edit = verify(proposal, viewpoints, faces, networks)
         progress(f'trying {proposal.attribute}')
         if edit is not None:
-            edit.directions.save(folder / EDITS / f'{edit.stem}.npz')
             found.append(edit)
+    shutil.rmtree(folder / EDITS, ignore_errors=True)  # those that were found before
+    for edit in found:
+        edit.directions.save(folder / EDITS / f'{edit.stem}.npz')
     cards = [_card(edit, faces[:SHOWN]) for edit in found]
     write_edits_page(folder / PAGE, hook.name, hook.licence or 'unknown', cards)
     return found

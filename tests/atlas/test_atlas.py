@@ -65,10 +65,11 @@ def test_a_region_has_the_directions_of_its_pooled_quotient(made):
     assert not solved.solution.directions[:, np.setdiff1d(np.arange(240), rows)].any()
 
 
-def test_slopes_are_those_of_the_mean_sample(made):
+@pytest.mark.parametrize('protect', [(), (Protection(CORNER, 100.0),)])
+def test_slopes_are_those_of_the_mean_sample(made, protect):
     _, atlas = made
     hook = ChannelHook()
-    solved = atlas.solve(Viewpoint(hook, 's', hook.sample(7)), BOX, Auto(2))
+    solved = atlas.solve(Viewpoint(hook, 's', hook.sample(7)), BOX, Auto(2), Constraints(protect))
     for number, n in enumerate(solved.solution.directions[:2]):
         changes = [np.square(hook.jacobian(hook.sample(seed)) @ n) for seed in range(3)]
         inside = np.mean([change[:, BOX.mask].mean() for change in changes])

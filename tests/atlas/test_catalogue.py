@@ -130,6 +130,17 @@ def test_edits_are_found_by_name(linear, made):
     np.testing.assert_array_equal(DirectionSet.load(edit.path).directions, found[0].directions.directions)
 
 
+def test_edits_found_before_are_not_mixed_with_those_of_now(linear, made, tmp_path):
+    hook, _, atlas = made
+    atlas.save(tmp_path)
+    make_edits(atlas, hook, tmp_path, forged(FACE))
+    (tmp_path / 'edits' / 'nose-grows.npz').rename(tmp_path / 'edits' / 'hat-grows.npz')
+    make_edits(atlas, hook, tmp_path, forged(FACE))
+    assert [edit.path.name for edit in known_edits(tmp_path)] == ['nose-grows.npz']
+    atlas.save(tmp_path)  # another one in its place
+    assert known_edits(tmp_path) == [] and not (tmp_path / 'edits.html').exists()
+
+
 def test_no_edits_are_said(tmp_path):
     with pytest.raises(ResefaError, match='no named edits in .*resefa atlas --edits'):
         find_edit(tmp_path, 'mouth opens')
