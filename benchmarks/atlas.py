@@ -102,7 +102,7 @@ def restricted(atlas: Atlas, count: int) -> Atlas:
     values = np.stack([square(triangle, atlas.tiles.dim)[np.ix_(rows, rows)][first, second]
                        for triangle in atlas.tiles.values])
     return Atlas(atlas.facts, atlas.vectors[rows], TiledGrams(values, atlas.tiles.scales, atlas.facts.image_shape),
-                 atlas.scale, atlas.alike)
+                 atlas.scale)
 
 
 def square(triangle: np.ndarray, dim: int) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 import pathlib
 import shutil
 import time
@@ -18,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from resefa_plugin.atlas.channel_choice import ranked
-from resefa_plugin.atlas.own_regions import cell_grid, own_regions
+from resefa_plugin.atlas.own_regions import likeness, own_regions
 from resefa_plugin.atlas.tiled_grams import STORED, TiledGrams, triangle_size
 from resefa_plugin.errors import DamagedFileError, ResefaError, check_type, printable
 from resefa_plugin.factorizer.constraints import Constraints
@@ -26,7 +25,7 @@ from resefa_plugin.factorizer.steps import RegionSolution, measured_slopes, solv
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.channels import CHANNELS
-from resefa_plugin.jacobian.common_basis import gram_root, picture_tiles
+from resefa_plugin.jacobian.common_basis import gram_root, grid_shape, picture_tiles
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.region_operator import RegionOperator
 from resefa_plugin.machine.arrays import open_npz, read_header, reading
@@ -83,13 +82,10 @@ class Atlas:
         vectors: `[m, d]` float64, the basis, orthonormal rows; single channels where directions are made of channels.
         tiles: its Gram matrices, a mean over samples, each over its tr(J^T J).
         scale: mean of tr(J^T J) over samples, by which slopes are known.
-        alike: `[P, P]` float16, how alike the cells of the pictures move, see `own_regions.affinity`; a mean over
-            samples.
     """
 
-    def __init__(self, facts: AtlasFacts, vectors: NDArray[np.float64], tiles: TiledGrams, scale: float,
-                 alike: NDArray[np.float16]):
-        self.facts, self.vectors, self.tiles, self.scale, self.alike = facts, vectors, tiles, scale, alike
+    def __init__(self, facts: AtlasFacts, vectors: NDArray[np.float64], tiles: TiledGrams, scale: float):
+        self.facts, self.vectors, self.tiles, self.scale = facts, vectors, tiles, scale
 
     def check_fits(self, hook: GeneratorHook) -> None:
         """Raises ResefaError if the atlas is of another generator."""
@@ -124,7 +120,7 @@ class Atlas:
 
     def own_regions(self, count: int, image_size: tuple[int, int]) -> list[RegionPartition]:
         """So many regions that the network has itself, see `own_regions.own_regions`."""
-        return own_regions(self.alike, cell_grid(self.facts.image_shape), count, image_size)
+        return own_regions(likeness(self.tiles), grid_shape(self.facts.image_shape), count, image_size)
 
     def grams(self, region: RegionPartition, constraints: Constraints) -> tuple[DenseGrams, NDArray[np.int64]]:
         """A and B of a region, and which rows of the basis they are of.
@@ -217,8 +213,7 @@ class Atlas:
         with replacing(folder / GRAMS) as part, open(part, 'wb') as file:
             np.save(file, np.asarray(self.tiles.values))
         with replacing(folder / ARRAYS) as part, open(part, 'wb') as file:
-            np.savez(file, vectors=self._rows(), scales=self.tiles.scales, scale=np.float64(self.scale),
-                     alike=self.alike)
+            np.savez(file, vectors=self._rows(), scales=self.tiles.scales, scale=np.float64(self.scale))
         record = {'kind': _KIND, 'version': VERSION, **asdict(self.facts),
                   'sha256': {name: _digest(folder / name) for name in (GRAMS, ARRAYS)}}
         with replacing(folder / FACTS) as part:
@@ -240,21 +235,17 @@ class Atlas:
                 if _digest(folder / name) != hashes[name]:
                     raise DamagedFileError(f'it is not the one that {FACTS} beside it was written with')
         with reading(folder / ARRAYS, DamagedFileError), open_npz(folder / ARRAYS) as file:
-            stored, scales, scale, alike = (file.read(name) for name in ('vectors', 'scales', 'scale', 'alike'))
+            stored, scales, scale = (file.read(name) for name in ('vectors', 'scales', 'scale'))
             vectors = _basis(stored, facts)
             if scales.dtype != np.float64 or not (np.isfinite(scales).all() and scales.min() >= 0) \
                     or scale.shape or not 0 < float(scale) < np.inf:
                 raise DamagedFileError('its scales are no numbers above 0')
-            cells = math.prod(cell_grid(facts.image_shape))
-            if alike.dtype != np.float16 or alike.shape != (cells, cells) or not np.isfinite(alike).all():
-                raise DamagedFileError(f'its affinity is {alike.dtype} {list(alike.shape)}, expected finite float16 '
-                                       f'[{cells}, {cells}]')
         with reading(folder / GRAMS, DamagedFileError):
             values = _mapped(folder / GRAMS, (len(list(picture_tiles(facts.image_shape))),
                                               triangle_size(len(vectors))))
             if scales.shape != values.shape[:1]:
                 raise DamagedFileError(f'it has {len(values)} tiles, and {ARRAYS} {list(scales.shape)} scales')
-        return cls(facts, vectors, TiledGrams(values, scales, facts.image_shape), float(scale), alike)
+        return cls(facts, vectors, TiledGrams(values, scales, facts.image_shape), float(scale))
 
 
 def atlas_folder(hook: GeneratorHook) -> pathlib.Path:

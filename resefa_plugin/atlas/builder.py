@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from resefa_plugin.atlas.atlas import Atlas, AtlasFacts
 from resefa_plugin.atlas.channel_choice import atlas_channels, tile_energies
-from resefa_plugin.atlas.own_regions import affinity, cell_grid
 from resefa_plugin.atlas.tiled_grams import TiledGrams, stored, tile_grams, triangle_size
 from resefa_plugin.errors import DamagedFileError, ResefaError, check_type
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -165,13 +164,11 @@ class AtlasBuilder:
         probe(viewpoint)
         jacobian = RegionJacobian(viewpoint, gram_room=0).within(vectors).compute(progress)
         triangles, scales = zip(*map(stored, tile_grams(jacobian.matrix, viewpoint.image_shape)), strict=True)
-        alike = affinity(jacobian.matrix, viewpoint.image_shape)
         with replacing(self._file(viewpoint, vectors)) as part, open(part, 'wb') as file:
-            np.savez(file, values=np.stack(triangles), scales=np.array(scales), alike=alike)
+            np.savez(file, values=np.stack(triangles), scales=np.array(scales))
 
-    def _load(self, viewpoint: Viewpoint,
-              vectors: NDArray[np.float64]) -> tuple[TiledGrams, NDArray[np.float32]] | None:
-        """What is kept of a sample, its tiles and how alike its cells move.
+    def _load(self, viewpoint: Viewpoint, vectors: NDArray[np.float64]) -> TiledGrams | None:
+        """What is kept of a sample.
 
         None if there is nothing, and with a warning if it is damaged.
         """
@@ -180,13 +177,13 @@ class AtlasBuilder:
             return None
         try:
             with reading(path, DamagedFileError), open_npz(path) as file:
-                values, scales, alike = (file.read(name) for name in ('values', 'scales', 'alike'))
+                values, scales = (file.read(name) for name in ('values', 'scales'))
                 shape = int(np.prod(grid_shape(viewpoint.image_shape))), triangle_size(len(vectors))
                 if values.dtype != np.float16 or values.shape != shape or scales.shape != shape[:1] \
-                        or not all(np.isfinite(array).all() for array in (values, scales, alike)):
+                        or not all(np.isfinite(array).all() for array in (values, scales)):
                     raise DamagedFileError(f'it holds {values.dtype} {list(values.shape)}, expected float16 '
                                            f'{list(shape)}')
-                return TiledGrams(values, scales, viewpoint.image_shape), alike
+                return TiledGrams(values, scales, viewpoint.image_shape)
         except DamagedFileError as error:
             warnings.warn(f'{error}. Its matrices are computed anew', stacklevel=2)
             return None
@@ -195,21 +192,18 @@ class AtlasBuilder:
         """The mean of the samples, in which none counts for more in a tile than half of them do."""
         first = self.viewpoints[0]
 
-        def sample(viewpoint: Viewpoint) -> tuple[TiledGrams, NDArray[np.float32]]:
+        def sample(viewpoint: Viewpoint) -> TiledGrams:
             kept = self._load(viewpoint, vectors)
             if kept is None:
                 raise ResefaError(f'{self._file(viewpoint, vectors)} vanished while the atlas was made: try again')
             return kept
 
-        traces = np.stack([sample(viewpoint)[0].energies.sum(axis=1) for viewpoint in self.viewpoints])  # [n, T]
+        traces = np.stack([sample(viewpoint).energies.sum(axis=1) for viewpoint in self.viewpoints])  # [n, T]
         totals = traces.sum(axis=1)
         weights = tile_weights(traces / totals[:, None]) / totals[:, None]
         sums: NDArray[np.float32] | None = None
-        cells = int(np.prod(cell_grid(first.image_shape)))
-        alike = np.zeros((cells, cells))
         for viewpoint, weight in zip(self.viewpoints, weights, strict=True):
-            tiles, of_sample = sample(viewpoint)
-            alike += of_sample / len(self.viewpoints)
+            tiles = sample(viewpoint)
             if sums is None:
                 sums = np.zeros(tiles.values.shape, np.float32)
             for number, scale in enumerate(weight * tiles.scales):
@@ -219,8 +213,7 @@ class AtlasBuilder:
         values = np.empty(sums.shape, np.float16)
         for number, triangle in enumerate(sums):
             values[number], scales[number] = stored(triangle)
-        return Atlas(self._facts(), vectors, TiledGrams(values, scales, first.image_shape), float(totals.mean()),
-                     alike.astype(np.float16))
+        return Atlas(self._facts(), vectors, TiledGrams(values, scales, first.image_shape), float(totals.mean()))
 
 
 def tile_weights(traces: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,37 +7,37 @@ import scipy.cluster.vq
 import scipy.linalg
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional
 
+from resefa_plugin.atlas.tiled_grams import TiledGrams, diagonal
 from resefa_plugin.errors import RegionError
 from resefa_plugin.regions.partition import RegionPartition
 
-CELLS = 32  # along the longer side of the picture
 MOST = 64  # regions
-STILL = 1e-3  # of the mean energy of a cell: one that moves less is alike to nothing but itself
+STILL = 1e-3  # of the mean Gram matrix, which is added to each: tiles that do not move are alike
+SHARPNESS = 12  # power of the cosine, measured on the demo generator: see benchmarks/README.md
 TRIES = 10  # starts of k-means, of which the best is taken
+_BLOCK = 1 << 14  # columns
 
 
-def cell_grid(image_shape: tuple[int, int, int]) -> tuple[int, int]:
-    """Rows and columns of the cells of a picture `(C, h, w)`: as square as they come."""
-    _, height, width = image_shape
-    longer = max(height, width)
-    return (max(1, round(CELLS * height / longer)), max(1, round(CELLS * width / longer)))
+def likeness(tiles: TiledGrams) -> NDArray[np.float64]:
+    """How alike the tiles of a picture move, `[T, T]` from 0 to 1: a power of the cosine between their Gram matrices.
 
-
-def affinity(matrix: Tensor, image_shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """How alike the cells of a picture move: the squared cosine of their rows of J, `[P, P]` from 0 to 1.
-
-    Args:
-        matrix: columns of J, `[m, C * h * w]`, in orthonormal coordinates.
-        image_shape: `(C, h, w)`.
+    Two Gram matrices are alike where the same directions of the latent space move both tiles, each as much, whatever
+    basis these are written in.
     """
-    cells = functional.adaptive_avg_pool2d(matrix.unflatten(1, image_shape), cell_grid(image_shape))  # [m, C, r, c]
-    rows = cells.flatten(2).permute(2, 0, 1).flatten(1)  # [P, m * C]
-    energy = rows.square().sum(dim=1)
-    rows = rows / energy.clamp(min=STILL * float(energy.mean()) or 1.0).sqrt()[:, None]
-    alike: NDArray[np.float32] = (rows @ rows.T).square().clamp(max=1).cpu().numpy()
+    count, size = tiles.values.shape
+    products = np.zeros((count, count))
+    weights = np.full(size, np.sqrt(2), np.float32)  # an element above the diagonal stands for two
+    weights[diagonal(tiles.dim)] = 1
+    scales = (tiles.scales / (tiles.scales.mean() or 1.0)).astype(np.float32)
+    for start in range(0, size, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        triangles = weights[part] * scales[:, None] * tiles.values[:, part]
+        triangles += STILL * triangles.mean(axis=0)
+        products += triangles @ triangles.T
+    lengths = np.sqrt(np.maximum(products.diagonal(), np.finfo(float).tiny))
+    alike: NDArray[np.float64] = np.clip(products / lengths / lengths[:, None], 0, 1) ** SHARPNESS
     np.fill_diagonal(alike, 1)
     return alike
 
@@ -46,16 +46,16 @@ def own_regions(alike: NDArray[np.floating], grid: tuple[int, int], count: int,
                 image_size: tuple[int, int]) -> list[RegionPartition]:
     """Cuts the picture into regions that move together, the largest first.
 
-    Spectral clustering (Ng, Jordan and Weiss 2001): the cells in the coordinates of the first eigenvectors of the
+    Spectral clustering (Ng, Jordan and Weiss 2001): the tiles in the coordinates of the first eigenvectors of the
     normalized affinity, then k-means.
 
     Args:
-        alike: `[P, P]`, see `affinity`; a mean over samples.
-        grid: rows and columns of cells.
+        alike: `[T, T]`, see `likeness`.
+        grid: rows and columns of tiles.
         count: of regions, from 2 to 64.
         image_size: `(H, W)` of the generator's pictures.
 
-    Returns: regions `auto1`, `auto2`, ..., which cover the picture and do not overlap; fewer than asked for if cells
+    Returns: regions `auto1`, `auto2`, ..., which cover the picture and do not overlap; fewer than asked for if tiles
     hardly differ.
 
     Raises RegionError for another count.
@@ -64,7 +64,7 @@ def own_regions(alike: NDArray[np.floating], grid: tuple[int, int], count: int,
         raise RegionError(f'auto:{count}: expected a number of regions from 2 to {min(MOST, len(alike) // 2)}')
     weights = np.asarray(alike, np.float64)
     scale = 1 / np.sqrt(weights.sum(axis=1))
-    last = len(weights) - 1  # all of it: an iteration does not end where many cells are alike to nothing
+    last = len(weights) - 1  # all of it: an iteration does not end where many tiles are alike to nothing
     _, vectors = scipy.linalg.eigh(scale[:, None] * weights * scale, subset_by_index=(last + 1 - count, last))
     vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(float).tiny)
     labels = _clusters(vectors, count)

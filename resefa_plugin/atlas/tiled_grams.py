@@ -37,7 +37,7 @@ class TiledGrams:
     def __init__(self, values: NDArray[np.float16], scales: NDArray[np.float64], image_shape: tuple[int, int, int]):
         self.values, self.scales, self.image_shape = values, scales, image_shape
         self.dim = dimensions(values.shape[1])
-        self.energies = values[:, _packed(np.arange(self.dim), np.arange(self.dim), self.dim)] * scales[:, None]
+        self.energies = values[:, diagonal(self.dim)] * scales[:, None]
 
     @functools.cached_property
     def _total(self) -> NDArray[np.float64]:
@@ -99,6 +99,11 @@ def triangle_size(dim: int) -> int:
 def dimensions(size: int) -> int:
     """m of a triangle of so many elements."""
     return int((np.sqrt(8 * size + 1) - 1) / 2)
+
+
+def diagonal(dim: int) -> NDArray[np.int64]:
+    """Where the diagonal of a matrix `[dim, dim]` is in its triangle."""
+    return _packed(np.arange(dim), np.arange(dim), dim)
 
 
 def _packed(rows: NDArray[np.int64], columns: NDArray[np.int64], dim: int) -> NDArray[np.int64]:
