@@ -48,8 +48,13 @@ def known(tmp_path_factory):
 def folder(tmp_path, monkeypatch, known):
     """An empty folder with what a user would have: latents, directions, a mask, networks, a checkout, photographs."""
     shutil.copytree(known, tmp_path / 'cache')
+
+    def known_edits(atlas, hook, place, *rest):
+        shutil.copytree(next(known.glob('atlas/*/edits')), place / 'edits')
+        return []
+
     monkeypatch.setenv('RESEFA_CACHE', str(tmp_path / 'cache'))
-    monkeypatch.setattr('resefa_plugin.scripts.atlas.make_edits', lambda *arguments: [])  # by a parser that is fetched
+    monkeypatch.setattr('resefa_plugin.scripts.atlas.make_edits', known_edits)  # they need a parser that is fetched
     np.savez(tmp_path / 'projected_w.npz', w=np.zeros((1, 8, 4), np.float32))
     np.save(tmp_path / 'smile.npy', np.ones((1, 4), np.float32))
     mask = np.zeros((64, 64), np.uint8)
