@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Sequence
 
@@ -53,9 +54,13 @@ class AttributeObjective:
 
     def __init__(self, spec: str, networks: Networks, tau: float = TAU):
         match = re.fullmatch(r'([A-Za-z_]+)([+-])', spec.strip())
-        if match is None or match[1] not in ATTRIBUTES:
+        if match is None:
             raise ResefaError(f"attribute '{spec}': expected a name and + for more of it or - for less, as in "
                               f"eyes_open-; names: {', '.join(ATTRIBUTES)}")
+        if match[1] not in ATTRIBUTES:
+            near = difflib.get_close_matches(match[1].lower(), ATTRIBUTES, 1, 0.5)
+            meant = f'did you mean {near[0]}{match[2]}? ' if near else ''
+            raise ResefaError(f"attribute '{spec}': there is no {match[1]}; {meant}names: {', '.join(ATTRIBUTES)}")
         self.attribute, self.sign, self.networks, self.tau = match[1], 1 if match[2] == '+' else -1, networks, tau
         self.name = match[0]
         words = ATTRIBUTES[self.attribute]

@@ -26,19 +26,22 @@ class Format:
     remedy: str = ''
 
 
-PICKLE = Format('pickle', 'a pickle', 'networks go to --network, latents to --projected-w')
-TORCH = Format('torch', 'a file of torch.save', 'networks go to --network, latents to --projected-w')
-SAFETENSORS = Format('safetensors', 'a safetensors file', 'networks go to --network, latents to --projected-w')
-NPY = Format('npy', 'a numpy array (.npy)',
-             'latents go to --projected-w, directions to --directions, label maps to --region=labels:FILE:NUMBERS')
-NPZ = Format('npz', 'an archive of numpy arrays (.npz)', 'latents go to --projected-w, directions to --directions')
+_DATA = 'networks go to --network, latents to --projected-w of resefa factorize and edit'
+_ARRAYS = 'latents go to --projected-w of resefa factorize and edit, directions to resefa edit --directions'
+
+PICKLE = Format('pickle', 'a pickle', _DATA)
+TORCH = Format('torch', 'a file of torch.save', _DATA)
+SAFETENSORS = Format('safetensors', 'a safetensors file', _DATA)
+NPY = Format('npy', 'a numpy array (.npy)', f'{_ARRAYS}, label maps to --region=labels:FILE:NUMBERS')
+NPZ = Format('npz', 'an archive of numpy arrays (.npz)', _ARRAYS)
 EMPTY = Format('empty', 'empty: it has 0 bytes', 'the copy or download was cut off; fetch it again')
 WEB_PAGE = Format('web page', 'a web page, not the file itself',
-                  'open the link in a browser, where it may ask for a login or a confirmation, or say that too many '
-                  'have fetched it; save the file there and give its path')
+                  'of a download, open the link in a browser, where it may ask for a login or a confirmation, or say '
+                  'that too many have fetched it, save the file there and give its path; of a report, give the .npz '
+                  'beside it')
 LFS_POINTER = Format('git-lfs pointer', 'a git-lfs pointer, a few lines that stand for the file',
                      "run 'git lfs pull' in its repository, or download the file from its web page")
-PICTURE = Format('picture', 'a picture', 'masks go to --region=mask:FILE')
+PICTURE = Format('picture', 'a picture', 'masks go to --region=mask:FILE, photographs to resefa photo --target=FILE')
 TEXT = Format('text', 'a text', 'check that this is the file you meant, and that its download was not an error message')
 TAR = Format('tar', 'a tar archive', "unpack it with 'tar xf FILE' and give the file that is in it")
 GZIP = Format('gzip', 'compressed with gzip', "unpack it with 'gunzip FILE', or 'tar xzf FILE', and give what is in it")

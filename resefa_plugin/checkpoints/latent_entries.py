@@ -29,7 +29,7 @@ EXPECTED = 'latents: an array or a dictionary of arrays, as numpy (.npz, .npy), 
 BARE = 'array'
 # The key that says which -> which.
 SAID_KEYS = {'w': 'w', 'z': 'z', 's': 's',
-             **dict.fromkeys(('ws', 'wp', 'w_plus', 'projected_w', 'dlatents', 'dlatent'), 'w')}
+             **dict.fromkeys(('ws', 'wp', 'w_plus', 'projected_w', 'dlatents', 'dlatent'), 'w'), 'cond': 'cond'}
 # Names that tools use for a z as well as for a w: they say no more than a bare array does.
 UNSAID_KEYS = ('latent', 'latents', 'latent_in', 'latent_code')
 MAX_NAME = 60
@@ -40,7 +40,8 @@ class LatentEntry:
     """Latents of one or more samples.
 
     Attributes:
-        arrays: by what they are: `w`, `z`, `s`, `array` or one of UNSAID_KEYS; numpy arrays or tensors of any kind.
+        arrays: by what they are: `w`, `z`, `s`, `array` or one of UNSAID_KEYS, of BigGAN `class` beside a `z`, or
+            `cond`; numpy arrays or tensors of any kind.
         name: of the picture that they are of, where the file has it, and what else to say of them.
         noise: that the file has for this picture, layer by layer.
     """
@@ -172,8 +173,10 @@ def _named(name: str, value: object) -> Iterator[LatentEntry]:
 
 
 def _chosen(names: Collection[str]) -> list[str]:
-    """The keys to read: w, z or both, else one that says what it is, else the one that does not."""
+    """The keys to read: w, z or both, else one that says what it is, else the one that does not; class beside a z."""
     said = [key for key in ('w', 'z') if key in names] or [key for key in SAID_KEYS if key in names][:1]
+    if 'z' in said and 'class' in names:
+        said.append('class')
     unsaid = [key for key in UNSAID_KEYS if key in names]
     if not said and len(unsaid) != 1:
         found = ', '.join(printable(name, MAX_NAME) for name in list(names)[:20]) or 'none'

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import math
+import numbers
 import os
 import pathlib
 import warnings
@@ -202,8 +203,8 @@ class DirectionSet:
         Strength 1 is `step[index - 1]` long, and changes the region by a root mean square of 0.1.
         """
         self.check_index(index)
-        if not math.isfinite(strength):
-            raise DirectionsError(f'strength is {strength}, expected a finite number')
+        if not isinstance(strength, numbers.Real) or not math.isfinite(strength):
+            raise DirectionsError(f'strength is {repr(strength)[:100]}, expected a finite number')
         return np.asarray(strength * self.step[index - 1] * self.directions[index - 1], np.float32)
 
     def picture(self, hook: GeneratorHook, sample: Sample, index: int, strength: float = 1.0) -> Image.Image:

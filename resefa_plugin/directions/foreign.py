@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from resefa_plugin.checkpoints import formats
-from resefa_plugin.checkpoints.latent_entries import read_plain
+from resefa_plugin.checkpoints.latent_entries import SAID_KEYS, read_plain
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.errors import DirectionsError
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace
@@ -122,6 +122,8 @@ def _components(file: ArrayFile) -> NDArray[np.float64]:
     for key in ('lat_comp', 'act_comp'):
         if key in file.names:
             return _rows(file.read(key))
+    if set(file.names) & set(SAID_KEYS):
+        raise DirectionsError(f'these are latents ({file.listed()}), which go to --projected-w; expected directions')
     raise DirectionsError(f"no 'metadata' and no 'lat_comp' among its arrays ({file.listed()}): expected a directions "
                           "file of resefa factorize, or GANSpace's components")
 

@@ -174,6 +174,20 @@ class GeneratorHook(abc.ABC):
                c: Tensor | None = None) -> Sample:
         """The sample of a seed, drawn as the host does: `RandomState(seed).randn(1, z_dim)`."""
 
+    def sample_of(self, latents: Mapping[str, Tensor], name: str, truncation_psi: float = 1.0,
+                  c: Tensor | None = None) -> Sample:
+        """The sample of latents `[1, ...]` as `LatentSpace.saved` gives them, for generators without a w.
+
+        Args:
+            latents: by their keys in a file.
+            name: of the sample.
+            truncation_psi: of the picture; the latents are taken as they are.
+            c: class label `[1, c_dim]`, where the latents do not say it.
+
+        Raises ResefaError where they do not fit.
+        """
+        raise ResefaError(f'{self.name} takes seeds, no latents of a file')
+
     def class_vector(self, spec: str) -> Tensor:
         """The label `[1, c_dim]` of a class that a user names, by its number. Raises ResefaError if there is none."""
         if not re.fullmatch(r'\d{1,9}', spec) or int(spec) >= self.c_dim:

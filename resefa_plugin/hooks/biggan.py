@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from resefa_plugin.checkpoints.biggan_state import read_biggan
-from resefa_plugin.errors import ResefaError
+from resefa_plugin.errors import ResefaError, check_shape
 from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample, box_average, pooling_factor, seed_z
 from resefa_plugin.hooks.biggan_classes import class_vector
 from resefa_plugin.networks.biggan import Slot, layer_inputs
@@ -101,10 +101,37 @@ class BigGANHook(GeneratorHook):
                               'one per class')
         c = c.to(self.device, torch.float32)
         z = self.draw(seed, truncation_psi).to(self.dtype)
+        return Sample(f'seed{seed:04d}', self._latents(z, self._embedding(c)), c, truncation_psi, seed=seed)
+
+    @override
+    def sample_of(self, latents: Mapping[str, Tensor], name: str, truncation_psi: float = 1.0,
+                  c: Tensor | None = None) -> Sample:
+        """See GeneratorHook: `cond`, or `z` and `class`, the embedding; without the latter, that of the label `c`."""
+        found = {key: value.to(self.device, self.dtype) for key, value in latents.items()}
+        if 'cond' in found:
+            check_shape('cond', found['cond'], 1, sum(part.stop - part.start for slot in self.G.slots for part in slot))
+            return Sample(name, {'cond': found['cond']}, c, truncation_psi)
+        if 'z' not in found:
+            raise ResefaError(f'{self.name} takes z, z and class, or cond: not {", ".join(latents)}')
+        check_shape('z', found['z'], 1, self.z_dim)
+        if 'class' not in found and c is None and self.c_dim > 1:
+            raise ResefaError(f'{self.name} is class-conditional, and the file says no class: name one, 0 to '
+                              f'{self.c_dim - 1}')
+        embedding = found.get('class')
+        if embedding is None:
+            embedding = self._embedding(torch.ones(1, 1, device=self.device) if c is None else c)
+        width = max(part.stop for slot in self.G.slots for part in slot if part.source == 'class')
+        check_shape('class', embedding, 1, width)
+        return Sample(name, self._latents(found['z'], embedding), c, truncation_psi)
+
+    def _embedding(self, c: Tensor) -> Tensor:
+        """Of class weights `[1, c_dim]`."""
         with torch.no_grad():
-            embedding = self.G.embed(c.to(self.dtype))
-            latents = {'z': z, 'class': embedding, 'cond': torch.cat(layer_inputs(self.G.slots, z, embedding), dim=1)}
-        return Sample(f'seed{seed:04d}', latents, c, truncation_psi, seed=seed)
+            embedding: Tensor = self.G.embed(c.to(self.dtype))
+        return embedding
+
+    def _latents(self, z: Tensor, embedding: Tensor) -> dict[str, Tensor]:
+        return {'z': z, 'class': embedding, 'cond': torch.cat(layer_inputs(self.G.slots, z, embedding), dim=1)}
 
     def draw(self, seed: int, truncation_psi: float) -> Tensor:
         """The z `[1, z_dim]` of a seed, truncated by scaling."""

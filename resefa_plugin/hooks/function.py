@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -82,6 +82,14 @@ class FunctionHook(GeneratorHook):
         check_number('truncation_psi', truncation_psi)
         z = seed_z(seed, self.z_dim, self.device) * truncation_psi
         return Sample(f'seed{seed:04d}', {'z': z}, truncation_psi=truncation_psi, seed=seed)
+
+    @override
+    def sample_of(self, latents: Mapping[str, Tensor], name: str, truncation_psi: float = 1.0,
+                  c: Tensor | None = None) -> Sample:
+        if 'z' not in latents:
+            raise ResefaError(f'{self.name} is a function of z [1, {self.z_dim}]: it takes no {", ".join(latents)}')
+        check_shape('z', latents['z'], 1, self.z_dim)
+        return Sample(name, {'z': latents['z'].to(self.device)})
 
     @override
     def space(self, name: str, layers: tuple[int, ...] | None = None) -> LatentSpace:

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resefa_plugin.checkpoints.latent_entries import LatentEntry, read_entries
+from resefa_plugin.checkpoints.latent_entries import BARE, UNSAID_KEYS, LatentEntry, read_entries
 from resefa_plugin.errors import DirectionsError, ResefaError
-from resefa_plugin.hooks.base import LatentSpace, Sample
+from resefa_plugin.hooks.base import GeneratorHook, LatentSpace, Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.machine.files import replacing
 
@@ -89,6 +89,10 @@ def write_latents(path: str | os.PathLike[str], space: LatentSpace, sample: Samp
 def _latents(entry: LatentEntry, hook: StyleBasedHook) -> list[FileLatent]:
     found: dict[str, Tensor] = {}
     for key, value in entry.arrays.items():
+        if key == 'cond':
+            raise DirectionsError(f"'cond' is of a BigGAN: {hook.name} takes w, z or s")
+        if key == 'class':
+            continue  # --class says it here
         array = _floats(key, value)
         kind = key if key in _SHAPED else _kind(key, array, hook)
         found[kind] = _SHAPED[kind](array, hook)
@@ -155,6 +159,42 @@ def _as_styles(array: Tensor, hook: StyleBasedHook) -> Tensor:
 
 
 _SHAPED = {'w': _as_ws, 'z': _as_z, 's': _as_styles}
+
+
+def plain_samples(path: str | os.PathLike[str], hook: GeneratorHook, truncation_psi: float = 1.0,
+                  c: Tensor | None = None) -> list[tuple[Sample, str]]:
+    """The samples in a file for a generator without w, and of each a sentence that says what it was taken for.
+
+    Args:
+        path: a file as of `read_latents`, with the keys of `LatentSpace.saved`, or a bare array, which is z.
+        hook: the generator that they are for.
+        truncation_psi, c: as of `GeneratorHook.sample_of`.
+
+    Raises DirectionsError for a file that cannot be read, or latents that do not fit the generator.
+    """
+    found: list[tuple[Sample, str]] = []
+    for entry in read_entries(path):
+        arrays = {'z' if key in (BARE, *UNSAID_KEYS) else key: _rows(key, value) for key, value in entry.arrays.items()}
+        counts = {len(value) for value in arrays.values()}
+        if len(counts) > 1:
+            raise DirectionsError(f'{path}: {" and ".join(arrays)} are of different numbers of samples')
+        said = ' and '.join(f'{key} latents [1, {value.shape[1]}]' for key, value in arrays.items())
+        for row in range(counts.pop()):
+            latents = {key: value[row:row + 1] for key, value in arrays.items()}
+            try:
+                sample = hook.sample_of(latents, f'proj{len(found):02d}', truncation_psi, c)
+            except ResefaError as error:
+                raise DirectionsError(f'{path}: {error}') from error
+            found.append((sample, f'{said} {entry.name}'.rstrip() + ', taken as they are'))
+    return found
+
+
+def _rows(key: str, value: object) -> Tensor:
+    """Latents `[N, d]` of an array with one or two axes."""
+    array = _floats(key, value)
+    if array.ndim == 3:
+        raise DirectionsError(f"'{key}' of shape {list(array.shape)} is no latent of this generator, which has no w")
+    return array[None] if array.ndim == 1 else array
 
 
 def make_sample(hook: StyleBasedHook, latent: FileLatent, name: str, c: Tensor | None = None,

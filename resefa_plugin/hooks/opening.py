@@ -81,8 +81,9 @@ def open_network(network: str | os.PathLike[str], device: torch.device | str = '
             names = sorted({*NAMED_NETWORKS, *plugin_names()})
             near = difflib.get_close_matches(name.lower(), names, n=1)
             meant = f'; did you mean {near[0]}{spec[len(name):]}?' if near else ''
-            raise CheckpointError(f'--network={spec}: no such network{meant or nearby(spec)}; expected a network file, '
-                                  f"its URL, or a name out of {', '.join(names)}")
+            hint = meant or f'{nearby(spec)};'.replace('?;', '?')
+            raise CheckpointError(f'--network={spec}: no such network{hint} expected a network file, its URL, or a '
+                                  f"name out of {', '.join(names)}")
         return open_file(spec, device, repo, trust_pickle, noise_mode)
     flags = {'repo': (repo, None), 'trust_pickle': (trust_pickle, False), 'noise_mode': (noise_mode, 'const')}
     given = {flag: value for flag, (value, default) in flags.items() if value != default}

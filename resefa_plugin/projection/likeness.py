@@ -17,6 +17,7 @@ from resefa_plugin.projection.alignment import Alignment
 from resefa_plugin.projection.photograph import as_photograph
 
 CLOSE, POOR = 0.05, 0.12  # LPIPS, as seen on one portrait
+CLOSE_MSE, POOR_MSE = 0.03, 0.1  # another face in the same light has .1 to .3
 # Standard deviations: of one portrait, latents at 2.4 showed the person, and some from 2.7 on a broken mouth.
 UNUSUAL = 2.5
 
@@ -39,14 +40,15 @@ class Likeness:
     deviation: float
 
     def __str__(self) -> str:
-        if self.lpips < CLOSE and self.mse < 0.03:
+        if self.lpips < CLOSE and self.mse < CLOSE_MSE:
             alike = 'a close likeness'
-        elif self.lpips < POOR:
+        elif self.lpips < POOR and self.mse < POOR_MSE:
             alike = 'a fair likeness'
         else:
             alike = 'a poor likeness: edits show somebody else'
         far = '; the latent is unusual for this generator, so that strong edits may look less natural'
-        figures = (f'MSE {self.mse:.4f}, LPIPS {self.lpips:.3f}, {self.deviation:.2f} standard deviations from the '
+        lpips = f'LPIPS {self.lpips:.3f}, ' if self.lpips else ''  # which small pictures have none of
+        figures = (f'MSE {self.mse:.4f}, {lpips}{self.deviation:.2f} standard deviations from the '
                    f'mean, {self.passes} pass{"es" * (self.passes > 1)}')
         return f'{alike} ({figures}){far if self.deviation > UNUSUAL else ""}'
 

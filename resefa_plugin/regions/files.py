@@ -15,7 +15,7 @@ from resefa_plugin.errors import RegionError
 from resefa_plugin.machine.arrays import read_npy, reading
 from resefa_plugin.machine.images import ImageUse
 
-MASK = ImageUse('mask', 4096 * 4096, 'resize it to fit the picture', 'a PNG mask', RegionError,
+MASK = ImageUse('mask', 4096 * 4096, 'resize it to fit the picture', 'a mask', RegionError,
                 formats.instead_of_picture)
 # The value of white in each kind of mask array. Pillow reads some 16-bit grey files into 32-bit integers.
 _WHITE = {'uint8': 255, 'uint16': 65535, 'int32': 65535, 'float32': 1.0, 'float64': 1.0}

@@ -142,7 +142,7 @@ def test_edits_found_before_are_not_mixed_with_those_of_now(linear, made, tmp_pa
 
 
 def test_no_edits_are_said(tmp_path):
-    with pytest.raises(ResefaError, match='no named edits in .*resefa atlas --edits'):
+    with pytest.raises(ResefaError, match='no named edits in .*resefa atlas --edits.*--network'):
         find_edit(tmp_path, 'mouth opens')
 
 

@@ -162,6 +162,8 @@ def test_offset_index_out_of_range(index):
 
 
 def test_offset_strength_must_be_finite():
+    with pytest.raises(DirectionsError, match="strength is 'a', expected a finite number"):
+        make_set().offset(1, 'a')
     with pytest.raises(DirectionsError, match='strength is nan, expected a finite number'):
         make_set().offset(1, float('nan'))
 

@@ -41,3 +41,5 @@ def test_likeness_in_words():
         'a close likeness (MSE 0.0123, LPIPS 0.026, 1.20 standard deviations from the mean, 80 passes)')
     assert 'a fair likeness' in str(Likeness(80, 0.04, 0.08, 1.2)) and 'less natural' in str(Likeness(1, 0, 0, 2.6))
     assert 'a poor likeness' in str(Likeness(80, 0.2, 0.3, 1.2))
+    small = str(Likeness(80, 0.2, 0, 1.2))  # too small for LPIPS
+    assert small.startswith('a poor likeness') and 'LPIPS' not in small

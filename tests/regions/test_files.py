@@ -110,7 +110,7 @@ def test_bad_mask_files(tmp_path, mask_file):
     whole = (tmp_path / 'left.png').read_bytes()
     cut.write_bytes(whole[:len(whole) // 2])
     for path in (text, empty, cut):
-        with pytest.raises(RegionError, match=f'{path.name}.* is not an image that can be read .*expected a PNG mask'):
+        with pytest.raises(RegionError, match=f'{path.name}.* is not an image that can be read .*expected a mask'):
             RegionPartition.from_mask(path, (6, 8))
 
 

@@ -100,7 +100,7 @@ def test_default_space_presets_and_record(folder, tmp_path):
         (['--class=1', '--space=w'], "space 'w' is not one of z, class"),
         (['--class=1', '--noise-mode=none'], 'takes no --noise-mode'),
         (['--class=1', '--trunc-cutoff=2'], 'leave the truncation cutoff out'),
-        (['--class=1', '--projected-w=x.npz'], 'has no w'),
+        (['--class=1', '--projected-w=x.npz'], 'x.npz does not exist'),
     ],
 )
 def test_errors(folder, tmp_path, arguments, message):
@@ -108,6 +108,20 @@ def test_errors(folder, tmp_path, arguments, message):
         main, ['factorize', f'--network=biggan:{folder}', '--region=center:0.5', f'--outdir={tmp_path}/o', *arguments]
     )
     assert result.exit_code != 0 and message in result.output.replace('\n', ' '), result.output
+
+
+def test_latents_that_edit_wrote_are_taken_again(folder, tmp_path):
+    network = f'--network=biggan:{folder}'
+    for space in ('z', 'cond'):
+        invoke('factorize', network, '--class=1', f'--space={space}', '--region=center:0.5', '--num-directions=1',
+               f'--outdir={tmp_path}/{space}')
+        edit = 'edit', network, f'--directions={next((tmp_path / space).glob("seed*.npz"))}', '--steps=1', '--straight'
+        invoke(*edit, '--strength=2,2', f'--outdir={tmp_path}/{space}/moved')
+        moved = tmp_path / space / 'moved' / 'seed0000-00.npz'
+        invoke(*edit, f'--projected-w={moved}', '--strength=0,0', f'--outdir={tmp_path}/{space}/again')
+        picture, again = (np.asarray(Image.open(tmp_path / space / name).convert('RGB'), int)
+                          for name in ('moved/seed0000-00.png', 'again/proj00-00.png'))
+        assert np.abs(picture - again).max() <= 1  # of 255
 
 
 def test_double_precision_weights(tmp_path):

@@ -319,12 +319,31 @@ def test_directions_do_not_fit_another_network(tiny_directions, tmp_path, monkey
         'edit', '--network=toy', f'--directions={tiny_directions}', f'--outdir={tmp_path}/o', code=1
     )
     assert "the directions are for space 'w' of tiny" in output.replace('\n', ' ')
+
+
+def test_a_function_of_z_takes_what_edit_wrote(tmp_path, monkeypatch):
     from tests.helpers.toys import TanhToy
-    monkeypatch.setitem(opening.NAMED_NETWORKS, 'toy', lambda rest, device: TanhToy().hook())
-    output = invoke(
-        'factorize', '--network=toy', '--projected-w=x.npz', '--region=center:0.5', f'--outdir={tmp_path}/o', code=2
-    )
-    assert '--projected-w: tanh-toy has no w' in output
+    toy = TanhToy().hook()
+    monkeypatch.setitem(opening.NAMED_NETWORKS, 'toy', lambda rest, device: toy)
+    invoke('factorize', '--network=toy', '--region=center:0.5', '--num-directions=2', f'--outdir={tmp_path}/o')
+    edit = 'edit', '--network=toy', f'--directions={tmp_path}/o/seed0000-box_2_2_4_4.npz', '--steps=2', '--straight'
+    invoke(*edit, f'--outdir={tmp_path}/e')
+    moved = tmp_path / 'e' / 'seed0000-01.npz'
+    said = invoke(*edit, f'--projected-w={moved}', '--strength=-1,0', f'--outdir={tmp_path}/again')
+    assert f'proj00: z latents [1, {toy.z_dim}], taken as they are' in said
+    with np.load(moved) as first, np.load(tmp_path / 'again' / 'proj00-01.npz') as second:
+        np.testing.assert_array_equal(second['z'], first['z'])
+    # Directions that were found at such a latent are tried there when nothing else is said.
+    invoke('factorize', '--network=toy', f'--projected-w={moved}', '--region=center:0.5', f'--outdir={tmp_path}/p')
+    invoke('edit', '--network=toy', f'--directions={tmp_path}/p/proj00-box_2_2_4_4.npz', '--steps=1', '--strength=0,0',
+           '--straight', f'--outdir={tmp_path}/found')
+    with np.load(moved) as first, np.load(tmp_path / 'found' / 'found-00.npz') as second:
+        np.testing.assert_array_equal(second['z'], first['z'])
+    np.savez(tmp_path / 'w.npz', w=np.zeros((1, 8, 4), np.float32))
+    np.savez(tmp_path / 'short.npz', z=np.zeros((1, 2), np.float32))
+    for name, message in (('w', 'is no latent of this generator, which has no w'), ('short', 'z has shape [1, 2]')):
+        said = invoke(*edit, f'--projected-w={tmp_path}/{name}.npz', f'--outdir={tmp_path}/x', code=1)
+        assert message in said.replace('\n', ' ')
 
 
 HOST = '''

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 from click.testing import CliRunner
 
 from resefa_plugin.directions.direction_set import DirectionSet
@@ -31,6 +32,7 @@ def said(*arguments, code=2):
     ('--region mouth eyes nose', 'give --region once for each: --region=mouth --region=eyes --region=nose'),
     ('mouth --seeds=0', '(mouth): did you mean --region=mouth?'),
     ('ffhq.pkl --region=mouth', '(ffhq.pkl): did you mean --network=ffhq.pkl?'),
+    ('some.png --region=mouth', 'photographs go to resefa photo --target=some.png, masks to --region=mask:some.png'),
     ('--quick now --region=mouth', '(now): all that is given to a command has a name, as in --seeds=0'),
     ('--seed=0 --region=mouth', 'No such option: --seed; did you mean --seeds?'),
     ('--seed 0 --region=mouth', 'No such option: --seed; did you mean --seeds?'),
@@ -142,6 +144,17 @@ def test_files_that_are_nearly_there(tiny_directions, tmp_path, tiny, monkeypatc
     (tmp_path / 'ffhq-256.pkl').touch()
     assert 'no such network; did you mean ffhq256.pkl' not in said('info', 'ffhq256.pkl', code=1)
     assert 'no such network; did you mean ffhq-256.pkl?' in said('info', 'ffhq256.pkl', code=1)
+
+
+def test_info_says_what_it_takes(tmp_path):
+    assert 'did you mean resefa info tiny?' in said('info', '--network=tiny').replace('main', 'resefa')
+    picture, empty = tmp_path / 'some.png', tmp_path / 'empty'
+    Image.new('RGB', (8, 8)).save(picture)
+    empty.touch()
+    expected = 'expected a network, directions, latents, tuned weights or a folder of results'
+    assert f'it is a picture; {expected}. Remedy: masks go to --region=mask:FILE, photographs to resefa photo' in said(
+        'info', picture, code=1)
+    assert f'it is empty: it has 0 bytes; {expected}' in said('info', empty, code=1)
 
 
 def test_info_knows_what_we_write(tiny_directions, tmp_path, tiny):

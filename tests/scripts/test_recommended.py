@@ -88,7 +88,9 @@ def test_an_attribute_that_is_asked_for(tiny, tmp_path, combined):
 
 
 def test_attributes_that_cannot_be_had(tiny, tmp_path, monkeypatch):
-    assert "attribute 'smirk+': expected a name and + for more" in factorize(tmp_path, '--attribute=smirk+', code=1)
+    assert "attribute 'smirk': expected a name and + for more" in factorize(tmp_path, '--attribute=smirk', code=1)
+    said = factorize(tmp_path, '--attribute=smiling+', code=1)
+    assert "attribute 'smiling+': there is no smiling; did you mean smile+? names: " in ' '.join(said.split())
     assert '--attribute is for one --region' in factorize(tmp_path, '--attribute=mouth_open-', '--region=eyes', code=2)
 
     def nothing(*arguments):

@@ -34,6 +34,11 @@ def describe(path: pathlib.Path) -> str | None:
     kind = formats.format_of_file(path)
     if kind is formats.NPZ:
         return DirectionSet.load(path).describe() if is_own(path) else _arrays(path)
+    if kind in formats.NEVER_KEPT:
+        with open(path, 'rb') as file:
+            said = formats.refusal(kind, 'a network, directions, latents, tuned weights or a folder of results',
+                                   file.read(formats.HEAD_BYTES))
+        raise DirectionsError(f'{path}: {said}')
     if kind is formats.NPY:
         return _rows(path)
     if kind is formats.SAFETENSORS:

@@ -88,6 +88,8 @@ class HintedCommand(click.Command):
                 return f'did you mean {name}={loose[0]}?'
         if self._option('--region') is not None and loose[0] in PRESETS:
             return f'did you mean --region={loose[0]}?'
+        if loose[0].lower().endswith(_PHOTOGRAPHS):
+            return f'photographs go to resefa photo --target={loose[0]}, masks to --region=mask:{loose[0]}'
         return 'all that is given to a command has a name, as in --seeds=0'
 
     def _option(self, flag: str) -> click.Option | None:
@@ -95,6 +97,9 @@ class HintedCommand(click.Command):
 
     def _meant(self, ctx: click.Context, name: str, words: Sequence[str]) -> str:
         """The option that is meant by one that there is not, as it is typed; empty where nothing is near."""
+        if name == '--network' and any(param.name == 'name' for param in self.params):
+            value = next(word.partition('=')[2] for word in words if word.startswith(name))
+            return f'{ctx.command_path} {value or "NETWORK"}'
         known = [flag for param in self.params if isinstance(param, click.Option) for flag in param.opts]
         if len(name) == 2:  # -outdir=x is read as -o and others
             whole = next((word for word in words if word.startswith(name) and len(word) > 2), name)

@@ -48,11 +48,12 @@ def as_found(path: pathlib.Path, directions: DirectionSet, params: dict[str, Any
         click.echo(f'as {path} says: {" ".join(taken)}', err=True)
 
 
-def sample_of(directions: DirectionSet, hook: GeneratorHook) -> Sample | None:
-    """The sample that directions were found at, by its latent in the file; None where the generator takes none."""
-    if not isinstance(hook, StyleBasedHook):
-        return None
+def sample_of(directions: DirectionSet, hook: GeneratorHook) -> Sample:
+    """The sample that directions were found at, by its latent in the file."""
     metadata, latent = directions.metadata, torch.from_numpy(directions.latent)
+    if not isinstance(hook, StyleBasedHook):
+        saved = hook.space(metadata.space, metadata.layers).saved(latent, Sample('found', {}))
+        return hook.sample_of(saved, 'found', metadata.truncation_psi)
     if metadata.space == 'z':
         return hook.sample_from_z(latent, 'found', metadata.truncation_psi, metadata.truncation_cutoff)
     if metadata.space == 's':

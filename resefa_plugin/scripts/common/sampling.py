@@ -12,7 +12,7 @@ import torch
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, Sample
-from resefa_plugin.hooks.latent_files import make_sample, read_latents
+from resefa_plugin.hooks.latent_files import make_sample, plain_samples, read_latents
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.scripts.common import options
 from resefa_plugin.scripts.common.types import FILE, FiniteNumber, SeedRange
@@ -61,15 +61,15 @@ def make_samples(hook: GeneratorHook, seeds: list[int] | None, projected_w: path
         return [hook.sample(seed, truncation_psi, truncation_cutoff, c) for seed in dict.fromkeys(seeds or [0])]
     if seeds is not None:
         raise click.UsageError('--seeds and --projected-w exclude each other')
-    if not isinstance(hook, StyleBasedHook):
-        raise click.UsageError(f'--projected-w: {hook.name} has no w')
-    latents, samples = read_latents(projected_w, hook), []
-    for i, latent in enumerate(latents):
-        sample, note = make_sample(hook, latent, f'proj{i:02d}', c, truncation_psi, truncation_cutoff,
-                                   is_alone=len(latents) == 1)
+    if isinstance(hook, StyleBasedHook):
+        latents = read_latents(projected_w, hook)
+        found = [make_sample(hook, latent, f'proj{i:02d}', c, truncation_psi, truncation_cutoff,
+                             is_alone=len(latents) == 1) for i, latent in enumerate(latents)]
+    else:
+        found = plain_samples(projected_w, hook, truncation_psi, c)
+    for sample, note in found:
         click.echo(f'{sample.name}: {note}', err=True)
-        samples.append(sample)
-    return samples
+    return [sample for sample, _ in found]
 
 
 def other_samples(hook: GeneratorHook, samples: list[Sample], seeds: list[int] | None, truncation_psi: float,

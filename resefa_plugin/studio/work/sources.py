@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.hooks.base import GeneratorHook, Sample
-from resefa_plugin.hooks.latent_files import make_sample, read_latents
+from resefa_plugin.hooks.latent_files import make_sample, plain_samples, read_latents
 from resefa_plugin.hooks.style_based import StyleBasedHook
 
 
@@ -59,14 +60,23 @@ def file_sample(hook: GeneratorHook, path: pathlib.Path, source: Source, number:
 
     Raises ResefaError for a file that cannot be read as latents of this generator, or has no such number.
     """
-    if not isinstance(hook, StyleBasedHook):
-        raise ResefaError(f'{hook.name} has no w: latent files are for the StyleGAN families; choose a seed')
-    latents = read_latents(path, hook)
-    if not 0 <= number < len(latents):
-        raise ResefaError(f'the file has {len(latents)} latents: choose a number from 1 to {len(latents)}')
-    sample, note = make_sample(hook, latents[number], 'proj00', class_label(hook, source.label), source.truncation_psi,
-                               source.truncation_cutoff)
-    return sample, note if len(latents) == 1 else f'number {number + 1} of {len(latents)}, {note}'
+    c = class_label(hook, source.label)
+    if isinstance(hook, StyleBasedHook):
+        latents = read_latents(path, hook)
+        _check_number(number, len(latents))
+        sample, note = make_sample(hook, latents[number], 'proj00', c, source.truncation_psi, source.truncation_cutoff)
+        count = len(latents)
+    else:
+        samples = plain_samples(path, hook, source.truncation_psi, c)
+        _check_number(number, len(samples))
+        count, (found, note) = len(samples), samples[number]
+        sample = dataclasses.replace(found, name='proj00')
+    return sample, note if count == 1 else f'number {number + 1} of {count}, {note}'
+
+
+def _check_number(number: int, count: int) -> None:
+    if not 0 <= number < count:
+        raise ResefaError(f'the file has {count} latents: choose a number from 1 to {count}')
 
 
 def class_label(hook: GeneratorHook, label: str) -> Tensor | None:
