@@ -113,8 +113,8 @@ def find_edit(folder: pathlib.Path, name: str) -> tuple[KnownEdit, int]:
     if spoken(name) in ends:
         return ends[spoken(name)]
     if not edits:
-        raise ResefaError(f'no named edits in {folder}: `resefa atlas --edits`, with the same --network and --trunc, finds '
-                          'them, once for a network; it says how long that takes')
+        raise ResefaError(f'no named edits in {folder}: `resefa atlas --edits`, with the same --network and --trunc, '
+                          'finds them, once for a network; it says how long that takes')
     close = difflib.get_close_matches(spoken(name), ends, 1)
     hint = f"did you mean '{close[0]}'? " if close else ''
     raise ResefaError(f"'{name}' is none of the network's edits: {hint}there are {', '.join(sorted(ends))}")

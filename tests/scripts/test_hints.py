@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from PIL import Image
 from click.testing import CliRunner
+from PIL import Image
 
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.directions.exports import EXPORTS
