@@ -9,26 +9,35 @@ import json
 
 from benchmarks.common import HERE, insert
 
+KEPT = ', kept'
+# Of the straight edits, and in parentheses of those that keep the background; times 1e5 where they are squares.
+FIGURES = {'MSE outside x 1e5 at .01 inside: straight (kept)': ('outside', 1e5),
+           'MSE outside x 1e5 at equal movement of the attribute: straight (kept)': ('outside_at_attribute', 1e5),
+           'attribute moved, in standard deviations of faces, at .01 inside: straight (kept)': ('attribute', 1),
+           'identity at .01 inside: straight (kept)': ('identity', 1)}
+
 
 def table(record: dict) -> str:
-    """Change outside, in 1e-4, and identity for each method and row, means over the held-out samples."""
+    """A table of each figure: methods by rows of the paper's Table 1, means over the held-out samples."""
     rows = list(dict.fromkeys(cell['row'] for cell in record['table']))
-    cells = {(cell['method'], cell['row']): cell['figures'] for cell in record['table']}
-    lines = ['| MSE outside x 1e4, identity | ' + ' | '.join(rows) + ' |', '|---|' + '---|' * len(rows)]
-    for method in dict.fromkeys(cell['method'] for cell in record['table']):
-        figures = [_figures(cells.get((method, row))) for row in rows]
-        lines.append(f'| {method} | ' + ' | '.join(figures) + ' |')
-    return '\n'.join(lines) + '\n'
+    cells = {(cell['method'], cell['row']): cell.get('figures', {}) for cell in record['table']}
+    methods = list(dict.fromkeys(cell['method'].removesuffix(KEPT) for cell in record['table']))
+    parts = []
+    for title, (key, factor) in FIGURES.items():
+        lines = [f'| {title} | ' + ' | '.join(rows) + ' |', '| --- ' * (1 + len(rows)) + '|']
+        for method in methods:
+            texts = [' '.join((_figure(cells.get((method, row)), key, factor),
+                               f'({_figure(cells.get((method + KEPT, row)), key, factor)})')) for row in rows]
+            lines.append(f'| {method} | ' + ' | '.join(texts) + ' |')
+        parts.append('\n'.join(lines) + '\n')
+    return '\n'.join(parts)
 
 
-def _figures(figures: dict | None) -> str:
-    if figures is None:
-        return 'left out'
-    return f'{_short(1e4 * figures["outside"]["mean"])}, {figures["identity"]["mean"]:.2f}'
-
-
-def _short(value: float) -> str:
-    return f'{value:.0f}' if value >= 10 else f'{value:.1f}'
+def _figure(figures: dict | None, key: str, factor: float) -> str:
+    if not figures or figures.get(key) is None or figures[key]['mean'] is None:
+        return '-'
+    value = factor * figures[key]['mean']
+    return f'{value:.2f}' if factor == 1 else f'{value:.0f}' if value >= 10 else f'{value:.1f}'
 
 
 if __name__ == '__main__':
