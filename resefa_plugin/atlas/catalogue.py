@@ -43,7 +43,9 @@ class Proposal:
     Attributes:
         attribute: its name.
         solved: the region's directions, among which this one is the only one.
-        merit: how far it moves the attribute, squared, for what it changes outside, to first order: see best_weights.
+        merit: how far it moves the attribute, squared, for what it changes in the whole picture, to first order. What
+            changes outside would be too little to compare regions by: a mouth can do anything where all of the face is
+            the region.
     """
 
     attribute: str
@@ -101,9 +103,10 @@ def propose(atlas: Atlas, viewpoints: Sequence[Viewpoint], region: RegionPartiti
         of_samples = [here[cropped.index(name)] if name in cropped else whole[list(ATTRIBUTES).index(name)]
                       for here, whole in zip(anew, gradients, strict=True)]
         rate = np.median([span @ gradient.numpy() for gradient in of_samples], axis=0)
-        weights, merit = best_weights(rate, span, grams, tau)
-        if merit > 0:
-            found.append(Proposal(name, with_direction(solved, weights @ span), merit))
+        weights = best_weights(rate, span, grams, tau)
+        cost = weights @ (grams.A + grams.B) @ weights
+        if cost > 0:
+            found.append(Proposal(name, with_direction(solved, weights @ span), float((rate @ weights) ** 2 / cost)))
     return found
 
 

@@ -103,7 +103,7 @@ def combine(viewpoints: Sequence[Viewpoint], region: RegionPartition, span: NDAr
         progress()
     rate = sign * np.median(rates, axis=0)
     known = grams or DenseGrams.pooled([_measured(RegionJacobian(viewpoint), region, span) for viewpoint in viewpoints])
-    weights, _ = best_weights(rate, span, known, tau)
+    weights = best_weights(rate, span, known, tau)
     direction: NDArray[np.float64] = weights @ span
     length = np.linalg.norm(direction)
     if length > 0:
@@ -115,7 +115,7 @@ def combine(viewpoints: Sequence[Viewpoint], region: RegionPartition, span: NDAr
 
 
 def best_weights(rate: NDArray[np.float64], span: NDArray[np.float64], grams: DenseGrams,
-                 tau: float) -> tuple[NDArray[np.float64], float]:
+                 tau: float) -> NDArray[np.float64]:
     """The combination of rows that moves an attribute most per change outside, to first order.
 
     With g the attribute's derivative, and B + a I of Eq. 10 restricted to the span, n = (B + a I)^-1 g is where
@@ -131,7 +131,7 @@ def best_weights(rate: NDArray[np.float64], span: NDArray[np.float64], grams: De
 
     Raises SolverError if B and the ridge are singular.
 
-    Returns: weights `[k]`, of any length, and (g n)^2 / n^T (B + a I) n of what they combine to, B over its trace.
+    Returns: weights `[k]`, of any length.
     """
     A, B = grams.A / grams.background, grams.B / grams.background + EASED * tau * span @ span.T
     try:
@@ -141,8 +141,7 @@ def best_weights(rate: NDArray[np.float64], span: NDArray[np.float64], grams: De
     except scipy.linalg.LinAlgError as error:
         raise SolverError(f'some directions change nothing outside the region, and a ridge of tau = {tau:g} does not '
                           'tell them apart: take a larger tau') from error
-    cost = weights @ B @ weights
-    return weights, float((rate @ weights) ** 2 / cost) if cost > 0 else 0.0
+    return weights
 
 
 def _measured(jacobian: RegionJacobian, region: RegionPartition, span: NDArray[np.float64]) -> DenseGrams:

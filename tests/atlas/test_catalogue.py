@@ -88,7 +88,7 @@ def test_a_proposal_moves_its_attribute_most_for_what_it_changes_outside(linear,
     best = np.linalg.solve(B - SHARE / q * A, known.basis @ linear(240).numpy()) @ known.basis
     assert n @ best / np.linalg.norm(best) == pytest.approx(1, abs=1e-6)
     inner = known.basis @ n
-    expected = (n @ linear(240).numpy()) ** 2 / (inner @ B @ inner)
+    expected = (n @ linear(240).numpy()) ** 2 / (inner @ (known.grams.A + known.grams.B) @ inner)
     assert found['nose_size'].merit == pytest.approx(expected) == pytest.approx(100 * found['smile'].merit)
 
 
@@ -100,6 +100,20 @@ def test_of_two_regions_the_better_one_is_taken(linear, made):
     assert [proposal.attribute for proposal in best] == ['nose_size', 'smile']
     for proposal in best:
         assert proposal.merit == max(each.merit for each in proposals if each.attribute == proposal.attribute)
+
+
+def test_a_region_that_holds_all_is_not_better_for_that(linear, made):
+    hook, _, atlas = made
+    viewpoints = [atlas.viewpoint(hook, hook.sample(0))]
+    mask = np.ones((32, 32), bool)
+    mask[-1] = False
+    wide = RegionPartition(mask, 'most')
+    merits = {region.name: {each.attribute: each.merit for each in proposed(atlas, viewpoints, region)}
+              for region in (BOX, wide)}
+    B = atlas.grams(wide, catalogue.Constraints())[0].B  # of a row of pixels: next to nothing
+    assert np.trace(B) < 0.1 * np.trace(atlas.grams(BOX, catalogue.Constraints())[0].B)
+    for attribute, merit in merits['most'].items():
+        assert merit < 10 * merits[BOX.name][attribute]
 
 
 def test_an_edit_that_does_something_else_is_no_edit(linear, made):

@@ -91,10 +91,9 @@ def test_without_a_ridge_what_changes_nothing_is_an_error(measured):
 
 def test_rows_that_leave_the_region_alone_move_an_attribute_elsewhere():
     rate, (_, B) = np.arange(1.0, 11.0), exact((0,))
-    weights, merit = best_weights(rate, np.eye(10), DenseGrams(np.zeros((10, 10)), B, 1.0), 0.1)
+    weights = best_weights(rate, np.eye(10), DenseGrams(np.zeros((10, 10)), B, 1.0), 0.1)
     expected = np.linalg.solve(B + EASED * 0.1 * np.eye(10), rate)
     np.testing.assert_allclose(weights, expected, rtol=1e-8)
-    assert merit == pytest.approx(rate @ expected)
 
 
 def test_an_attribute_that_nothing_moves(measured):
@@ -112,7 +111,7 @@ def test_an_objective_of_a_factorizer(measured, capsys):
     assert np.array_equal(found, expected) and found @ GRADIENT.numpy() < 0
 
 
-@pytest.mark.parametrize('spec', ['nose_size', 'nose+', '', '+', 'nose_size+-'])
+@pytest.mark.parametrize('spec', ['nose_size', 'nose', '', '+', 'nose_size+-'])
 def test_what_is_no_attribute_lists_them(spec):
     with pytest.raises(ResefaError, match='expected a name and .* as in eyes_open-; names: eyes_open, mouth_open'):
         AttributeObjective(spec, None)
