@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 
 from benchmarks.common import HERE, insert
+from resefa_plugin.evaluation.settings import KEPT
 
-KEPT = ', kept'
 # Of the straight edits, and in parentheses of those that keep the background; times 1e5 where they are squares.
 FIGURES = {'MSE outside x 1e5 at .01 inside: straight (kept)': ('outside', 1e5),
            'MSE outside x 1e5 at equal movement of the attribute: straight (kept)': ('outside_at_attribute', 1e5),

@@ -29,7 +29,7 @@ from resefa_plugin.evaluation.presentation.summary import summarize
 from resefa_plugin.evaluation.presentation.tables import markdown
 from resefa_plugin.evaluation.robustness import SUBSPACE, robustness
 from resefa_plugin.evaluation.rows import Row
-from resefa_plugin.evaluation.settings import Settings
+from resefa_plugin.evaluation.settings import KEPT, Settings
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.style_based import StyleBasedHook
 from resefa_plugin.hooks.viewpoint import Viewpoint, default_resolution
@@ -41,7 +41,6 @@ from resefa_plugin.report import pictures
 
 POOL = 16  # samples that a method may look at, which the recommended way does
 PROBED = 8  # of them for the basis in which backgrounds are kept
-KEPT = ', kept'  # behind the name of a method whose edits have their background kept
 
 
 class Comparison:

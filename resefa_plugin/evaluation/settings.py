@@ -10,6 +10,7 @@ from resefa_plugin.errors import ResefaError
 from resefa_plugin.rayleigh.solvers import NUM_DIRECTIONS
 
 ATTRIBUTE_TARGET = 0.5
+KEPT = ', kept'  # behind the name of a method whose edits have their background kept
 TARGET = 0.01  # strength 1: a root mean square of 0.1
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.evaluation.presentation.intervals import bootstrap
-from resefa_plugin.evaluation.presentation.plots import COLOURS, _look, curve_points, curves_plot, shortened
+from resefa_plugin.evaluation.presentation.plots import COLOURS, _looks, curve_points, curves_plot, shortened
 from resefa_plugin.evaluation.presentation.summary import summarize
 from resefa_plugin.evaluation.presentation.tables import comparison_table, robustness_table, speed_table
 
@@ -89,7 +89,7 @@ def pixels(picture, colour):
 
 
 def test_every_method_has_its_line_in_each_panel_and_its_entry_in_the_legend():
-    cells = line_cells('abcdefg') + [one | {'row': 'foot'} for one in line_cells('abcdefg')]
+    cells = line_cells('abcdefghi') + [one | {'row': 'foot'} for one in line_cells('abcdefghi')]
     picture = np.asarray(curves_plot(cells))
     assert picture.shape == (554 - 34 + 2 * 34, 1240, 3)   # two lines of the legend
     for colour in COLOURS:
@@ -109,10 +109,19 @@ def test_more_change_outside_is_higher_and_no_change_stands_at_the_foot():
 
 
 def test_methods_of_one_colour_differ_in_marker_and_dashes():
-    looks = [_look(number) for number in range(15)]
+    looks = list(_looks([f'method {number}' for number in range(15)]).values())
     assert len({(look['color'], look['marker']) for look in looks}) == 15
     for one, other in itertools.combinations(looks, 2):
         assert one['color'] != other['color'] or one['linestyle'] != other['linestyle']
+
+
+def test_a_kept_background_is_dashed_in_the_colour_of_its_method():
+    looks = _looks(['a', 'a, kept', 'b, kept', 'b', 'c'])
+    for name in 'ab':
+        straight, kept = looks[name], looks[f'{name}, kept']
+        assert (straight['color'], straight['marker']) == (kept['color'], kept['marker'])
+        assert (straight['linestyle'], kept['linestyle'], kept['markerfacecolor']) == ('-', '--', 'white')
+    assert len({looks[name]['color'] for name in 'abc'}) == 3
 
 
 # How dichromats see linear RGB (Machado, Oliveira and Fernandes 2009, severity 1).

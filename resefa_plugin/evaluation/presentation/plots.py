@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from resefa_plugin.errors import ResefaError
+from resefa_plugin.evaluation.settings import KEPT
 from resefa_plugin.report.plots import decades, drawn
 
 if TYPE_CHECKING:
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which people with colour blindness tell apart, without the yellow, which is too pale for
-# lines. Markers tell the lines apart in print without colour; dashes, those that have the same colour.
-COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#000000', '#e69f00', '#56b4e9')
-MARKERS, DASHES = 'osD^v', ('-', '--', ':')
+# lines, with a purple and a brown. Markers tell the lines apart in print without colour; dots, those that have the same
+# colour. A method whose edits have their background kept is drawn as it is without that, dashed and hollow.
+COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#000000', '#e69f00', '#56b4e9', '#5500bb', '#663311')
+MARKERS, DASHES = 'osD^vP', ('-', ':')
 COLUMNS, PANEL = 2, (620, 500)  # panels side by side at most; their width and height, pixels
 LEGEND = (240, 34)              # width and height of an entry of the legend, pixels
 DECADES = 7                     # of an axis at most
@@ -56,7 +58,7 @@ def curves_plot(cells: Sequence[dict[str, Any]]) -> Image.Image:
             for low, high in zip(logs.min(axis=0), logs.max(axis=0), strict=True)]
     columns = min(COLUMNS, len(rows))
     height, width = math.ceil(len(rows) / columns), columns * PANEL[0]
-    per_line = width // LEGEND[0]
+    per_line, looks = width // LEGEND[0], _looks(methods)
 
     def draw(figure: Figure) -> None:
         from matplotlib.lines import Line2D
@@ -64,13 +66,13 @@ def curves_plot(cells: Sequence[dict[str, Any]]) -> Image.Image:
         panels = iter(figure.subplots(height, columns, squeeze=False).flat)
         for row, axes in zip(rows, panels, strict=False):
             _panel(axes, row, ends)
-            for number, method in reversed(list(enumerate(methods))):  # the first one on top
+            for method in reversed(methods):  # the first one on top
                 if (row, method) in lines:
                     points = np.maximum(lines[row, method], [10.0 ** low for low, _ in ends])
-                    axes.plot(*points.T, **_look(number))
+                    axes.plot(*points.T, **looks[method])
         for axes in panels:  # of the last line, where the rows have run out
             axes.set_visible(False)
-        marks = [Line2D([], [], **_look(number)) for number in range(len(methods))]
+        marks = [Line2D([], [], **looks[method]) for method in methods]
         figure.legend(marks, [shortened(method) for method in methods], loc='outside lower left', ncols=per_line)
 
     return drawn(width, height * PANEL[1] + math.ceil(len(methods) / per_line) * LEGEND[1] + 20, 20, draw)
@@ -85,11 +87,18 @@ def _panel(axes: Axes, title: str, ends: Sequence[tuple[int, int]]) -> None:
     axes.minorticks_off()
 
 
-def _look(number: int) -> dict[str, Any]:
-    """How matplotlib draws the line of method `number`."""
-    return {'color': COLOURS[number % len(COLOURS)], 'marker': MARKERS[number % len(MARKERS)],
-            'linestyle': DASHES[number // len(COLOURS) % len(DASHES)], 'linewidth': 2, 'markersize': 6,
-            'clip_on': False}
+def _looks(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """How matplotlib draws the line of each method."""
+    straight = list(dict.fromkeys(method.removesuffix(KEPT) for method in methods))
+    looks: dict[str, dict[str, Any]] = {}
+    for method in methods:
+        number, kept = straight.index(method.removesuffix(KEPT)), method.endswith(KEPT)
+        colour = COLOURS[number % len(COLOURS)]
+        looks[method] = {'color': colour, 'marker': MARKERS[number % len(MARKERS)],
+                         'linestyle': '--' if kept else DASHES[number // len(COLOURS) % len(DASHES)],
+                         'markerfacecolor': 'white' if kept else colour, 'linewidth': 1.5 if kept else 2,
+                         'markersize': 6, 'clip_on': False}
+    return looks
 
 
 def shortened(name: str, length: int = 18) -> str:
