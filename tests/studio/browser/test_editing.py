@@ -145,7 +145,7 @@ def test_by_keyboard_alone(page):
 def test_bad_uploads_are_messages(page, tmp_path):
     (tmp_path / 'projected_w.npz').write_bytes(b'no archive')
     part(page, 'file').set_input_files(tmp_path / 'projected_w.npz')
-    wait_for_text(page, 'notice-text', 'latent files are for the StyleGAN families')
+    wait_for_text(page, 'notice-text', 'expected latents')
     press(page, 'dismiss')
     (tmp_path / 'mask.png').write_bytes(b'no picture')
     page.get_by_text('Type a box, or take a mask from a file').click()
