@@ -21,7 +21,7 @@ from resefa_plugin.attributes.combination import best_weights
 from resefa_plugin.attributes.face_parts import CLASSES, FaceParts
 from resefa_plugin.attributes.gradients import attribute_gradients
 from resefa_plugin.attributes.labels import STRENGTH
-from resefa_plugin.attributes.scores import ATTRIBUTES
+from resefa_plugin.attributes.scores import ATTRIBUTES, PART_OF
 from resefa_plugin.directions.direction_set import DirectionSet
 from resefa_plugin.editing.strength import calibrate, render_edits
 from resefa_plugin.factorizer.constraints import Constraints
@@ -145,7 +145,8 @@ def verify(proposal: Proposal, viewpoints: Sequence[Viewpoint], faces: Sequence[
     if works < MOST * len(faces) or others.argmax() != number:
         return None
     named = directions.labelled([f'{words.more} +'])
-    extra = {**named.metadata.extra, 'works': works, 'faces': len(faces), 'less': words.less}
+    extra = {**named.metadata.extra, 'works': works, 'faces': len(faces), 'less': words.less,
+             'part': PART_OF[proposal.attribute]}
     return NamedEdit(proposal.attribute, words.more, words.less,
                      dataclasses.replace(named, metadata=dataclasses.replace(named.metadata, extra=extra)), works,
                      len(faces))

@@ -94,6 +94,16 @@ ATTRIBUTES: dict[str, Attribute] = {
                      UNSURE),
 }
 
+# What a person would look for it under.
+PART_OF = {name: part for part, names in {
+    'eyes': ('eyes_open', 'gaze', 'eye_shadow', 'glasses'),
+    'eyebrows': ('brow_height', 'brow_slope', 'brow_thickness', 'brow_darkness'),
+    'nose': ('nose_size', 'nose_width', 'nose_length'),
+    'mouth': ('mouth_open', 'mouth_width', 'mouth_height', 'lipstick', 'lip_fullness', 'smile'),
+    'face': ('face_width', 'chin_length', 'head_turn'), 'skin': ('beard', 'skin_lightness', 'skin_redness'),
+    'hair': ('hair_length', 'hair_volume', 'hair_lightness', 'hair_warmth', 'fringe', 'hat')}.items()
+           for name in names}
+
 
 def attribute_scores(images: Tensor, networks: Networks,
                      region: RegionPartition | None = None) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from resefa_plugin.atlas.edits_folder import find_edit, known_edits, make_edits
 from resefa_plugin.attributes.changes import AttributeChanges
 from resefa_plugin.attributes.combination import EASED, SHARE
 from resefa_plugin.attributes.face_parts import FaceParts
-from resefa_plugin.attributes.scores import ATTRIBUTES, Attribute
+from resefa_plugin.attributes.scores import ATTRIBUTES, PART_OF, Attribute
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.scripts.main import main
 from tests.factorizer.test_channel_pool import BOX, CORNER, ChannelHook
@@ -125,6 +125,7 @@ def test_an_edit_that_does_something_else_is_no_edit(linear, made):
     assert (edit.attribute, edit.more, edit.less) == ('nose_size', 'nose grows', 'nose shrinks')
     assert (edit.works, edit.faces, edit.stem) == (15, 16, 'nose-grows')
     assert edit.directions.labels == ('nose grows +',) and edit.directions.metadata.extra['works'] == 15
+    assert edit.directions.metadata.extra['part'] == 'nose' and set(PART_OF) == set(ATTRIBUTES)
     assert verify(smile, viewpoints, faces, None) is None  # the nose changes more
 
 

@@ -8,7 +8,7 @@ from resefa_plugin.studio.work.named_edits import load_edits
 
 # Of each: what one sees at both ends, what the region is called in the file, and its box as fractions of the picture.
 EDITS = (('mouth opens', 'mouth closes', 'mouth', (3 / 8, 5 / 8, 5 / 8, 7 / 8)),
-         ('smile', 'smile fades', 'parser_upper_lip', (3 / 8, 9 / 16, 5 / 8, 3 / 4)),
+         ('smile', 'smile fades', 'face', (3 / 8, 9 / 16, 5 / 8, 3 / 4)),
          ('hair lightens', 'hair darkens', 'parser_hair', (0, 0, 1, 1 / 4)),
          ('eyes open', 'eyes close', 'left_eye', (1 / 4, 5 / 16, 7 / 16, 7 / 16)))
 
@@ -26,7 +26,7 @@ def write_edits(hook, folder, space, edits=EDITS):
         partition = RegionPartition(box_mask(hook.image_shape[1:], box), region)
         result, = Factorizer([Viewpoint(hook, space, hook.sample(0))], [partition], Auto(1)).run()
         directions = result.directions.labelled([f'{more} +'])
-        directions.metadata.extra.update(less=less, works=14, faces=16)
+        directions.metadata.extra.update(less=less, works=14, faces=16, part='mouth' if region == 'face' else region)
         directions.save(folder / 'edits' / f'{more.replace(" ", "-")}.npz')
 
 

@@ -74,7 +74,8 @@ def test_edits_are_listed_by_the_parts_that_they_change(page):
 
 @pytest.mark.parametrize('region, group', [
     ('parser_upper_lip', 'Mouth'), ('parser_mouth', 'Mouth'), ('mouth', 'Mouth'), ('left_eye', 'Eyes'),
-    ('eyebrows', 'Eyebrows'), ('parser_cloth', 'Clothes'), ('left_cheek', 'Cheek'), ('face', 'Face')])
+    ('eyebrows', 'Eyebrows'), ('parser_cloth', 'Clothes'), ('left_cheek', 'Cheek'), ('face', 'Face'),
+    ('glasses', 'Eyes'), ('parser_glasses', 'Glasses')])
 def test_groups_have_the_names_of_parts(region, group):
     assert group_of(region) == group
 

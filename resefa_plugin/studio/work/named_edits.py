@@ -84,12 +84,14 @@ def named_finding(directions: DirectionSet, source: Source, sample: Sample) -> t
     more, less = directions.labels[0].removesuffix(' +'), printable(str(extra.get('less', '')))
     works, faces = (value if type(value) is int else 0 for value in (extra.get('works'), extra.get('faces')))
     finding = finding_of(directions, spoken(more).replace(' ', '-'), source, sample, measured=1, labelled=1, given=True)
-    return f'do {spoken(more)}', replace(finding, name=EditName(more, less, group_of(directions.metadata.region),
-                                                                works, faces))
+    group = group_of(str(extra.get('part') or directions.metadata.region))
+    return f'do {spoken(more)}', replace(finding, name=EditName(more, less, group, works, faces))
 
 
 def group_of(region: str) -> str:
     """What a person calls the part that a preset or a class of the parser is of: `parser_upper_lip` is of the mouth."""
+    if region == 'glasses':  # the preset: a box around both eyes
+        return 'Eyes'
     stem = region.removeprefix('parser_')
     part = next((part for part, classes in PARTS.items() if stem in classes), stem)
     return printable(part.removeprefix('left_').removeprefix('right_').replace('_', ' ').capitalize(), 40)
