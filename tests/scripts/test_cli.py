@@ -339,6 +339,8 @@ def test_a_function_of_z_takes_what_edit_wrote(tmp_path, monkeypatch):
            '--straight', f'--outdir={tmp_path}/found')
     with np.load(moved) as first, np.load(tmp_path / 'found' / 'found-00.npz') as second:
         np.testing.assert_array_equal(second['z'], first['z'])
+    assert '--trunc is for --seeds' in invoke(*edit, f'--projected-w={moved}', '--trunc=0.5', f'--outdir={tmp_path}/x',
+                                              code=2)
     np.savez(tmp_path / 'w.npz', w=np.zeros((1, 8, 4), np.float32))
     np.savez(tmp_path / 'short.npz', z=np.zeros((1, 2), np.float32))
     for name, message in (('w', 'is no latent of this generator, which has no w'), ('short', 'z has shape [1, 2]')):

@@ -99,6 +99,8 @@ def make_label(hook: GeneratorHook, spec: str | None) -> torch.Tensor | None:
 def refuse_truncation(samples: list[Sample]) -> None:
     """Raises click.UsageError for --trunc where no sample has a z that it could truncate."""
     source = click.get_current_context().get_parameter_source('truncation_psi')
-    if source is not click.core.ParameterSource.DEFAULT and all('ws' in sample.latents and 'z' not in sample.latents
-                                                                for sample in samples):
-        raise click.UsageError('--trunc is for --seeds and for z; w and w+ of --projected-w are taken as they are')
+    # A z that a w is mapped from has the w beside it; what BigGAN makes of a cond depends on the truncation.
+    taken = all(sample.seed is None and set(sample.latents) in ({'ws'}, {'s'}, {'z'}) for sample in samples)
+    if source is not click.core.ParameterSource.DEFAULT and taken:
+        raise click.UsageError('--trunc is for --seeds and for z that w is mapped from; other latents are taken '
+                               'as they are')
