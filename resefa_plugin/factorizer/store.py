@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from resefa_plugin.errors import ResefaError
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.steps import RegionSolution
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -27,8 +29,11 @@ class Store:
 
     def __post_init__(self) -> None:
         for name in ('jacobians', 'grams'):
-            if getattr(self, name) is not None:
-                object.__setattr__(self, name, pathlib.Path(getattr(self, name)))
+            folder = getattr(self, name)
+            if folder is not None:
+                if not isinstance(folder, (str, os.PathLike)):
+                    raise ResefaError(f'{name} is {folder!r}, expected the path of a folder')
+                object.__setattr__(self, name, pathlib.Path(folder))
 
 
 @runtime_checkable

@@ -53,6 +53,8 @@ def test_of_a_factorizer(changes, message):
     (lambda: Dense('5'), "num_directions is '5'"),
     (lambda: Dense(5, 'a'), "tau is 'a', expected a finite number of at least 0"),
     (lambda: Davidson(5, None), 'tau is None'),
+    (lambda: Store(5), 'jacobians is 5, expected the path of a folder'),
+    (lambda: Store(grams=True), 'grams is True, expected the path of a folder'),
     (lambda: Viewpoint('x', 'z', SAMPLE), "hook is 'x', expected a value of type GeneratorHook"),
     (lambda: Viewpoint(HOOK, 'z', None), 'sample is None, expected a value of type Sample'),
     (lambda: Viewpoint(HOOK, 'z', SAMPLE, 4.0), 'resolution is 4.0, expected a whole number of at least 1'),
