@@ -1,9 +1,9 @@
 """A picture -> the sample of a generator that looks like it.
 
-Pixels and features of LPIPS are compared, as official projectors do, with three differences that make it quick: the
-descent turns its axes (see `descent`), its second moment forgets soon, since gradients fall by a factor of ten on the
-way, and the rate stays up for longer. What keeps the latent where the generator was trained is a length in standard
-deviations.
+Pixels and features of LPIPS are compared, as official projectors do, with four differences that make it quick: the
+descent's coordinates are nearly standard deviations of the generator's own latents (see `spread`), it turns its
+axes (see `descent`), its second moment forgets soon, since gradients fall by a factor of ten on the way, and the rate
+stays up for longer. What keeps the latent where the generator was trained is its length in standard deviations.
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ class Settings:
             own, beside the squared error of pixels and LPIPS. More of it: less likeness, and edits that look more
             natural. This is the one number for that trade.
         enough: the projection ends early where the squared error and LPIPS add up to no more.
-        rate: of the descent, in the latent's own coordinates. A higher one finds pictures as close by squared error and
-            LPIPS, of faces that nobody has.
+        rate: of the descent, in the coordinates of `Spread.even`.
         betas: shares of the mean gradient and of the mean squares that are kept from pass to pass.
         ramp: passes in which the rate rises from 0.
         fall: share of the passes after which it falls to 0, as half a cosine.
@@ -54,7 +53,7 @@ class Settings:
     passes: int = 125
     naturalness: float = 1e-3
     enough: float = 0.015
-    rate: float = 0.1
+    rate: float = 0.5
     betas: tuple[float, float] = (0.9, 0.98)
     ramp: int = 10
     fall: float = 0.6
@@ -155,32 +154,32 @@ class Projector:
         return Projection(self._sample(way.best, name), likeness)
 
     def _start(self, start: Sample | None, target: Tensor) -> Tensor:
-        """The offset `[d]` of where to begin."""
+        """Where to begin, `[d]`."""
         space, hook = self._viewpoint.space, self._viewpoint.hook
         if start is not None:
             return self._of(start)
         if space.name != 'z':
-            return self._viewpoint.zero()[0]
+            return torch.zeros_like(self._viewpoint.zero()[0])
         with torch.no_grad():
             found = [self._of(hook.sample(seed, c=self._viewpoint.sample.c)) for seed in range(START_SEEDS)]
             errors = [float((self._image(x) - target).square().mean()) for x in found]
         return found[int(np.argmin(errors))]
 
     def _of(self, sample: Sample) -> Tensor:
-        """The offset of a sample; in w, of the mean of its layers."""
+        """The coordinates of a sample; in w, of the mean of its layers."""
         space = self._viewpoint.space
         offset = space.latent(sample) - self._viewpoint.latent
         if space.name == 'w':
             offset = offset.mean(dim=1)
-        return offset.flatten()
+        return self._spread.even(offset.flatten())
 
     def _image(self, x: Tensor) -> Tensor:
-        return self._viewpoint.images(x[None])
+        return self._viewpoint.images(self._spread.offset(x)[None])
 
     def _derived(self, x: Tensor, compare: Comparison, passes: int) -> tuple[float, Likeness, Tensor, Tensor]:
         """The loss at x, the likeness, the gradient of the loss `[d]`, and the picture."""
         x = x.clone().requires_grad_(True)
-        by_hand = self._viewpoint.moved(x.detach()).linearize()
+        by_hand = self._viewpoint.moved(self._spread.offset(x.detach())).linearize()
         if by_hand is None or by_hand.value is None or by_hand.pull is None:
             image = self._image(x)
             loss, likeness = self._loss(x, image, compare, passes)
@@ -188,18 +187,18 @@ class Projector:
         image = by_hand.value().requires_grad_(True)
         loss, likeness = self._loss(x, image, compare, passes)
         by_image, by_x = torch.autograd.grad(loss, (image, x))
-        return float(loss.detach()), likeness, by_x + by_hand.pull(by_image)[0], image.detach()
+        return float(loss.detach()), likeness, by_x + self._spread.pull(by_hand.pull(by_image)[0]), image.detach()
 
     def _loss(self, x: Tensor, image: Tensor, compare: Comparison, passes: int) -> tuple[Tensor, Likeness]:
         mse, distance = compare(image)
-        deviation = self._spread.deviations(x).square().mean()
+        deviation = self._spread.deviations(self._spread.offset(x)).square().mean()
         loss = mse + distance + self.settings.naturalness * deviation
         return loss, Likeness(passes, float(mse.detach()), float(distance.detach()), float(deviation.detach()) ** 0.5)
 
     def _sample(self, x: Tensor, name: str) -> Sample:
         space, mean = self._viewpoint.space, self._viewpoint.sample
         with torch.no_grad():
-            latent = space.move(self._viewpoint.latent, x[None])
+            latent = space.move(self._viewpoint.latent, self._spread.offset(x)[None])
             if space.name == 's':
                 return dataclasses.replace(mean, name=name, latents={'s': latent})
             saved = space.saved(latent, mean)

@@ -6,6 +6,8 @@ A plain length says little in W: the standard deviations along its principal axe
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from resefa_plugin.hooks.viewpoint import Viewpoint
 
 # Axes of less than this share of the largest standard deviation are taken to have so much.
 LEAST_DEVIATION = 1e-3
+WHITENED = 0.75  # of the descent's coordinates: 1 for standard deviations, 0 for the latent's own numbers
 
 
 class Spread:
@@ -33,22 +36,58 @@ class Spread:
 
     def __init__(self, viewpoint: Viewpoint):
         blocks = viewpoint.covariance()
-        of_block = {id(block): _whitening(block).to(viewpoint.device) for block in blocks}  # of w+, all are one
-        self._whitenings = [of_block[id(block)] for block in blocks]
+        of_block = {id(block): _Axes.of(block, viewpoint.device) for block in blocks}  # of w+, all are one
+        self._axes = [of_block[id(block)] for block in blocks]
         self._sizes = [len(block) for block in blocks]
         self.shape = (len(blocks), self._sizes[0]) if len(set(self._sizes)) == 1 else (1, sum(self._sizes))
 
     def deviations(self, offset: Tensor) -> Tensor:
         """Along each principal axis, `[d]`: of mean 0 and variance 1 for the generator's own latents."""
-        return torch.cat([whitening @ part for whitening, part in
-                          zip(self._whitenings, offset.split(self._sizes), strict=True)])
+        return self._each(lambda axes, part: axes.vectors.T @ part / axes.deviations, offset)
+
+    def even(self, offset: Tensor) -> Tensor:
+        """An offset in the coordinates that a descent takes, `[d]`.
+
+        The unit along a principal axis lies between the standard deviation there and that of all axes. In standard
+        deviations alone, a descent is too slow along axes on which the generator's latents hardly differ; in the
+        latent's own numbers, it goes far from them there.
+        """
+        return self._each(lambda axes, part: axes.vectors.T @ part / axes.units, offset)
+
+    def offset(self, even: Tensor) -> Tensor:
+        """The offset `[d]` of these coordinates."""
+        return self._each(lambda axes, part: axes.vectors @ (axes.units * part), even)
+
+    def pull(self, gradient: Tensor) -> Tensor:
+        """The gradient `[d]` by the coordinates of what has that gradient by the offset."""
+        return self._each(lambda axes, part: axes.units * (axes.vectors.T @ part), gradient)
+
+    def _each(self, change: Callable[[_Axes, Tensor], Tensor], vector: Tensor) -> Tensor:
+        return torch.cat([change(axes, part) for axes, part in
+                          zip(self._axes, vector.split(self._sizes), strict=True)])
 
 
-def _whitening(covariance: NDArray[np.float64]) -> Tensor:
-    """`[d, d]`: principal axes as rows, each divided by its standard deviation."""
-    variances, axes = np.linalg.eigh(covariance)
-    variances = np.maximum(variances, LEAST_DEVIATION ** 2 * max(variances[-1], np.finfo(np.float32).tiny))
-    return torch.from_numpy(axes.T / np.sqrt(variances)[:, None]).float()
+@dataclass(frozen=True)
+class _Axes:
+    """Principal axes of a block of dimensions.
+
+    Attributes:
+        vectors: as columns, `[d, d]`.
+        deviations: standard deviations along them, `[d]`.
+        units: of the coordinates of a descent, `[d]`.
+    """
+
+    vectors: Tensor
+    deviations: Tensor
+    units: Tensor
+
+    @classmethod
+    def of(cls, covariance: NDArray[np.float64], device: torch.device) -> _Axes:
+        variances, vectors = np.linalg.eigh(covariance)
+        variances = np.maximum(variances, LEAST_DEVIATION ** 2 * max(variances[-1], np.finfo(np.float32).tiny))
+        deviations = np.sqrt(variances)
+        units = deviations ** WHITENED * np.sqrt(variances.mean()) ** (1 - WHITENED)
+        return cls(*(torch.from_numpy(array).float().to(device) for array in (vectors, deviations, units)))
 
 
 def mean_sample(hook: GeneratorHook, space: LatentSpace, c: Tensor | None, name: str) -> Sample:

@@ -40,6 +40,26 @@ def test_the_generators_own_latents_are_one_deviation_from_their_mean():
     torch.testing.assert_close(torch.cov(deviations.T), torch.eye(4), rtol=0, atol=2 * SAMPLING)
 
 
+@pytest.mark.parametrize('name', ['z', 'w', 'w+', 's'])
+def test_the_coordinates_of_a_descent(name):
+    spread, viewpoint = spread_of(Stretched(), name)
+    offset = torch.randn(viewpoint.dim, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    even = spread.even(offset.detach()).requires_grad_(True)
+    torch.testing.assert_close(spread.offset(even), offset, rtol=1e-4, atol=1e-4)
+    weights = torch.randn(viewpoint.dim, generator=torch.Generator().manual_seed(1))
+    by_even, = torch.autograd.grad((weights * spread.offset(even).square()).sum(), even)
+    by_offset, = torch.autograd.grad((weights * offset.square()).sum(), offset)
+    torch.testing.assert_close(spread.pull(by_offset), by_even, rtol=1e-3, atol=1e-3)
+
+
+def test_coordinates_of_a_descent_lie_between_deviations_and_the_numbers_of_a_latent():
+    # If one axis has k times the standard deviation of another, its unit is k ** .75 times as large.
+    spread, _ = spread_of(Stretched(), 'w')
+    units = torch.stack([spread.offset(row).norm() for row in torch.eye(4)])
+    deviations = torch.stack([1 / spread.deviations(spread.offset(row)).norm() for row in torch.eye(4)]) * units
+    torch.testing.assert_close(units / units[-1], (deviations / deviations[-1]) ** 0.75, rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize('name, shape', [('z', (1, 4)), ('w', (1, 4)), ('w+', (8, 4)), ('s', (8, 4))])
 def test_the_shape_of_an_offset(name, shape):
     spread, viewpoint = spread_of(Stretched(), name)
