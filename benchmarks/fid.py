@@ -29,15 +29,18 @@ from resefa_plugin.metrics.metric_networks import Networks
 COUNT, CHUNK = 1000, 100
 EDITED, OTHERS = 1000, 2000  # first seeds: of the edited pictures, and of others
 METHODS = ('resefa-best', 'stylespace', 'resefa-s')
+NAMES = [spec.partition('=')[0] for spec in ROWS]
 
 
 @click.command()
 @click.option('--evaluation', default='out/evaluation', show_default=True, help='Output folder of evaluate_demo',
               type=click.Path(file_okay=False, path_type=pathlib.Path))
+@click.option('--row', 'rows', multiple=True, type=click.Choice(NAMES), default=NAMES[:2], show_default=True,
+              help='Rows of the evaluation: about half an hour each')
 @click.option('--outdir', default='out/fid', show_default=True, help='Where features are kept, 8 MB for each row',
               type=click.Path(file_okay=False, path_type=pathlib.Path))
 @click.option('--write', is_flag=True, help='Put the result into results/ and README.md')
-def main(evaluation: pathlib.Path, outdir: pathlib.Path, write: bool) -> None:
+def main(evaluation: pathlib.Path, rows: tuple[str, ...], outdir: pathlib.Path, write: bool) -> None:
     """FID of straight edits, each at one strength: that which changes the region by 0.01 on half of the faces."""
     keep_large_blocks()
     hook = open_network(NETWORK)
@@ -47,8 +50,7 @@ def main(evaluation: pathlib.Path, outdir: pathlib.Path, write: bool) -> None:
     between = frechet_distance(others, unedited)
     record: dict = {'environment': environment(), 'network': NETWORK, 'pictures': COUNT, 'unedited': between}
     record['rows'] = []
-    for spec in ROWS:
-        row = spec.partition('=')[0]
+    for row in rows:
         for method in METHODS:
             cell = json.loads((evaluation / 'cells' / f'seed{FACTORIZED:04d}-{row}-{method}.json').read_text())['cell']
             strength = float(np.median([edit['alpha'] for edit in cell['edits']]))
