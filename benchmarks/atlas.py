@@ -18,12 +18,9 @@ from benchmarks.common import environment, publish
 from resefa_plugin import Auto, Davidson, Factorizer, RegionJacobian, Store, Viewpoint, open_network, parse_region
 from resefa_plugin.atlas.atlas import FACTS, Atlas
 from resefa_plugin.atlas.builder import COORDINATES, AtlasBuilder
-from resefa_plugin.atlas.channel_choice import atlas_channels
-from resefa_plugin.atlas.tiled_grams import TiledGrams
 from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.steps import measured_slopes, solve_region
-from resefa_plugin.jacobian.common_basis import grid_shape
 from resefa_plugin.jacobian.tangent_model import TangentModel
 from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE
@@ -31,7 +28,6 @@ from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE
 NETWORK, RESOLUTION, TRUNCATION, SPACE = 'mobilestylegan-ffhq', 256, 0.7, 's'
 SEEDS, HELD_OUT, REGIONS = range(8), range(100, 103), ('mouth', 'nose', 'eyes', 'hair')
 KEPT = range(100, 102)  # a basis of its own takes a minute for each
-SMALLER = (128, 256, 512)  # channels, of atlases that would take less room
 NUM_DIRECTIONS, CHANGE, STRENGTH = 3, 0.01, 1.0
 
 
@@ -59,18 +55,13 @@ def main(device: str, outdir: pathlib.Path, write: bool) -> None:
     record['load_seconds'] = time.perf_counter() - start
 
     pooled = Factorizer(viewpoints, regions, Auto(NUM_DIRECTIONS), store=Store(grams=outdir / 'grams')).run(pool=True)
-    smaller = {count: restricted(atlas, count) for count in SMALLER}
-    record['smaller'] = {count: {'megabytes': part.tiles.values.nbytes / 1e6, 'leaks': []}
-                         for count, part in smaller.items()}
     record['rows'] = []
     for region, own_pool in zip(regions, pooled, strict=True):
         start = time.perf_counter()
         known = atlas.solve(viewpoints[0], region, Auto(NUM_DIRECTIONS))
         seconds = time.perf_counter() - start
         directions = {'atlas': known.solution.directions[:NUM_DIRECTIONS], 'pool': own_pool.directions.directions}
-        directions |= {count: part.solve(viewpoints[0], region, Auto(1)).solution.directions[:1]
-                       for count, part in smaller.items()}
-        leaks: dict = {name: [] for name in ('atlas', 'pool', 'own', *SMALLER)}
+        leaks: dict = {name: [] for name in ('atlas', 'pool', 'own')}
         products: dict[str, list[int]] = {'refined': [], 'anew': []}
         for seed in HELD_OUT:
             viewpoint = Viewpoint(hook, SPACE, hook.sample(seed, TRUNCATION), RESOLUTION)
@@ -85,8 +76,6 @@ def main(device: str, outdir: pathlib.Path, write: bool) -> None:
             products['anew'].append(anew.solution.search.columns)
             jacobian.release()
             print(region.name, seed, {name: values[-1] for name, values in leaks.items()}, flush=True)
-        for count in SMALLER:
-            record['smaller'][count]['leaks'].append(leaks.pop(count))
         record['rows'].append({'region': region.name, 'seconds': seconds, 'leaks': leaks, 'products': products,
                                'kept': kept(hook, region, directions['atlas'][0], atlas)})
         print(record['rows'][-1], flush=True)
@@ -94,24 +83,6 @@ def main(device: str, outdir: pathlib.Path, write: bool) -> None:
     print(table)
     if write:
         publish('atlas', record, table)
-
-
-def restricted(atlas: Atlas, count: int) -> Atlas:
-    """The atlas of so many of its channels, those that regions all over the picture get most of."""
-    rows = atlas_channels(atlas.tiles.energies, grid_shape(atlas.facts.image_shape), count)
-    first, second = np.triu_indices(count)
-    values = np.stack([square(triangle, atlas.tiles.dim)[np.ix_(rows, rows)][first, second]
-                       for triangle in atlas.tiles.values])
-    return Atlas(atlas.facts, atlas.vectors[rows], TiledGrams(values, atlas.tiles.scales, atlas.facts.image_shape),
-                 atlas.scale)
-
-
-def square(triangle: np.ndarray, dim: int) -> np.ndarray:
-    """A symmetric matrix by its upper triangle."""
-    matrix = np.zeros((dim, dim), triangle.dtype)
-    first, second = np.triu_indices(dim)
-    matrix[first, second] = matrix[second, first] = triangle
-    return matrix
 
 
 def leak(jacobian: RegionJacobian, region, directions: np.ndarray) -> list[float]:
@@ -152,12 +123,6 @@ def render(record: dict) -> str:
         lines.append(f"| {row['region']} | {row['seconds']:.2f} | {atlas:.1e} | {pool:.1e} | {own:.1e} | "
                      f"{atlas / pool:.2f} | {np.mean(row['products']['refined']):.0f} | "
                      f"{np.mean(row['products']['anew']):.0f} | {by_atlas:.1e} | {by_own:.1e} |")
-    lines += ['', '| channels | MB of Gram matrices | MSE outside at .01 inside, direction 1, mean over the regions | '
-              'of that of the whole atlas |', '| --- | --- | --- | --- |']
-    whole = np.log([[leaks[0] for leaks in row['leaks']['atlas']] for row in record['rows']]).mean()
-    for count, part in record['smaller'].items():
-        mean = np.log([[leaks[0] for leaks in of_region] for of_region in part['leaks']]).mean()
-        lines.append(f"| {count} | {part['megabytes']:.0f} | {np.exp(mean):.1e} | {np.exp(mean - whole):.2f} |")
     return '\n'.join(lines) + '\n'
 
 

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from resefa_plugin.atlas.channel_choice import ranked
 from resefa_plugin.atlas.own_regions import likeness, own_regions
-from resefa_plugin.atlas.tiled_grams import STORED, TiledGrams, triangle_size
+from resefa_plugin.atlas.tiled_grams import MEMBERS, STORED, TiledGrams, triangle_size
 from resefa_plugin.errors import DamagedFileError, ResefaError, check_type, printable
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.steps import RegionSolution, measured_slopes, solve_in_basis
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.channels import CHANNELS
-from resefa_plugin.jacobian.common_basis import gram_root, grid_shape, picture_tiles
+from resefa_plugin.jacobian.common_basis import TILES, gram_root, grid_shape
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.jacobian.region_operator import RegionOperator
 from resefa_plugin.machine.arrays import open_npz, read_header, reading
@@ -36,7 +36,11 @@ from resefa_plugin.rayleigh.solution import fix_signs
 from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE, Auto, Davidson, Solver
 from resefa_plugin.regions.partition import RegionPartition
 
-VERSION = 1
+VERSION = 2
+# Along the longer side of the picture, and members of each. Where directions are made of a few channels they leak so
+# little that larger tiles would tell; elsewhere those of `common_basis` lose nothing. See benchmarks/README.md.
+FINE, MEMBERS_OF_FINE = 32, 256
+ARRAYS_OF_TILES = 'members', 'values', 'scales', 'energies'
 FACTS, ARRAYS, GRAMS = 'atlas.json', 'arrays.npz', 'grams.npy'
 EDITS, PAGE = 'edits', 'edits.html'  # of `edits_folder`, which are those of this atlas
 _KIND = 'resefa-atlas'
@@ -125,13 +129,14 @@ class Atlas:
     def grams(self, region: RegionPartition, constraints: Constraints) -> tuple[DenseGrams, NDArray[np.int64]]:
         """A and B of a region, and which rows of the basis they are of.
 
-        Pixels count by tiles: a tile that the region covers in part counts in part in A, for the rest in B.
+        Pixels count by tiles: one of which the region has a share c counts c in A and (1 - c)^2 in B, less than the
+        rest of it: what moves there is mostly the region.
 
         Raises RegionError if the region vanishes at the resolution of the pictures.
         """
         shape = self.facts.image_shape[1:]
         inside = self.tiles.cover(region.at(*shape).astype(np.float64))
-        outside = self.tiles.cover(constraints.background_weights(region, *shape))
+        outside = self.tiles.cover(constraints.background_weights(region, *shape)) * (1 - inside)
         rows: NDArray[np.int64] = np.arange(self.tiles.dim)
         if self.facts.channels:
             rows = np.sort(ranked(inside @ self.tiles.energies, (1 - inside) @ self.tiles.energies, 1.0)[:CHANNELS])
@@ -213,7 +218,8 @@ class Atlas:
         with replacing(folder / GRAMS) as part, open(part, 'wb') as file:
             np.save(file, np.asarray(self.tiles.values))
         with replacing(folder / ARRAYS) as part, open(part, 'wb') as file:
-            np.savez(file, vectors=self._rows(), scales=self.tiles.scales, scale=np.float64(self.scale))
+            np.savez(file, vectors=self._rows(), scale=np.float64(self.scale),
+                     **{name: getattr(self.tiles, name) for name in ARRAYS_OF_TILES if name != 'values'})
         record = {'kind': _KIND, 'version': VERSION, **asdict(self.facts),
                   'sha256': {name: _digest(folder / name) for name in (GRAMS, ARRAYS)}}
         with replacing(folder / FACTS) as part:
@@ -235,17 +241,45 @@ class Atlas:
                 if _digest(folder / name) != hashes[name]:
                     raise DamagedFileError(f'it is not the one that {FACTS} beside it was written with')
         with reading(folder / ARRAYS, DamagedFileError), open_npz(folder / ARRAYS) as file:
-            stored, scales, scale = (file.read(name) for name in ('vectors', 'scales', 'scale'))
-            vectors = _basis(stored, facts)
-            if scales.dtype != np.float64 or not (np.isfinite(scales).all() and scales.min() >= 0) \
-                    or scale.shape or not 0 < float(scale) < np.inf:
-                raise DamagedFileError('its scales are no numbers above 0')
+            vectors, scale = _basis(file.read('vectors'), facts), file.read('scale')
+            if scale.shape or not 0 < float(scale) < np.inf:
+                raise DamagedFileError('its scale is no number above 0')
+            arrays = {name: file.read(name) for name in ARRAYS_OF_TILES if name != 'values'}
         with reading(folder / GRAMS, DamagedFileError):
-            values = _mapped(folder / GRAMS, (len(list(picture_tiles(facts.image_shape))),
-                                              triangle_size(len(vectors))))
-            if scales.shape != values.shape[:1]:
-                raise DamagedFileError(f'it has {len(values)} tiles, and {ARRAYS} {list(scales.shape)} scales')
-        return cls(facts, vectors, TiledGrams(values, scales, facts.image_shape), float(scale))
+            arrays['values'] = _mapped(folder / GRAMS)
+        with reading(folder / ARRAYS, DamagedFileError):
+            tiles = checked_tiles(arrays, facts.image_shape, len(vectors), facts.channels)
+        return cls(facts, vectors, tiles, float(scale))
+
+
+def tiling(channels: bool, dim: int) -> tuple[int, int]:
+    """Tiles along the longer side of a picture, and coordinates that are members of each.
+
+    Args:
+        channels: whether directions are made of a few channels.
+        dim: coordinates of the basis.
+    """
+    return (FINE, min(dim, MEMBERS_OF_FINE)) if channels else (TILES, dim)
+
+
+def checked_tiles(arrays: dict[str, NDArray[Any]], image_shape: tuple[int, int, int], dim: int,
+                  channels: bool) -> TiledGrams:
+    """Arrays of a file as what they are meant to be. Raises DamagedFileError for others."""
+    along, kept = tiling(channels, dim)
+    count = int(np.prod(grid_shape(image_shape, along)))
+    expected = {'members': ((count, kept), MEMBERS), 'values': ((count, triangle_size(kept)), STORED),
+                'scales': ((count,), np.float64), 'energies': ((count, dim), np.float64)}
+    for name, (shape, dtype) in expected.items():
+        if arrays[name].shape != shape or arrays[name].dtype != dtype:
+            raise DamagedFileError(f"its array '{name}' is {arrays[name].dtype} {list(arrays[name].shape)}, expected "
+                                   f'{np.dtype(dtype)} {list(shape)}')
+    members = arrays['members']
+    if members.min() < 0 or members.max() >= dim or not (np.diff(members, axis=1) > 0).all():
+        raise DamagedFileError(f"its array 'members' is not of ascending numbers from 0 to {dim - 1}")
+    for name in ('values', 'scales', 'energies'):
+        if not np.isfinite(arrays[name]).all() or name != 'values' and arrays[name].min() < 0:
+            raise DamagedFileError(f"its array '{name}' has numbers that are not finite, or below 0")
+    return TiledGrams(**arrays, image_shape=image_shape, along=along)
 
 
 def atlas_folder(hook: GeneratorHook) -> pathlib.Path:
@@ -286,12 +320,12 @@ def _basis(stored: NDArray[Any], facts: AtlasFacts) -> NDArray[np.float64]:
     return np.asarray(stored)
 
 
-def _mapped(path: pathlib.Path, shape: tuple[int, int]) -> NDArray[np.float16]:
+def _mapped(path: pathlib.Path) -> NDArray[Any]:
     with open(path, 'rb') as opened:
-        found, order, dtype = read_header(opened)
+        shape, order, dtype = read_header(opened)
         start = opened.tell()
-    if found != shape or dtype != STORED or order:
-        raise DamagedFileError(f'it holds {dtype} {list(found)}, expected float16 {list(shape)}')
+    if dtype != STORED or order or len(shape) != 2:
+        raise DamagedFileError(f'it holds {dtype} {list(shape)}, expected float16 [tiles, elements]')
     return np.memmap(path, STORED, 'r', start, shape)
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from resefa_plugin.atlas.atlas import Atlas, AtlasFacts
+from resefa_plugin.atlas.atlas import ARRAYS_OF_TILES, Atlas, AtlasFacts, checked_tiles, tiling
 from resefa_plugin.atlas.channel_choice import atlas_channels, tile_energies
-from resefa_plugin.atlas.tiled_grams import TiledGrams, stored, tile_grams, triangle_size
+from resefa_plugin.atlas.tiled_grams import TiledGrams
 from resefa_plugin.errors import DamagedFileError, ResefaError, check_type
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.common_basis import PROBES, CommonBasis, grid_shape
@@ -24,7 +24,7 @@ from resefa_plugin.machine.arrays import open_npz, reading
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.ranks import Ranks
 
-COORDINATES = 736  # dimensions of the basis at most: 140 MB of float16 for 256 tiles
+COORDINATES = 512  # dimensions of the basis at most; 736 channels leak the same
 PROBED = 8  # samples by which the basis is chosen, at most
 SAMPLES = 'samples'  # folder of what is not pooled yet
 
@@ -163,9 +163,9 @@ class AtlasBuilder:
         """Computes the pictures of the basis at a sample, and writes the Gram matrices of their tiles."""
         probe(viewpoint)
         jacobian = RegionJacobian(viewpoint, gram_room=0).within(vectors).compute(progress)
-        triangles, scales = zip(*map(stored, tile_grams(jacobian.matrix, viewpoint.image_shape)), strict=True)
+        tiles = TiledGrams.of(jacobian.matrix, viewpoint.image_shape, *tiling(self._channels, len(vectors)))
         with replacing(self._file(viewpoint, vectors)) as part, open(part, 'wb') as file:
-            np.savez(file, values=np.stack(triangles), scales=np.array(scales))
+            np.savez(file, **{name: getattr(tiles, name) for name in ARRAYS_OF_TILES})
 
     def _load(self, viewpoint: Viewpoint, vectors: NDArray[np.float64]) -> TiledGrams | None:
         """What is kept of a sample.
@@ -177,43 +177,27 @@ class AtlasBuilder:
             return None
         try:
             with reading(path, DamagedFileError), open_npz(path) as file:
-                values, scales = (file.read(name) for name in ('values', 'scales'))
-                shape = int(np.prod(grid_shape(viewpoint.image_shape))), triangle_size(len(vectors))
-                if values.dtype != np.float16 or values.shape != shape or scales.shape != shape[:1] \
-                        or not all(np.isfinite(array).all() for array in (values, scales)):
-                    raise DamagedFileError(f'it holds {values.dtype} {list(values.shape)}, expected float16 '
-                                           f'{list(shape)}')
-                return TiledGrams(values, scales, viewpoint.image_shape)
+                return checked_tiles({name: file.read(name) for name in ARRAYS_OF_TILES}, viewpoint.image_shape,
+                                     len(vectors), self._channels)
         except DamagedFileError as error:
             warnings.warn(f'{error}. Its matrices are computed anew', stacklevel=2)
             return None
 
     def _pooled(self, vectors: NDArray[np.float64]) -> Atlas:
         """The mean of the samples, in which none counts for more in a tile than half of them do."""
-        first = self.viewpoints[0]
-
-        def sample(viewpoint: Viewpoint) -> TiledGrams:
+        samples = []
+        for viewpoint in self.viewpoints:
             kept = self._load(viewpoint, vectors)
             if kept is None:
                 raise ResefaError(f'{self._file(viewpoint, vectors)} vanished while the atlas was made: try again')
-            return kept
-
-        traces = np.stack([sample(viewpoint).energies.sum(axis=1) for viewpoint in self.viewpoints])  # [n, T]
+            samples.append(kept)
+        traces = np.stack([sample.energies.sum(axis=1) for sample in samples])  # [n, T]
         totals = traces.sum(axis=1)
-        weights = tile_weights(traces / totals[:, None]) / totals[:, None]
-        sums: NDArray[np.float32] | None = None
-        for viewpoint, weight in zip(self.viewpoints, weights, strict=True):
-            tiles = sample(viewpoint)
-            if sums is None:
-                sums = np.zeros(tiles.values.shape, np.float32)
-            for number, scale in enumerate(weight * tiles.scales):
-                sums[number] += np.float32(scale) * tiles.values[number]
-        assert sums is not None
-        scales = np.empty(len(sums))
-        values = np.empty(sums.shape, np.float16)
-        for number, triangle in enumerate(sums):
-            values[number], scales[number] = stored(triangle)
-        return Atlas(self._facts(), vectors, TiledGrams(values, scales, first.image_shape), float(totals.mean()))
+        # By the larger tiles: those of a few pixels would be weighted for what moves from one to the next.
+        larger = samples[0].larger
+        moved = np.stack([np.bincount(larger, each).astype(np.float64) for each in traces / totals[:, None]])
+        weights = tile_weights(moved)[:, larger] / totals[:, None]
+        return Atlas(self._facts(), vectors, TiledGrams.pooled(samples, weights), float(totals.mean()))
 
 
 def tile_weights(traces: NDArray[np.float64]) -> NDArray[np.float64]:

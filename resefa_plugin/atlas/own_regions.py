@@ -26,16 +26,17 @@ def likeness(tiles: TiledGrams) -> NDArray[np.float64]:
     Two Gram matrices are alike where the same directions of the latent space move both tiles, each as much, whatever
     basis these are written in.
     """
-    count, size = tiles.values.shape
+    triangles = tiles.coarse()
+    count, size = triangles.shape
     products = np.zeros((count, count))
     weights = np.full(size, np.sqrt(2), np.float32)  # an element above the diagonal stands for two
     weights[diagonal(tiles.dim)] = 1
-    scales = (tiles.scales / (tiles.scales.mean() or 1.0)).astype(np.float32)
+    triangles /= triangles[:, diagonal(tiles.dim)].sum(axis=1).mean() or 1.0
     for start in range(0, size, _BLOCK):
         part = slice(start, start + _BLOCK)
-        triangles = weights[part] * scales[:, None] * tiles.values[:, part]
-        triangles += STILL * triangles.mean(axis=0)
-        products += triangles @ triangles.T
+        block = weights[part] * triangles[:, part]
+        block += STILL * block.mean(axis=0)
+        products += block @ block.T
     lengths = np.sqrt(np.maximum(products.diagonal(), np.finfo(float).tiny))
     alike: NDArray[np.float64] = np.clip(products / lengths / lengths[:, None], 0, 1) ** SHARPNESS
     np.fill_diagonal(alike, 1)

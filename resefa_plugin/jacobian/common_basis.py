@@ -162,23 +162,23 @@ def factored(grams: DenseGrams, vectors: NDArray[np.float64]) -> FactoredGrams:
     return FactoredGrams(vectors.T @ gram_root(grams.A), vectors.T @ gram_root(grams.B), grams.background)
 
 
-def picture_tiles(image_shape: tuple[int, ...]) -> Iterator[Tile]:
-    """The tiles of a picture `(C, h, w)`, row by row."""
+def picture_tiles(image_shape: tuple[int, ...], along: int = TILES) -> Iterator[Tile]:
+    """The tiles of a picture `(C, h, w)`, row by row, so many along its longer side at most."""
     channels, height, width = image_shape
-    side = _side(image_shape)
+    side = _side(image_shape, along)
     for top in range(0, height, side):
         for left in range(0, width, side):
             yield slice(0, channels), slice(top, min(top + side, height)), slice(left, min(left + side, width))
 
 
-def grid_shape(image_shape: tuple[int, ...]) -> tuple[int, int]:
+def grid_shape(image_shape: tuple[int, ...], along: int = TILES) -> tuple[int, int]:
     """Rows and columns of the tiles of a picture `(C, h, w)`."""
-    side = _side(image_shape)
+    side = _side(image_shape, along)
     return -(-image_shape[1] // side), -(-image_shape[2] // side)
 
 
-def _side(image_shape: tuple[int, ...]) -> int:
-    return -(-max(image_shape[1:]) // TILES)
+def _side(image_shape: tuple[int, ...], along: int) -> int:
+    return -(-max(image_shape[1:]) // along)
 
 
 def _signs(tile: Tile, generator: torch.Generator) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 import scipy.linalg
 
 from resefa_plugin import Auto, Constraints, Davidson, RegionJacobian, RegionPartition, Viewpoint
+from resefa_plugin.atlas import atlas as atlas_module
 from resefa_plugin.atlas import builder as builder_module
 from resefa_plugin.atlas.atlas import Atlas
 from resefa_plugin.atlas.builder import AtlasBuilder, tile_weights
@@ -28,7 +29,7 @@ def builder(folder, hook=None, space='s', count=3, coordinates=180):
 
 
 def pooled(hook, rows, mask, count=3):
-    """A and B of the samples, weighted tile by tile: each over its tr(J^T J)."""
+    """A and B of the samples, weighted tile by tile of 2 x 2 pixels: each over its tr(J^T J)."""
     jacobians = [hook.jacobian(hook.sample(seed))[..., rows] for seed in range(count)]
     pixels = np.stack([np.square(J).sum(axis=(0, 3)) for J in jacobians])  # [n, 32, 32]
     totals = pixels.sum(axis=(1, 2))
@@ -97,8 +98,9 @@ def test_constraints_hold(made):
         atlas.solve(viewpoint, BOX, None, Constraints((Protection(CORNER, np.inf),)))
 
 
-def test_a_region_within_a_tile_counts_by_its_share(made):
-    _, atlas = made
+def test_a_region_within_a_tile_counts_by_its_share(tmp_path, monkeypatch):
+    monkeypatch.setattr(atlas_module, 'FINE', 16)  # tiles of 2 x 2 pixels
+    atlas = builder(tmp_path).build()
     mask = np.zeros((32, 32), bool)
     mask[6, 6] = True
     grams, rows = atlas.grams(RegionPartition(mask, 'dot'), Constraints())
@@ -107,6 +109,7 @@ def test_a_region_within_a_tile_counts_by_its_share(made):
     larger, others = atlas.grams(RegionPartition(whole, 'tile'), Constraints())
     assert np.array_equal(rows, others)
     assert np.abs(larger.A - 4 * grams.A).max() < 1e-4 * np.trace(larger.A)
+    assert np.abs(grams.B - larger.B - 0.75 ** 2 * larger.A).max() < 1e-4 * np.trace(larger.B)
 
 
 def test_what_was_collected_is_not_computed_again(tmp_path):
@@ -208,9 +211,9 @@ def edited(folder, name, change):
     (lambda folder: (folder / 'atlas.json').unlink(), 'does not exist'),
     (lambda folder: (folder / 'atlas.json').write_text('[]'), 'not an atlas'),
     (lambda folder: (folder / 'atlas.json').write_text('{'), 'cannot be read'),
-    (lambda folder: edited(folder, '', lambda record: record.update(version=2)), 'has version 2'),
+    (lambda folder: edited(folder, '', lambda record: record.update(version=1)), 'has version 1'),
     (lambda folder: edited(folder, '', lambda record: record.update(dim=100)), 'numbers from 0 to 99'),
-    (lambda folder: edited(folder, '', lambda record: record.update(image_shape=[3, 48, 32])), 'expected float16'),
+    (lambda folder: edited(folder, '', lambda record: record.update(image_shape=[3, 48, 32])), r'int16 \[384, 180\]'),
     (lambda folder: edited(folder, '', lambda record: record.pop('space')), 'space'),
 ])
 def test_what_is_damaged_is_said(made, tmp_path, damage, message):

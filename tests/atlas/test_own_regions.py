@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from resefa_plugin.atlas.own_regions import SHARPNESS, STILL, likeness, own_regions
-from resefa_plugin.atlas.tiled_grams import TiledGrams, stored, tile_grams
+from resefa_plugin.atlas.tiled_grams import TiledGrams
 from resefa_plugin.errors import RegionError
 
 SHAPE = (3, 64, 64)
@@ -33,8 +33,7 @@ def jacobian(noise=0.2, seed=0):
 
 def tiles_of(J):
     """The Gram matrices of the 16 x 16 tiles, of 4 x 4 pixels each, as an atlas keeps them."""
-    values, scales = zip(*map(stored, tile_grams(J, SHAPE)), strict=True)
-    return TiledGrams(np.stack(values), np.array(scales), SHAPE)
+    return TiledGrams.of(J, SHAPE, 16, len(J))
 
 
 def found_regions(alike):

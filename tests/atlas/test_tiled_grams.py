@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from resefa_plugin.atlas.tiled_grams import TiledGrams, dimensions, stored, tile_grams, triangle_size
+from resefa_plugin.atlas.tiled_grams import TiledGrams, diagonal, triangle_size
+from resefa_plugin.jacobian.common_basis import picture_tiles
 
 ROUNDING = 2.0 ** -11  # of a float16
 
 
-def made(m=7, shape=(2, 33, 20), seed=0):
+def made(m=7, shape=(2, 33, 20), seed=0, along=16, kept=99):
     """Columns `[m, C, h, w]`, and their TiledGrams."""
     columns = torch.randn(m, *shape, generator=torch.Generator().manual_seed(seed))
-    triangles, scales = zip(*map(stored, tile_grams(columns.flatten(1), shape)), strict=True)
-    return columns.double().numpy(), TiledGrams(np.stack(triangles), np.array(scales), shape)
+    return columns.double().numpy(), TiledGrams.of(columns.flatten(1), shape, along, kept)
 
 
 def exact(columns, weights, rows):
@@ -63,10 +63,50 @@ def test_a_and_b_are_positive_though_they_are_rounded():
 
 
 def test_a_tile_that_nothing_moves_is_zero():
-    triangle, scale = stored(np.zeros(6, np.float32))
-    assert scale == 1 and not triangle.any()
+    tiles = TiledGrams.of(torch.zeros(3, 2 * 16), (2, 4, 4), 2, 2)
+    assert not tiles.values.any() and (tiles.scales == 1).all() and not tiles.dense(0).any()
 
 
-@pytest.mark.parametrize('m', [1, 2, 7, 736, 1024])
-def test_the_size_of_a_triangle_tells_its_matrix(m):
-    assert dimensions(triangle_size(m)) == m
+def test_of_a_tile_the_products_of_what_moves_it_most_and_all_squares_are_known():
+    columns, tiles = made(m=6, shape=(1, 8, 8), along=4, kept=3)
+    for number, tile in enumerate(picture_tiles((1, 8, 8), 4)):
+        part = columns[(slice(None), *tile)].reshape(6, -1)
+        exact, squares = part @ part.T, np.square(part).sum(axis=1)
+        members = np.sort(np.argsort(-squares)[:3])
+        expected = np.diag(squares)
+        expected[np.ix_(members, members)] = exact[np.ix_(members, members)]
+        assert np.array_equal(tiles.members[number], members)
+        assert np.abs(tiles.dense(number) - expected).max() < ROUNDING * np.trace(exact)
+        assert np.linalg.eigvalsh(tiles.dense(number))[0] > -ROUNDING * np.trace(exact)
+
+
+@pytest.mark.parametrize('rows', [np.arange(6), np.array([0, 3, 5])])
+@pytest.mark.parametrize('share', [0.1, 0.9])
+def test_sums_are_those_of_the_tiles(rows, share):
+    _, tiles = made(m=6, shape=(1, 8, 8), along=4, kept=3)
+    weights = np.random.RandomState(0).rand(16) * (np.random.RandomState(1).rand(16) < share)
+    expected = sum(weight * tiles.dense(number) for number, weight in enumerate(weights))[np.ix_(rows, rows)]
+    np.testing.assert_allclose(tiles.sum(weights, rows), expected, atol=1e-12 * 64)
+
+
+def test_samples_are_pooled_tile_by_tile():
+    one, other = (made(m=6, shape=(1, 8, 8), along=4, kept=6, seed=seed)[1] for seed in (0, 1))
+    weights = np.random.RandomState(0).rand(2, 16)
+    pooled = TiledGrams.pooled([one, other], weights)
+    for number in range(16):
+        expected = weights[0, number] * one.dense(number) + weights[1, number] * other.dense(number)
+        assert np.abs(pooled.dense(number) - expected).max() < ROUNDING * np.trace(expected)
+
+
+def test_larger_tiles_are_sums_of_smaller_ones():
+    columns, fine = made(m=5, shape=(1, 64, 48), along=32)
+    found = fine.coarse()
+    assert found.shape == (16 * 12, triangle_size(5))
+    for number, tile in enumerate(picture_tiles((1, 64, 48))):
+        part = columns[(slice(None), *tile)].reshape(5, -1)
+        expected = (part @ part.T)[np.triu_indices(5)]
+        assert np.abs(found[number] - expected).max() < 2 * ROUNDING * expected[diagonal(5)].sum()
+
+
+def test_where_the_diagonal_is():
+    assert diagonal(4).tolist() == [0, 4, 7, 9] and triangle_size(4) == 10
