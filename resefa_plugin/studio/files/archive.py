@@ -169,7 +169,7 @@ def holds(path: pathlib.Path, name: str) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return name in archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):  # the last of a newer kind of archive
+    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError):  # the last by zipfile, of a newer kind of archive
         return False
 
 
