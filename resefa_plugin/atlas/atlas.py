@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import pathlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -21,25 +20,23 @@ from resefa_plugin.atlas.own_regions import likeness, own_regions
 from resefa_plugin.atlas.tiled_grams import MEMBERS, STORED, TiledGrams, triangle_size
 from resefa_plugin.errors import DamagedFileError, ResefaError, check_type, printable
 from resefa_plugin.factorizer.constraints import Constraints
-from resefa_plugin.factorizer.steps import RegionSolution, measured_slopes, solve_in_basis
+from resefa_plugin.factorizer.steps import RegionSolution, solve_in_basis
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
-from resefa_plugin.jacobian.channels import CHANNELS
-from resefa_plugin.jacobian.common_basis import TILES, gram_root, grid_shape
-from resefa_plugin.jacobian.region_jacobian import RegionJacobian
-from resefa_plugin.jacobian.region_operator import RegionOperator
+from resefa_plugin.jacobian.common_basis import TILES, grid_shape
 from resefa_plugin.machine.arrays import open_npz, read_header, reading
 from resefa_plugin.machine.files import cache_dir, replacing
-from resefa_plugin.rayleigh.davidson import BLOCK, Similar
 from resefa_plugin.rayleigh.operators import DenseGrams
-from resefa_plugin.rayleigh.solution import fix_signs
-from resefa_plugin.rayleigh.solvers import QUICK_TOLERANCE, Auto, Davidson, Solver
+from resefa_plugin.rayleigh.solvers import Auto, Solver
 from resefa_plugin.regions.partition import RegionPartition
 
 VERSION = 2
 # Along the longer side of the picture, and members of each. Where directions are made of a few channels they leak so
 # little that larger tiles would tell; elsewhere those of `common_basis` lose nothing. See benchmarks/README.md.
 FINE, MEMBERS_OF_FINE = 32, 256
+# Channels that the directions of a region are made of: of more they are fitted to the samples of the atlas and leak
+# more on others. Those of one sample alone, whose derivative is known, do not. See benchmarks/README.md.
+CHANNELS, OWN_CHANNELS = 60, 160
 ARRAYS_OF_TILES = 'members', 'values', 'scales', 'energies'
 FACTS, ARRAYS, GRAMS = 'atlas.json', 'arrays.npz', 'grams.npy'
 EDITS, PAGE = 'edits', 'edits.html'  # of `edits_folder`, which are those of this atlas
@@ -134,15 +131,30 @@ class Atlas:
 
         Raises RegionError if the region vanishes at the resolution of the pictures.
         """
-        shape = self.facts.image_shape[1:]
-        inside = self.tiles.cover(region.at(*shape).astype(np.float64))
+        shape, rows = self.facts.image_shape[1:], self.rows(region)
+        inside = self._cover(region)
         outside = self.tiles.cover(constraints.background_weights(region, *shape)) * (1 - inside)
-        rows: NDArray[np.int64] = np.arange(self.tiles.dim)
-        if self.facts.channels:
-            rows = np.sort(ranked(inside @ self.tiles.energies, (1 - inside) @ self.tiles.energies, 1.0)[:CHANNELS])
         grams = self.tiles.grams(inside, outside, rows)
         background = float((self.tiles.energies[:, rows].sum(axis=1) * (1 - inside)).sum())
         return DenseGrams(grams.A, grams.B, background), rows
+
+    def _cover(self, region: RegionPartition) -> NDArray[np.float64]:
+        """Which share of each tile a region has, `[T]`."""
+        return self.tiles.cover(region.at(*self.facts.image_shape[1:]).astype(np.float64))
+
+    def rows(self, region: RegionPartition, count: int = CHANNELS) -> NDArray[np.int64]:
+        """Which rows of the basis the directions of a region are made of, in ascending order.
+
+        Args:
+            region: at the size of the generator's pictures.
+            count: of channels, where the basis is of channels.
+
+        Raises RegionError as `grams` does.
+        """
+        if not self.facts.channels:
+            return np.arange(self.tiles.dim)
+        inside = self._cover(region)
+        return np.sort(ranked(inside @ self.tiles.energies, (1 - inside) @ self.tiles.energies, 1.0)[:count])
 
     def solve(self, viewpoint: Viewpoint, region: RegionPartition, solver: Solver | None = None,
               constraints: Constraints | None = None) -> RegionSolution:
@@ -174,36 +186,20 @@ class Atlas:
                   self.scale * outside / (channels * (height * width - pixels)))
         return RegionSolution(region, grams, solution, slopes, {'solve': time.perf_counter() - start}, basis=vectors)
 
-    def refine(self, viewpoint: Viewpoint, region: RegionPartition, solver: Solver | None = None,
-               constraints: Constraints | None = None, tolerance: float = QUICK_TOLERANCE,
-               progress: Callable[[int, float], None] = lambda products, residual: None) -> RegionSolution:
-        """The directions of a region at one sample, by products of its own that start from what the atlas knows.
+    def basis(self, regions: Sequence[RegionPartition]) -> tuple[NDArray[np.float64], dict[str, NDArray[np.int64]]]:
+        """What the directions of regions are made of: rows of the basis `[m, d]`, and by region which of these rows.
 
-        They are made of what those of the atlas are made of.
+        At a sample of its own, one product J v for each row gives the directions of all of them exactly, which is a
+        fraction of what a search takes for one.
 
         Args:
-            viewpoint: the sample, see `viewpoint`.
-            region, solver, constraints: as of `solve`.
-            tolerance: of the relative residuals.
-            progress: called with the products so far and the largest residual.
+            regions: at the size of the generator's pictures, of different names.
+
+        Raises RegionError as `grams` does.
         """
-        solver, constraints = solver or Auto(), constraints or Constraints()
-        known = self.solve(viewpoint, region, dataclasses.replace(solver, num_directions=BLOCK), constraints)
-        start, vectors = time.perf_counter(), known.basis
-        assert vectors is not None and isinstance(known.grams, DenseGrams)  # of an atlas
-        jacobian, shape = RegionJacobian(viewpoint).within(vectors), viewpoint.image_shape[1:]
-        operator = RegionOperator(jacobian, known.region.at(*shape),
-                                  constraints.background_weights(known.region, *shape))
-        similar = Similar(known.solution.directions[:BLOCK] @ vectors.T, gram_root(known.grams.B))
-        coordinates = constraints.coordinates(viewpoint)
-        count = solver.count(viewpoint.dim)
-        inner = Davidson(count, solver.tau, tolerance, similar).solve(
-            operator, None if coordinates is None else coordinates.within(vectors), progress)
-        assert inner.search is not None  # of products
-        slopes = measured_slopes(jacobian, known.region, inner.directions[:count])
-        solution = dataclasses.replace(inner, directions=fix_signs(inner.directions @ vectors))
-        return RegionSolution(known.region, inner.search.grams, solution, slopes,
-                              {'solve': time.perf_counter() - start}, basis=vectors)
+        chosen = {region.name: self.rows(region) for region in regions}
+        union = np.unique(np.concatenate(list(chosen.values())))
+        return self.vectors[union], {name: np.searchsorted(union, rows) for name, rows in chosen.items()}
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes the files of the atlas; the facts come last, so that a folder with facts is complete.

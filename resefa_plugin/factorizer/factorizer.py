@@ -64,7 +64,8 @@ class Factorizer:
         callbacks: what happens along the way.
         store: where Jacobians and the Gram matrices of a pool are kept and found; None keeps nothing.
         objective: what is wanted of each region; the results then are one direction each, made of those of the region.
-        known: an Atlas, whose directions a pooled run takes; the viewpoints then only tell how long a step is.
+        known: an Atlas, whose directions a pooled run takes; the viewpoints then only tell how long a step is. A run
+            of each sample by itself makes its directions of what those of the atlas are made of.
 
     Raises:
         ResefaError: no viewpoint, or viewpoints that differ in generator, space or resolution.
@@ -181,9 +182,13 @@ class Factorizer:
                 getattr(callback, event)(*details)
 
     def _each(self) -> Iterator[RegionResult]:
-        for viewpoint, regions in self._solved(Way(GramStore(None)), self.viewpoints):
+        basis, parts = (None, None) if self.known is None else self.known.basis(self.regions)
+        way = Way(GramStore(None), False, basis, parts)
+        for viewpoint, regions in self._solved(way, self.viewpoints):
             for solved in regions:
-                yield self._calibrate((viewpoint,), solved)
+                result = self._calibrate((viewpoint,), solved)
+                result.notes.extend(way.notes(solved.region, self._dim))
+                yield result
 
     def _looked_up(self, known: Known) -> Iterator[RegionResult]:
         for region in self.regions:
@@ -222,8 +227,7 @@ class Factorizer:
                        'solve': time.perf_counter() - start}
             solved = RegionSolution(region, found.grams, found.solution, None, seconds, basis=way.basis_of(region))
             result = self._calibrate(viewpoints, solved, self._agreement(of_region, found))
-            if way.parts is not None:
-                result.notes.append(f'Made of {len(way.parts[region.name])} of {self._dim} channels.')
+            result.notes.extend(way.notes(region, self._dim))
             result.transfer = transfer(grams, first(region))
             yield result
 
@@ -339,7 +343,10 @@ class Factorizer:
         found = self.solver.takes_kept_jacobian and not way.pool and jacobian.is_kept(self.store.jacobians)
         if way.basis is not None:
             jacobian.basis = CommonBasis(jacobian, way.basis, way.parts)
-            jacobian.basis.inner.compute(lambda count: self._notify_pool(viewpoint, count), self.store.jacobians)
+            total = len(way.basis)
+            jacobian.basis.inner.compute(
+                lambda count: self._notify_pool(viewpoint, count) if way.pool
+                else self._notify('on_basis', viewpoint, count, total), self.store.jacobians)
         elif found or self.solver.needs_jacobian(viewpoint.dim, len(self.regions)):
             jacobian.compute(lambda count: self._notify('on_tangents', viewpoint, count), self.store.jacobians)
         elif self.solver.needs_basis(viewpoint.dim, len(self.regions)) and not isinstance(jacobian, ShardedJacobian):

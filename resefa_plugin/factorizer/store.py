@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import pathlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
 
 from resefa_plugin.errors import ResefaError
 from resefa_plugin.factorizer.constraints import Constraints
@@ -50,3 +54,6 @@ class Known(Protocol):
             solver: of which tau and the number of directions count.
             constraints: what else they must satisfy.
         """
+
+    def basis(self, regions: Sequence[RegionPartition]) -> tuple[NDArray[np.float64], dict[str, NDArray[np.int64]]]:
+        """What the directions of regions are made of: orthonormal rows `[m, d]`, and by region which of them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import pathlib
 import warnings
@@ -129,6 +130,12 @@ class CommonBasis:
         if file is not None:
             _keep(file, vectors)
         return vectors
+
+    def made_of(self, parts: Mapping[str, NDArray[np.int64]]) -> CommonBasis:
+        """The same basis, where the directions of a region are made of some of the rows."""
+        same = copy.copy(self)
+        same.parts = parts
+        return same
 
     def model(self) -> TangentModel:
         """The picture to first order in the span."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
@@ -24,22 +23,8 @@ REPEATED = 1e-8  # a column of which less is new, relative, is rounding
 ROUNDING = 1e-7  # of the largest eigenvalue of S^T B S: below it is rounding of float32 products
 
 
-@dataclass(frozen=True, eq=False)
-class Similar:
-    """What is known of a similar problem, from which a search starts.
-
-    Attributes:
-        directions: `[m, d]`, its best directions.
-        background: `[d, m']`, G with its B about G G^T, at any scale.
-    """
-
-    directions: NDArray[np.float64]
-    background: NDArray[np.float64]
-
-
 def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = TAU, tolerance: float = TOLERANCE,
-                   max_columns: int | None = None, similar: Similar | None = None,
-                   coordinates: Coordinates | None = None,
+                   max_columns: int | None = None, coordinates: Coordinates | None = None,
                    progress: Callable[[int, float], None] = lambda columns, residual: None,
                    seed: int = 0) -> RayleighSolution:
     """The best directions of n^T A n / n^T (B + a I) n, a = tau tr(B0) (Eq. 7, 10 and 11), from products alone.
@@ -60,8 +45,6 @@ def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = 
         tau: the ridge relative to tr(B0), above 0.
         tolerance: of the relative residuals (see RayleighSolution); eigenvalues are as good as its square.
         max_columns: products to spend at most; None allows 40 + 25 k.
-        similar: a problem to start from: its directions stand for a sketch of B, and its B preconditions as far as this
-            one is not known yet.
         coordinates: in which to solve; None means those of the latent.
         progress: called after each step with the columns so far and the largest residual.
         seed: of the random start.
@@ -83,13 +66,10 @@ def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = 
     budget = min(d, max(num_directions, 40 + 25 * num_directions if max_columns is None else max_columns))
     block = max(BLOCK, num_directions)
 
-    sketched = BACKGROUND_SKETCH if similar is None else 0
-    inside, outside = operator.sketch(block, sketched + PROBES, np.random.RandomState(seed))
-    probes = coordinates.pull(outside[:, sketched:])
-    new = coordinates.pull(np.hstack([inside, outside[:, :sketched]]))
-    if similar is not None:
-        new = np.hstack([coordinates.solve(np.asarray(similar.directions, np.float64).T), new])
-    basis = _Basis(operator, coordinates, None if similar is None else similar.background)
+    inside, outside = operator.sketch(block, BACKGROUND_SKETCH + PROBES, np.random.RandomState(seed))
+    probes = coordinates.pull(outside[:, BACKGROUND_SKETCH:])
+    new = coordinates.pull(np.hstack([inside, outside[:, :BACKGROUND_SKETCH]]))
+    basis = _Basis(operator, coordinates)
     while True:
         added = basis.add(new[:, :budget - basis.size])
         if not basis.A_S.any():
@@ -108,7 +88,7 @@ def solve_davidson(operator: GramOperator, num_directions: int, *, tau: float = 
         if converged or basis.size >= budget or not added:
             break
         rest = (A_X - values * B_X)[:, residuals > tolerance]
-        new = basis.precondition(rest, ridge, trace)
+        new = basis.precondition(rest, ridge)
     return RayleighSolution(
         directions=unit_rows(X[:, :num_directions], coordinates), eigenvalues=values[:num_directions],
         residuals=residuals[:num_directions], ridge=ridge, tau=tau, solver='davidson',
@@ -120,12 +100,10 @@ class _Basis:
 
     Args:
         operator, coordinates: as of `solve_davidson`.
-        similar: the background of a similar problem.
     """
 
-    def __init__(self, operator: GramOperator, coordinates: Coordinates, similar: NDArray[np.float64] | None = None):
+    def __init__(self, operator: GramOperator, coordinates: Coordinates):
         self.operator, self.coordinates = operator, coordinates
-        self.similar = None if similar is None else coordinates.pull(np.asarray(similar, np.float64))
         empty: NDArray[np.float64] = np.zeros((operator.dim, 0))
         self.S, self.A_S, self.B_S = empty, empty, empty  # in the solver's coordinates
         self.N, self.A_N, self.B_N = empty, empty, empty  # the same in those of the latent
@@ -178,19 +156,9 @@ class _Basis:
         B_X = self.B_S @ Y + ridge * X
         return np.sum(X * A_X, axis=0) / np.sum(X * B_X, axis=0), X, A_X, B_X
 
-    def precondition(self, R: NDArray[np.float64], ridge: float, trace: float) -> NDArray[np.float64]:
-        """(B^ + a I)^-1 R.
-
-        Args:
-            trace: tr(B0), by which what is similar to B is scaled.
-        """
+    def precondition(self, R: NDArray[np.float64], ridge: float) -> NDArray[np.float64]:
+        """(B^ + a I)^-1 R."""
         F = _root(self.S, self.B_S)
-        if self.similar is not None:
-            # What products with the same columns would not tell of it stands for what they do not tell of B.
-            told = scipy.linalg.orth(self.similar.T @ self.S)
-            rest = self.similar - (self.similar @ told) @ told.T
-            left = max(trace - np.square(F).sum(), 0.0) / (np.square(rest).sum() or 1.0)
-            F = np.hstack([F, np.sqrt(left) * rest])
         inner: NDArray[np.float64] = scipy.linalg.solve(F.T @ F + ridge * np.eye(F.shape[1]), F.T @ R, assume_a='pos')
         return (R - F @ inner) / ridge
 

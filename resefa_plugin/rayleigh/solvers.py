@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from resefa_plugin.errors import SolverError, check_number
 from resefa_plugin.rayleigh.coordinates import Coordinates
-from resefa_plugin.rayleigh.davidson import TOLERANCE, Similar, solve_davidson
+from resefa_plugin.rayleigh.davidson import TOLERANCE, solve_davidson
 from resefa_plugin.rayleigh.operators import DenseGrams, FactoredGrams, GramOperator
 from resefa_plugin.rayleigh.problem import TAU
 from resefa_plugin.rayleigh.solution import RayleighSolution
@@ -177,11 +177,9 @@ class Davidson(Solver):
 
     Attributes:
         tolerance: of the relative residuals.
-        similar: a problem to start from, as an Atlas knows one; None to start from nothing.
     """
 
     tolerance: float = TOLERANCE
-    similar: Similar | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -199,7 +197,7 @@ class Davidson(Solver):
         # Products with factors cost nothing: there is no reason to stop early.
         tolerance = min(self.tolerance, TOLERANCE) if isinstance(grams, FactoredGrams) else self.tolerance
         return solve_davidson(grams, self.count(grams.dim), tau=self.tau, tolerance=tolerance,
-                              similar=self.similar, coordinates=coordinates, progress=progress)
+                              coordinates=coordinates, progress=progress)
 
     @override
     def _name(self, dim: int, num_regions: int) -> str:

@@ -17,10 +17,10 @@ from resefa_plugin.machine.allocator import keep_large_blocks
 from resefa_plugin.projection.projector import Projector, Settings
 from resefa_plugin.projection.tuning import TuningSettings, tunable
 from resefa_plugin.scripts.common import options, photographs, sampling
-from resefa_plugin.scripts.common.atlases import amount_option, do_option, named_moves
+from resefa_plugin.scripts.common.atlases import amount_option, chosen_atlas, do_option, named_moves
 from resefa_plugin.scripts.common.edited_photograph import Means, NamedMove, Wishes, edit_photograph
 from resefa_plugin.scripts.common.hints import HintedCommand
-from resefa_plugin.scripts.common.types import EXISTING, FiniteRange, StrengthRange
+from resefa_plugin.scripts.common.types import EXISTING, FOLDER, FiniteRange, StrengthRange
 
 NOTE = ('The files say that they are edited. Show them only with the consent of the person in them, and not as a '
         "photograph. Licence of the generator's weights: {}")
@@ -46,6 +46,9 @@ NOTE = ('The files say that they are edited. Show them only with the consent of 
 @click.option('--tune', is_flag=True,
               help="Change the generator's weights, too, until the likeness is near exact: takes as long again as the "
                    'projection')
+@click.option('--atlas', 'atlas_folder', metavar='DIR|none', type=FOLDER,
+              help='Find directions in seconds, of the channels that this atlas knows  [default: the one that `resefa '
+                   'atlas` made of the network, if there is one; none searches --space]')
 @click.option('--num-directions', metavar='INT', type=click.IntRange(min=1), default=3, show_default=True,
               help='Directions per region')
 @click.option('--strength', type=StrengthRange(), default='-2,2', show_default=True,
@@ -59,8 +62,8 @@ def photo(network: str | None, function: str | None, tuned: pathlib.Path | None,
           rotate: float | None, repo: pathlib.Path | None, trust_pickle: bool, targets: tuple[pathlib.Path, ...],
           regions: tuple[str, ...], wanted: tuple[str, ...], amount: tuple[float, ...], drawn_on: str, how: Any,
           face: int, space: str | None, label: str | None,
-          passes: int, naturalness: float, tune: bool, num_directions: int, strength: tuple[float, float],
-          device: torch.device, outdir: pathlib.Path) -> None:
+          passes: int, naturalness: float, tune: bool, atlas_folder: pathlib.Path | None, num_directions: int,
+          strength: tuple[float, float], device: torch.device, outdir: pathlib.Path) -> None:
     """Edit a region of a face in your own photograph; the rest of the photograph stays what it is, bit for bit.
 
     The face is found and aligned, the latent that shows it is found (LPIPS, the face finder and SFace are fetched on
@@ -109,7 +112,8 @@ def photo(network: str | None, function: str | None, tuned: pathlib.Path | None,
              for name, (path, _, ends) in zip(wanted, named_moves(hook, wanted, amount), strict=True)]
     paths = photographs.photographs_in(targets)
     wishes = Wishes(lambda size: [parse_region(spec, size) for spec in regions], drawn_on == 'photograph', how, face,
-                    num_directions, strength, TuningSettings() if tune else None, named)
+                    num_directions, strength, TuningSettings() if tune else None, named,
+                    chosen_atlas(hook, atlas_folder))
 
     @functools.cache
     def means() -> Means:

@@ -94,10 +94,11 @@ class Desk:
             with self._lock:
                 self._waiting.clear()  # regions that waited for another sample's
             return None
-        session, viewpoint = self.session, self.session.viewpoint()
+        session, viewpoint, known = self.session, self.session.viewpoint(), self.session.known
         return self._submit(
             'prepare', key, 'Getting this picture ready',
-            lambda job: compute_jacobian(session.cache, viewpoint, session.check, session.jacobian_dir, job.report),
+            lambda job: compute_jacobian(session.cache, viewpoint, session.check, session.jacobian_dir, known,
+                                         job.report),
             quiet=True, shared=key, gone=self._page_gone, then=self._prepared)
 
     def _page_gone(self) -> bool:
@@ -137,7 +138,7 @@ class Desk:
             if preparing is not None and name not in self._waiting:
                 self._waiting.append(name)
         left = preparing.total - preparing.done if preparing is not None and preparing.total else None  # tangents
-        knows = self.session.knows
+        knows = self.session.known is not None
         if left is None or left > SEARCH_MARGIN * QUICK_TANGENTS or knows:
             return self._submit('solve', name, f'{"Finding" if knows else "Searching"} directions of {name}',
                                 lambda job: self._solve(job, name, quick=True), urgent=True)

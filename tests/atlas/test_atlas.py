@@ -9,18 +9,17 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from resefa_plugin import Auto, Constraints, Davidson, RegionJacobian, RegionPartition, Viewpoint
+from resefa_plugin import Auto, Callback, Constraints, Factorizer, RegionPartition, Viewpoint
 from resefa_plugin.atlas import atlas as atlas_module
 from resefa_plugin.atlas import builder as builder_module
-from resefa_plugin.atlas.atlas import Atlas
+from resefa_plugin.atlas.atlas import CHANNELS, Atlas
 from resefa_plugin.atlas.builder import AtlasBuilder, tile_weights
 from resefa_plugin.errors import DamagedFileError, ResefaError
-from resefa_plugin.factorizer.protection import Protection
-from resefa_plugin.factorizer.steps import solve_region
+from resefa_plugin.factorizer.protection import NULL, Protection
 from tests.factorizer.test_channel_pool import BOX, CORNER, ChannelHook
 from tests.helpers.toys import TanhToy, TinyHook
 
-ROUNDING = 2.0 ** -11  # of a float16
+FLOAT32 = 1e-4  # of products of a network in float32, relative
 
 
 def builder(folder, hook=None, space='s', count=3, coordinates=180):
@@ -52,12 +51,12 @@ def test_a_region_has_the_directions_of_its_pooled_quotient(made):
     solved = atlas.solve(viewpoint, BOX, Auto(3))
     rows = np.flatnonzero(solved.basis.any(axis=0))
     known = np.flatnonzero(atlas.vectors.any(axis=0))
-    assert len(known) == 180 and len(rows) == 160 and set(rows) <= set(known)
+    assert len(known) == 180 and len(rows) == CHANNELS and set(rows) <= set(known)
     A, B = pooled(hook, known, BOX.mask.astype(float))
     inner = np.searchsorted(known, rows)
     A, B = A[np.ix_(inner, inner)], B[np.ix_(inner, inner)]
     ridge = solved.solution.tau * np.trace(B)
-    values, vectors = scipy.linalg.eigh(A, B + ridge * np.eye(160))
+    values, vectors = scipy.linalg.eigh(A, B + ridge * np.eye(CHANNELS))
     # Float16 rounds each element; what that does to an eigenvalue is seen against the ridge.
     assert solved.solution.eigenvalues[:3] == pytest.approx(values[::-1][:3], rel=2e-2)
     for found, expected in zip(solved.solution.directions[:3], vectors.T[::-1], strict=False):
@@ -253,18 +252,44 @@ def test_regions_of_its_own_cover_the_picture(made):
     assert np.array_equal(sum(region.mask.astype(int) for region in found), np.ones((32, 32)))
 
 
-def test_a_sample_refines_its_directions_from_what_the_atlas_knows(made):
+def test_a_sample_has_directions_of_its_own_within_the_channels_of_the_atlas(made):
+    _, atlas = made
+    hook, events = ChannelHook(), []
+    viewpoint = Viewpoint(hook, 's', hook.sample(7))
+
+    class Counted(Callback):
+        def on_basis(self, viewpoint, count, total):
+            events.append((count, total))
+
+    one, two = Factorizer([viewpoint], [BOX, CORNER], Auto(3), callbacks=[Counted()], known=atlas).run()
+    rows = np.flatnonzero(atlas.solve(viewpoint, BOX, Auto(3)).basis.any(axis=0))
+    union = np.union1d(rows, np.flatnonzero(atlas.solve(viewpoint, CORNER, Auto(3)).basis.any(axis=0)))
+    assert len(rows) == CHANNELS < len(union)
+    assert sum(count for count, _ in events) == len(union) and {total for _, total in events} == {len(union)}
+    J = hook.jacobian(hook.sample(7))[..., rows]
+    A, B = (np.einsum('cpd,cpe->de', J[:, part], J[:, part]) for part in (BOX.mask, ~BOX.mask))
+    values, vectors = scipy.linalg.eigh(A, B + one.directions.metadata.tau * np.trace(B) * np.eye(CHANNELS))
+    assert one.directions.eigenvalues == pytest.approx(values[::-1][:3], rel=FLOAT32)
+    for found, expected in zip(one.directions.directions, vectors.T[::-1], strict=False):
+        assert abs(found[rows] @ expected / np.linalg.norm(expected)) == pytest.approx(1, abs=FLOAT32)
+        assert np.linalg.norm(found[rows]) == pytest.approx(1, abs=FLOAT32)
+    assert two.directions.metadata.region == CORNER.name
+
+
+def test_directions_of_its_own_keep_to_constraints(made):
     _, atlas = made
     hook = ChannelHook()
     viewpoint = Viewpoint(hook, 's', hook.sample(7))
-    warm = atlas.refine(viewpoint, BOX, Auto(3), tolerance=1e-3)
-    inner = RegionJacobian(viewpoint).within(warm.basis)
-    cold = solve_region(inner, BOX, Davidson(3), Constraints()).solution
-    exact = solve_region(RegionJacobian(viewpoint).within(warm.basis).compute(), BOX, Auto(3), Constraints())
-    for found in (warm.solution, cold):
-        # tr(B), and so the ridge, is estimated to a few percent.
-        assert found.search.converged
-        assert found.eigenvalues[:3] == pytest.approx(exact.solution.eigenvalues[:3], rel=5e-2)
-    assert warm.solution.search.columns < 0.7 * cold.search.columns
-    assert warm.solution.directions.shape == (3, 240)
-    assert warm.slopes[0] == pytest.approx(exact.slopes[0], rel=5e-2)
+
+    def found(**constraints):
+        result, = Factorizer([viewpoint], [BOX], Auto(2), Constraints(**constraints), known=atlas).run()
+        return result.directions.directions
+
+    plain = found()
+    assert np.abs(found(orthogonal_to=plain[:1]) @ plain[0]).max() < 1e-6
+    mask = np.zeros((32, 32), bool)
+    mask[tuple(np.argwhere(CORNER.mask)[:6].T)] = True  # few enough pixels for 60 channels to leave alone
+    kept = Protection(RegionPartition(mask, 'kept'), np.inf)
+    change, before = (np.square(hook.jacobian(hook.sample(7)) @ n[0]) for n in (found(protect=(kept,)), plain))
+    # What moves it less than NULL of the most is not excluded.
+    assert mask.any() and change[:, mask].sum() < 10 * NULL * before[:, mask].sum()

@@ -11,6 +11,7 @@ from PIL import Image
 
 from resefa_plugin.studio.view import mask_url
 from resefa_plugin.studio.work.cache import JacobianCache
+from resefa_plugin.studio.work.derivative import compute_jacobian
 from resefa_plugin.studio.work.session import Session
 
 LONG = 60  # seconds: never reached unless something hangs
@@ -22,10 +23,16 @@ def make_session(hook, **options):
     return Session(hook, JacobianCache(1 << 30), **options)
 
 
+def prepare(session, report=lambda done, total: None):
+    """Computes the derivative at the sample on the screen, as a studio does in the background."""
+    return compute_jacobian(session.cache, session.viewpoint(), session.check, session.jacobian_dir, session.known,
+                            report)
+
+
 def ready(session, name='box', mask=BOX):
     """The finding of a region that has just been drawn."""
     session.set_region(name, mask)
-    session.compute_jacobian()
+    prepare(session)
     return session.factorize(name)
 
 

@@ -17,6 +17,7 @@ from resefa_plugin.report.pictures import to_uint8
 from resefa_plugin.scripts.main import main
 from resefa_plugin.studio.actions import Studio
 from tests.helpers.network_files import make_generator
+from tests.helpers.studio_pages import prepare
 from tests.helpers.toys import TinyHook
 
 SHAPES = [(3, 64, 32), (3, 32, 64), (3, 48, 32), (1, 32, 32), (4, 32, 64)]
@@ -70,7 +71,7 @@ def test_the_studio(shape, tmp_path):
         mask = np.zeros(shape[1:], bool)
         mask[:, :shape[2] // 2] = True
         session.set_region('left', mask)
-        session.compute_jacobian()
+        prepare(session)
         session.factorize('left')
         session.set_strengths({('left', 0): 2.0})
         assert session.render().size == (shape[2], shape[1])

@@ -10,8 +10,9 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from resefa_plugin import DirectionSet, Viewpoint
+from resefa_plugin import Auto, DirectionSet, Factorizer, RegionPartition, Viewpoint
 from resefa_plugin.atlas.atlas import atlas_folder
+from resefa_plugin.atlas.builder import AtlasBuilder
 from resefa_plugin.editing.paste import Patch, weights
 from resefa_plugin.editing.strength import render_edits
 from resefa_plugin.hooks.function import FunctionHook
@@ -147,6 +148,32 @@ def test_photo_makes_an_edit_by_name(portrait, tiny, tmp_path, monkeypatch):
     assert (tmp_path / 'out' / 'noisy-mouth-closes-strip.jpg').exists()
     said = invoke(*options, code=2)
     assert 'say what to change with --region, or name an edit with --do' in ' '.join(said.split())
+
+
+def test_photo_takes_channels_of_an_atlas(portrait, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv('RESEFA_CACHE', str(tmp_path / 'cache'))
+    hook = TinyHook()
+    atlas = AtlasBuilder([Viewpoint(hook, 's', hook.sample(seed)) for seed in range(2)], atlas_folder(hook), 24).build()
+    options = ['photo', '--network=tiny', f'--target={portrait}', '--region=0.3,0.5,0.4,0.3', '--passes=5',
+               '--num-directions=2']
+    output = invoke(*options, f'--outdir={tmp_path}/out')
+    assert 'Made of 24 of 32 channels.' in output
+    file, = [path for path in (tmp_path / 'out').glob('*.npz') if path.name != 'projected_w.npz']
+    directions = DirectionSet.load(file)
+    assert directions.metadata.space == 's'
+    with np.load(tmp_path / 'out' / 'projected_w.npz') as latents:
+        sample = hook.sample_from_ws(torch.from_numpy(latents['w']), 'noisy')
+    region = RegionPartition(directions.mask, directions.metadata.region)
+    own, = Factorizer([Viewpoint(hook, 's', sample)], [region], Auto(2), known=atlas).run()
+    np.testing.assert_allclose(directions.directions, own.directions.directions, atol=1e-4)
+    invoke('edit', '--network=tiny', f'--projected-w={tmp_path}/out/projected_w.npz', f'--directions={file}',
+           '--steps=2', f'--outdir={tmp_path}/edits')
+    invoke(*options, '--atlas=none', f'--outdir={tmp_path}/none')
+    invoke(*options, f'--atlas={atlas_folder(hook)}', f'--outdir={tmp_path}/named')
+    spaces = [DirectionSet.load(tmp_path / folder / file.name).metadata.space for folder in ('none', 'named')]
+    assert spaces[0] != 's' and spaces[1] == 's'
+    said = invoke(*options, f'--atlas={tmp_path}', f'--outdir={tmp_path}/not', code=2)
+    assert '--atlas' in said and 'atlas.json' in said
 
 
 def test_photo_takes_regions_drawn_on_the_photograph(portrait, tiny, tmp_path):

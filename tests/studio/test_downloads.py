@@ -19,6 +19,7 @@ from resefa_plugin.studio.files.opening import opened_directions
 from resefa_plugin.studio.work.cache import JacobianCache
 from resefa_plugin.studio.work.session import Session
 from resefa_plugin.studio.work.sources import Source
+from tests.helpers.studio_pages import prepare
 from tests.helpers.toys import TinyHook
 
 FLAGS = ['--network=tiny']
@@ -41,7 +42,7 @@ def with_edit(session, protect=False):
     session.set_region('bottom', bottom)
     if protect:
         session.set_region('corner', corner, protect=True)
-    session.compute_jacobian()
+    prepare(session)
     session.factorize('top')
     session.factorize('bottom')
     session.set_strengths({('top', 0): 2.0, ('bottom', 1): -1.37, ('top', 2): 0.1})
@@ -176,7 +177,7 @@ def test_a_line_has_presets_by_name_and_masks_with_it(tiny, tmp_path, monkeypatc
     for name, mask in (('mouth', RegionPartition.from_preset('mouth', (32, 32)).mask), ('blob', blob),
                        ('lips', RegionPartition.from_preset('nose', (32, 32)).mask)):
         session.set_region(name, mask)
-    session.compute_jacobian()
+    prepare(session)
     for name in ('mouth', 'blob', 'lips'):
         session.factorize(name)
     session.set_strengths({('mouth', 0): 1.0, ('blob', 1): -1.0, ('lips', 0): 0.5})

@@ -25,7 +25,7 @@ from resefa_plugin.studio.work.photographs import Placed
 from resefa_plugin.studio.work.sources import Source
 from tests.helpers.atlases import known, write_edits
 from tests.helpers.faces import box, forged
-from tests.helpers.studio_pages import BOX, Page, make_session, picture
+from tests.helpers.studio_pages import BOX, Page, make_session, picture, prepare
 from tests.helpers.toys import TinyHook
 
 FLAGS = ['--network=tiny']
@@ -167,7 +167,7 @@ def run(text, home, monkeypatch):
 
 def test_the_copied_line_calls_them_by_name(tiny, session, tmp_path, monkeypatch):
     session.set_region('box', BOX)
-    session.compute_jacobian()
+    prepare(session)
     session.factorize('box')
     session.set_strengths({('do mouth opens', 0): 1.5, ('box', 0): 1.0, ('do smile', 0): -2.0})
     text, files = downloads.save_line(session, tmp_path, FLAGS)

@@ -8,6 +8,7 @@ import scipy.linalg
 import torch
 
 from resefa_plugin import Auto, FunctionHook, RegionPartition, ResefaError, Viewpoint, parse_region
+from resefa_plugin.atlas.atlas import OWN_CHANNELS
 from resefa_plugin.atlas.builder import AtlasBuilder
 from resefa_plugin.attributes.changes import AttributeChanges
 from resefa_plugin.attributes.scores import ATTRIBUTES
@@ -17,11 +18,14 @@ from resefa_plugin.factorizer.protection import DEFAULT_WEIGHT
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
 from resefa_plugin.metrics.metric_networks import Networks
 from resefa_plugin.rayleigh.solve import solve_rayleigh
+from resefa_plugin.studio.work import derivative
 from resefa_plugin.studio.work.cache import JacobianCache
 from resefa_plugin.studio.work.session import Session
 from resefa_plugin.studio.work.sources import Source
+from tests.factorizer.test_channel_pool import BOX as CHANNEL_BOX
+from tests.factorizer.test_channel_pool import ChannelHook
 from tests.helpers.runs import factorizer
-from tests.helpers.studio_pages import BOX, make_session, ready
+from tests.helpers.studio_pages import BOX, make_session, prepare, ready
 from tests.helpers.toys import TanhToy, TinyHook, TwoPartToy
 
 # Directions are stored in float32; eigenvectors of well separated eigenvalues keep what their matrix has.
@@ -82,7 +86,7 @@ def test_quick_needs_no_jacobian_and_agrees_with_the_dense_answer(session):
     seen = []
     quick = session.factorize('box', quick=True, report=lambda done, total: seen.append((done, total)))
     assert quick.quick and session.jacobian() is None and seen and all(done <= total for done, total in seen)
-    session.compute_jacobian()
+    prepare(session)
     exact = session.factorize('box')
     assert not exact.quick and len(quick.directions) == len(exact.directions) == 4
     # Residuals of the quick search are at most 1e-2, and eigenvalues as good as their squares.
@@ -250,13 +254,13 @@ def test_a_jacobian_that_is_cancelled_leaves_nothing(session):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        session.compute_jacobian(report)
+        prepare(session, report)
     assert session.jacobian() is None and session.cache.bytes == 0
 
 
 def test_progress_reaches_the_total(session):
     seen = []
-    session.compute_jacobian(lambda done, total: seen.append((done, total)))
+    prepare(session, lambda done, total: seen.append((done, total)))
     assert seen[0] == (0, 4) and seen[-1] == (4, 4)
 
 
@@ -322,7 +326,7 @@ def test_what_a_keeper_found_is_kept_with_the_jacobian(session, monkeypatch):
     assert made[0] is made[1] is made[2] and not any(path.products for path in products)
     assert products[1].pictures <= products[0].pictures + 1  # a guess more, and no step more
     session.load_seed(Source(seed=5))
-    session.compute_jacobian()
+    prepare(session)
     session.set_strengths({('box', 0): 3.0})
     session.keep_background()
     assert made[3] is not made[0]
@@ -345,7 +349,7 @@ def test_a_space_of_too_many_dimensions_has_a_basis_for_all_regions(monkeypatch)
     session.set_space('s')
     reports = []
     assert not session.direct
-    session.compute_jacobian(lambda done, total: reports.append((done, total)))
+    prepare(session, lambda done, total: reports.append((done, total)))
     jacobian = session.jacobian()
     assert not jacobian.computed and jacobian.basis.vectors.shape[1] == session.space.dim
     assert reports[0] == (0, 1024) and {total for _, total in reports} == {1024}
@@ -374,7 +378,7 @@ def test_an_atlas_knows_directions_before_the_picture_is_ready(tmp_path):
     hook = TinyHook()
     atlas = AtlasBuilder([Viewpoint(hook, 's', hook.sample(seed)) for seed in range(2)], tmp_path).build()
     session = Session(hook, JacobianCache(1 << 30), num_directions=3, atlas=atlas, source=Source(seed=5))
-    assert session.state.space == 's' and session.knows
+    assert session.state.space == 's' and session.known is not None
     mask = np.zeros((32, 32), bool)
     mask[4:14, 4:14] = True
     session.set_region('box', mask)
@@ -387,8 +391,32 @@ def test_an_atlas_knows_directions_before_the_picture_is_ready(tmp_path):
     session.measure('box')
     with pytest.raises(ResefaError, match='not computed yet'):
         session.factorize('box')
-    session.compute_jacobian()
+    prepare(session)
     own = session.factorize('box')  # of the picture itself
     assert not own.quick and not np.allclose(own.directions.directions, finding.directions.directions, atol=1e-3)
     session.set_space('w')
-    assert not session.knows
+    assert session.known is None
+
+
+def test_with_an_atlas_its_channels_serve_the_picture_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(derivative, 'whole', lambda dim: False)
+    hook = ChannelHook()
+    atlas = AtlasBuilder([Viewpoint(hook, 's', hook.sample(seed)) for seed in range(2)], tmp_path, 180).build()
+    session = Session(hook, JacobianCache(1 << 30), num_directions=3, atlas=atlas, source=Source(seed=5))
+    session.set_region('box', CHANNEL_BOX.mask)
+    seen = []
+    prepare(session, lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (180, 180)  # products; a basis of its own would take 1,024
+    own = session.factorize('box')
+    rows = atlas.rows(CHANNEL_BOX, OWN_CHANNELS)
+    channels = np.flatnonzero(atlas.vectors[rows].any(axis=0))
+    assert len(channels) == OWN_CHANNELS and not own.quick
+    J = hook.jacobian(session.state.sample)[..., channels]
+    A, B = (np.einsum('cpd,cpe->de', J[:, part], J[:, part]) for part in (CHANNEL_BOX.mask, ~CHANNEL_BOX.mask))
+    values = scipy.linalg.eigh(A, B + 1e-3 * np.trace(B) * np.eye(OWN_CHANNELS), eigvals_only=True)
+    np.testing.assert_allclose(own.directions.eigenvalues, values[::-1][:3], rtol=FLOAT32)
+    assert set(np.flatnonzero(own.directions.directions.any(axis=0))) <= set(channels)
+    session.set_strengths({('box', 0): 1.0})
+    session.set_keep(True)
+    session.keep_background()
+    assert set(np.flatnonzero(session.state.bend)) <= set(np.flatnonzero(atlas.vectors.any(axis=0)))

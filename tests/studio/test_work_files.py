@@ -14,7 +14,7 @@ from resefa_plugin.studio.files import archive, downloads
 from resefa_plugin.studio.files.archive import INDEX, MOST_STEPS, STEPS, nearest_steps, read_work
 from resefa_plugin.studio.files.opening import DIRECTIONS, LATENT, PHOTOGRAPH, WORK, kind_of, opened_directions
 from resefa_plugin.studio.work.sources import Source
-from tests.helpers.studio_pages import BOX, make_session, ready
+from tests.helpers.studio_pages import BOX, make_session, prepare, ready
 from tests.helpers.toys import TanhToy, TinyHook
 
 SOURCE = Source(3, 0.5)
@@ -251,7 +251,7 @@ def test_directions_beside_other_work_leave_its_sample_and_take_another_name(tmp
     session = make_session(TinyHook(), source=Source(8))
     session.set_region('other', ~BOX)
     session.set_region('box', BOX.T)
-    session.compute_jacobian()
+    prepare(session)
     session.factorize('other')
     session.set_strengths({('other', 0): 1.0})
     name, state = opened_directions(path, session.hook, session.state)

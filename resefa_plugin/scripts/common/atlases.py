@@ -61,6 +61,13 @@ def usual_atlas(hook: GeneratorHook, sample: Sample | None = None) -> Atlas | No
     return found if alike else None
 
 
+def chosen_atlas(hook: GeneratorHook, folder: pathlib.Path | None) -> Atlas | None:
+    """The atlas that `--atlas` names, or else the usual one; none for `none`. Raises as both do."""
+    if folder is None:
+        return usual_atlas(hook)
+    return None if str(folder) == NONE else named_atlas(hook, folder, {})
+
+
 _OWN = re.compile(r'auto:(\d{1,4})')
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from resefa_plugin import Factorizer, RegionPartition, Viewpoint
+from resefa_plugin.atlas.atlas import Atlas
 from resefa_plugin.callbacks.directions_writer import DirectionsWriter
 from resefa_plugin.callbacks.progress import ProgressBar
 from resefa_plugin.directions.direction_set import DirectionSet
@@ -63,6 +64,7 @@ class Wishes:
         strength: of the two edits along each.
         tuning: None for none.
         named: edits by name, which are made all at once.
+        atlas: of the generator, whose channels directions are made of; None to search for them.
     """
 
     regions: Callable[[tuple[int, int]], list[RegionPartition]]
@@ -73,6 +75,7 @@ class Wishes:
     strength: tuple[float, float]
     tuning: TuningSettings | None
     named: Sequence[NamedMove] = ()
+    atlas: Atlas | None = None
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,15 @@ def edit_photograph(path: pathlib.Path, hook: GeneratorHook, wishes: Wishes, pre
         return
     partitions = [RegionPartition(framing.alignment.region(region.mask, (height, width)), region.name)
                   for region in drawn] if wishes.in_photograph else drawn
+    if wishes.atlas is not None:
+        viewpoint = wishes.atlas.viewpoint(hook, projection.sample)
     results = Factorizer([viewpoint], partitions, Auto(wishes.num_directions, quick=True),
-                         callbacks=[ProgressBar(), DirectionsWriter(outdir, options.command_line())]).run()
+                         callbacks=[ProgressBar(), DirectionsWriter(outdir, options.command_line())],
+                         known=wishes.atlas).run()
     for result, region in zip(results, drawn, strict=True):
+        for note in result.notes:
+            click.echo(f'{result.name}: {note}', err=True)
+
         def lay(edited: NDArray[np.uint8], mask: NDArray[np.bool_] = region.mask) -> Image.Image:
             return laid_in(photograph, framing.alignment, unedited, edited, mask, wishes.in_photograph)
 

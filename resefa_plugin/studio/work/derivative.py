@@ -6,6 +6,7 @@ import pathlib
 import threading
 from collections.abc import Callable
 
+from resefa_plugin.atlas.atlas import OWN_CHANNELS, Atlas
 from resefa_plugin.editing.background import BackgroundKeeper
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.common_basis import CommonBasis
@@ -33,7 +34,7 @@ class Prober:
 
 
 def compute_jacobian(cache: JacobianCache, viewpoint: Viewpoint, check: Prober,
-                     folder: str | pathlib.Path | None = None,
+                     folder: str | pathlib.Path | None = None, atlas: Atlas | None = None,
                      report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
     """The Jacobian at a viewpoint, of the cache or computed and kept there.
 
@@ -41,6 +42,7 @@ def compute_jacobian(cache: JacobianCache, viewpoint: Viewpoint, check: Prober,
 
     Args:
         folder: where Jacobians are kept on disk; None keeps none.
+        atlas: whose basis that is; None finds one for the sample, which takes twice as many products.
         report: called with the products done and their number; an exception that it raises ends the computation.
 
     Raises:
@@ -53,17 +55,21 @@ def compute_jacobian(cache: JacobianCache, viewpoint: Viewpoint, check: Prober,
         return jacobian
     jacobian = cache.open(viewpoint)
     cache.make_room(jacobian)
-    report(0, viewpoint.dim if whole(viewpoint.dim) else BASIS_TANGENTS)
+    total = viewpoint.dim if whole(viewpoint.dim) else BASIS_TANGENTS if atlas is None else len(atlas.vectors)
+    report(0, total)
     check(viewpoint)
     done = 0
 
-    def progress(count: int, total: int = viewpoint.dim) -> None:
+    def progress(count: int, total: int = total) -> None:
         nonlocal done
         done += count
         report(done, total)
 
     if whole(viewpoint.dim):
         jacobian.compute(progress, folder)
+    elif atlas is not None:
+        jacobian.basis = CommonBasis(jacobian, atlas.vectors)
+        jacobian.basis.inner.compute(progress, folder)
     else:
         jacobian.basis = CommonBasis.compute(jacobian, progress, folder)
     # J^T J is made with the first region: better now than when somebody waits for it.
@@ -71,6 +77,18 @@ def compute_jacobian(cache: JacobianCache, viewpoint: Viewpoint, check: Prober,
     inner.gram(RegionPartition.from_center(0.5, viewpoint.hook.image_shape[1:]))
     cache.put(key, jacobian)
     return jacobian
+
+
+def of_channels(jacobian: RegionJacobian, atlas: Atlas, region: RegionPartition) -> RegionJacobian:
+    """The derivative in the basis of an atlas, where the directions of a region are made of the channels that fit it.
+
+    Others, of a space that is known whole, stay as they are.
+    """
+    if jacobian.basis is None or not atlas.facts.channels:
+        return jacobian
+    own = RegionJacobian(jacobian.viewpoint)
+    own.basis = jacobian.basis.made_of({region.name: atlas.rows(region, OWN_CHANNELS)})
+    return own
 
 
 def background_keeper(cache: JacobianCache, jacobian: RegionJacobian, region: RegionPartition) -> BackgroundKeeper:

@@ -27,7 +27,7 @@ from resefa_plugin.regions.partition import RegionPartition
 from resefa_plugin.report.kept_background import shortfalls
 from resefa_plugin.studio.work import findings
 from resefa_plugin.studio.work.cache import JacobianCache, jacobian_bytes, jacobian_key
-from resefa_plugin.studio.work.derivative import Prober, background_keeper, compute_jacobian
+from resefa_plugin.studio.work.derivative import Prober, background_keeper, of_channels
 from resefa_plugin.studio.work.findings import Finding
 from resefa_plugin.studio.work.history import History
 from resefa_plugin.studio.work.named_edits import NamedEdits, without_unmoved
@@ -215,13 +215,9 @@ class Session:
         return jacobian_bytes(self.cache.open(self.viewpoint())) > self.cache.limit
 
     @property
-    def knows(self) -> bool:
-        """Whether the atlas is of the space on the screen: directions then need no Jacobian."""
-        return self.atlas is not None and self.atlas.is_of(self.state.space, self.state.layers)
-
-    def compute_jacobian(self, report: Callable[[int, int], None] = lambda done, total: None) -> RegionJacobian:
-        """Computes the Jacobian of the sample on the screen, see `derivative.compute_jacobian`."""
-        return compute_jacobian(self.cache, self.viewpoint(), self.check, self.jacobian_dir, report)
+    def known(self) -> Atlas | None:
+        """The atlas, if it is of the space on the screen: directions then need no Jacobian."""
+        return self.atlas if self.atlas and self.atlas.is_of(self.state.space, self.state.layers) else None
 
     def factorize(self, name: str, quick: bool = False,
                   report: Callable[[int, int], None] = lambda done, total: None) -> Finding:
@@ -241,13 +237,15 @@ class Session:
         constraints = Constraints(self.protected())
         if jacobian is None and not quick:
             raise ResefaError('the derivative of this sample is not computed yet: wait for it')
-        if jacobian is None and self.atlas is not None and self.knows:
-            solver = Auto(self.num_directions, self.tau)
-            finding = findings.look_up(self.atlas, self.viewpoint(state), partition, solver, constraints, state.source)
+        if jacobian is None and (known := self.known):
+            finding = findings.look_up(known, self.viewpoint(state), partition, Auto(self.num_directions, self.tau),
+                                       constraints, state.source)
         else:
             if jacobian is None:
+                self.check(self.viewpoint(state))
                 jacobian = RegionJacobian(self.viewpoint(state))
-                self.check(jacobian.viewpoint)
+            elif known := self.known:
+                jacobian = of_channels(jacobian, known, partition)
             count = min(QUICK_NUM_DIRECTIONS, self.num_directions) if quick else self.num_directions
             # The end of a search is not known: as a rule it takes QUICK_PRODUCTS.
             finding = findings.solve(jacobian, partition, Auto(count, self.tau, quick), constraints, state.source,
