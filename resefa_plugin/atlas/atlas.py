@@ -20,7 +20,7 @@ from resefa_plugin.atlas.own_regions import likeness, own_regions
 from resefa_plugin.atlas.tiled_grams import MEMBERS, STORED, TiledGrams, triangle_size
 from resefa_plugin.errors import DamagedFileError, ResefaError, check_type, printable
 from resefa_plugin.factorizer.constraints import Constraints
-from resefa_plugin.factorizer.steps import RegionSolution, solve_in_basis
+from resefa_plugin.factorizer.steps import RegionSolution, Slopes, solve_in_basis
 from resefa_plugin.hooks.base import GeneratorHook, Sample
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.jacobian.common_basis import TILES, grid_shape
@@ -123,7 +123,8 @@ class Atlas:
         """So many regions that the network has itself, see `own_regions.own_regions`."""
         return own_regions(likeness(self.tiles), grid_shape(self.facts.image_shape), count, image_size)
 
-    def grams(self, region: RegionPartition, constraints: Constraints) -> tuple[DenseGrams, NDArray[np.int64]]:
+    def grams(self, region: RegionPartition, constraints: Constraints,
+              channels: int = CHANNELS) -> tuple[DenseGrams, NDArray[np.int64]]:
         """A and B of a region, and which rows of the basis they are of.
 
         Pixels count by tiles: one of which the region has a share c counts c in A and (1 - c)^2 in B, less than the
@@ -131,7 +132,7 @@ class Atlas:
 
         Raises RegionError if the region vanishes at the resolution of the pictures.
         """
-        shape, rows = self.facts.image_shape[1:], self.rows(region)
+        shape, rows = self.facts.image_shape[1:], self.rows(region, channels)
         inside = self._cover(region)
         outside = self.tiles.cover(constraints.background_weights(region, *shape)) * (1 - inside)
         grams = self.tiles.grams(inside, outside, rows)
@@ -157,7 +158,7 @@ class Atlas:
         return np.sort(ranked(inside @ self.tiles.energies, (1 - inside) @ self.tiles.energies, 1.0)[:count])
 
     def solve(self, viewpoint: Viewpoint, region: RegionPartition, solver: Solver | None = None,
-              constraints: Constraints | None = None) -> RegionSolution:
+              constraints: Constraints | None = None, channels: int = CHANNELS) -> RegionSolution:
         """The directions of a region, as a pool's own search would find them, without a pass of the network.
 
         Args:
@@ -165,6 +166,7 @@ class Atlas:
             region: at the size of the generator's pictures.
             solver: of which tau and the number of directions count; None for `Auto()`.
             constraints: that samples can share.
+            channels: of which they are made, where the basis is of channels.
 
         Returns: the solution, whose slopes are those of the mean sample.
 
@@ -174,17 +176,26 @@ class Atlas:
         solver, constraints, start = solver or Auto(), constraints or Constraints(), time.perf_counter()
         constraints.check_poolable()
         region = constraints.unprotected(region)
-        grams, rows = self.grams(region, constraints)
+        grams, rows = self.grams(region, constraints, channels)
         vectors = self.vectors[rows]
         solution = solve_in_basis(grams, vectors, solver, constraints.coordinates(viewpoint), True)
         count = solver.count(viewpoint.dim)
-        plain = self.grams(region, Constraints())[0] if constraints.protect else grams
-        inside, outside = plain.quadratics(solution.directions[:count] @ vectors.T)
+        plain = self.grams(region, Constraints(), channels)[0] if constraints.protect else grams
+        slopes = self.slopes(region, plain, solution.directions[:count] @ vectors.T)
+        return RegionSolution(region, grams, solution, slopes, {'solve': time.perf_counter() - start}, basis=vectors)
+
+    def slopes(self, region: RegionPartition, grams: DenseGrams, coordinates: NDArray[np.float64]) -> Slopes:
+        """Mean squared changes of the mean sample in and out of a region, for steps of length 1.
+
+        Args:
+            grams: of the region, nothing protected.
+            coordinates: of directions `[k, r]`, unit rows.
+        """
+        inside, outside = grams.quadratics(coordinates)
         channels, height, width = self.facts.image_shape
         pixels = int(region.at(height, width).sum())
-        slopes = (self.scale * inside / (channels * pixels),
-                  self.scale * outside / (channels * (height * width - pixels)))
-        return RegionSolution(region, grams, solution, slopes, {'solve': time.perf_counter() - start}, basis=vectors)
+        return (self.scale * inside / (channels * pixels),
+                self.scale * outside / (channels * (height * width - pixels)))
 
     def basis(self, regions: Sequence[RegionPartition]) -> tuple[NDArray[np.float64], dict[str, NDArray[np.int64]]]:
         """What the directions of regions are made of: rows of the basis `[m, d]`, and by region which of these rows.

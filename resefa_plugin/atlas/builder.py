@@ -24,7 +24,7 @@ from resefa_plugin.machine.arrays import open_npz, reading
 from resefa_plugin.machine.files import replacing
 from resefa_plugin.machine.ranks import Ranks
 
-COORDINATES = 512  # dimensions of the basis at most; 736 channels leak the same
+COORDINATES = 640  # dimensions of the basis at most: with 512 channels, lipstick and gaze are not among them
 PROBED = 8  # samples by which the basis is chosen, at most
 SAMPLES = 'samples'  # folder of what is not pooled yet
 
@@ -59,8 +59,8 @@ class AtlasBuilder:
     @property
     def products(self) -> int:
         """Passes of the network, forward and backward ones, that it takes in all."""
-        dim = self.viewpoints[0].dim
-        return len(self.viewpoints) * min(dim, self.coordinates) + (0 if self._whole else PROBES)
+        dim, most = self.viewpoints[0].dim, self.coordinates if self._channels or self._whole else PROBES
+        return len(self.viewpoints) * min(dim, self.coordinates, most) + (0 if self._whole else PROBES)
 
     def collect(self, part: tuple[int, int] = (1, 1), ranks: Ranks | None = None,
                 progress: Callable[[int], None] = lambda count: None) -> NDArray[np.float64]:

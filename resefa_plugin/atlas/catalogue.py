@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from resefa_plugin.atlas.atlas import Atlas
+from resefa_plugin.atlas.atlas import OWN_CHANNELS, Atlas
 from resefa_plugin.attributes.changes import attribute_changes, seen_by_parser
 from resefa_plugin.attributes.combination import best_weights
 from resefa_plugin.attributes.face_parts import CLASSES, FaceParts
@@ -23,7 +23,7 @@ from resefa_plugin.attributes.gradients import attribute_gradients
 from resefa_plugin.attributes.labels import STRENGTH
 from resefa_plugin.attributes.scores import ATTRIBUTES, PART_OF
 from resefa_plugin.directions.direction_set import DirectionSet
-from resefa_plugin.editing.strength import calibrate, render_edits
+from resefa_plugin.editing.strength import STRENGTH_RMS, calibrate, render_edits
 from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.steps import RegionSolution, direction_set, mean_slopes, spanned, with_direction
 from resefa_plugin.hooks.viewpoint import Viewpoint
@@ -34,6 +34,7 @@ from resefa_plugin.regions.partition import RegionPartition
 
 SMALLEST = 1e-3  # share of a picture that a part covers
 MOST = 0.6  # of the faces, on which an edit has to do what it is called
+TRIED = 3  # regions for an attribute, until an edit is found
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +47,13 @@ class Proposal:
         merit: how far it moves the attribute, squared, for what it changes in the whole picture, to first order. What
             changes outside would be too little to compare regions by: a mouth can do anything where all of the face is
             the region.
+        predicted: how far it moves it from strength -3 to 3 to first order; 1 is as far as its name says.
     """
 
     attribute: str
     solved: RegionSolution
     merit: float
+    predicted: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +94,8 @@ def propose(atlas: Atlas, viewpoints: Sequence[Viewpoint], region: RegionPartiti
             anew.
         tau: the ridge of the quotient relative to tr(B).
     """
-    solved, first = atlas.solve(viewpoints[0], region, Auto(1, tau)), seen_by_parser(viewpoints[0])
+    solved = atlas.solve(viewpoints[0], region, Auto(1, tau), channels=OWN_CHANNELS)
+    first = seen_by_parser(viewpoints[0])
     span, grams = spanned(solved, 1, Constraints())
     parts = FaceParts(render_edits(first, first.zero()), networks, solved.region)
     belonging = [name for name, attribute in ATTRIBUTES.items() if attribute.belongs(parts)]
@@ -104,19 +108,25 @@ def propose(atlas: Atlas, viewpoints: Sequence[Viewpoint], region: RegionPartiti
                       for here, whole in zip(anew, gradients, strict=True)]
         rate = np.median([span @ gradient.numpy() for gradient in of_samples], axis=0)
         weights = best_weights(rate, span, grams, tau)
+        weights /= np.linalg.norm(weights)
         cost = weights @ (grams.A + grams.B) @ weights
         if cost > 0:
-            found.append(Proposal(name, with_direction(solved, weights @ span), float((rate @ weights) ** 2 / cost)))
+            (inside,), _ = atlas.slopes(solved.region, grams, weights[None])
+            predicted = 2 * STRENGTH * STRENGTH_RMS / np.sqrt(inside) * (rate @ weights) / ATTRIBUTES[name].least
+            found.append(Proposal(name, with_direction(solved, weights @ span), float((rate @ weights) ** 2 / cost),
+                                  float(predicted)))
     return found
 
 
-def best_proposals(proposals: Sequence[Proposal]) -> list[Proposal]:
-    """Of each attribute the proposal of the region that moves it best, in the order of ATTRIBUTES."""
-    best: dict[str, Proposal] = {}
-    for proposal in proposals:
-        if proposal.attribute not in best or proposal.merit > best[proposal.attribute].merit:
-            best[proposal.attribute] = proposal
-    return [best[name] for name in ATTRIBUTES if name in best]
+def best_proposals(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
+    """Of each attribute the proposals of the regions that move it best, TRIED at most, in the order of ATTRIBUTES.
+
+    First those that are thought to move it as far as its name says, the best of them first: lips that part hardly at
+    all change little else, and are no mouth that opens.
+    """
+    of_attribute = ([each for each in proposals if each.attribute == name] for name in ATTRIBUTES)
+    return [sorted(them, key=lambda each: (-min(each.predicted, 1.0), -each.merit))[:TRIED]
+            for them in of_attribute if them]
 
 
 def verify(proposal: Proposal, viewpoints: Sequence[Viewpoint], faces: Sequence[Viewpoint], networks: Networks,
@@ -132,17 +142,20 @@ def verify(proposal: Proposal, viewpoints: Sequence[Viewpoint], faces: Sequence[
     calibration = calibrate(viewpoints, solved.region, solved.solution.directions,
                             mean_slopes(viewpoints, solved.region, solved.solution.directions))
     directions = direction_set(viewpoints, solved, calibration, Constraints())
-    changes = attribute_changes([seen_by_parser(face) for face in faces],
-                                torch.from_numpy(directions.offset(1, 1.0))[None], networks, STRENGTH, solved.region,
-                                progress)
-    assert changes.steady is not None and changes.belongs is not None  # a region was given
-    number = list(ATTRIBUTES).index(proposal.attribute)
-    values, steady = changes.values[0, :, number].numpy(), changes.steady[0, :, number].numpy()
-    works = int((steady & (values >= words.least)).sum())
+    number, offset = list(ATTRIBUTES).index(proposal.attribute), torch.from_numpy(directions.offset(1, 1.0))[None]
+    values, works, belongs = np.empty((len(faces), len(ATTRIBUTES))), 0, np.zeros(len(ATTRIBUTES), bool)
+    for i, face in enumerate(faces):
+        changes = attribute_changes([seen_by_parser(face)], offset, networks, STRENGTH, solved.region)
+        assert changes.steady is not None and changes.belongs is not None  # a region was given
+        values[i] = changes.values[0, 0].numpy()
+        works += int(changes.steady[0, 0, number] and values[i, number] >= words.least)
+        belongs = changes.belongs.numpy() if i == 0 else belongs
+        progress()
+        if works + len(faces) - i - 1 < MOST * len(faces):
+            return None
     least = np.array([attribute.least for attribute in ATTRIBUTES.values()])
-    typical = np.nanmedian(np.abs(changes.values[0].numpy()), axis=0) / least
-    others = np.where(changes.belongs.numpy(), typical, 0)
-    if works < MOST * len(faces) or others.argmax() != number:
+    others = np.where(belongs, np.nanmedian(np.abs(values), axis=0) / least, 0)
+    if others.argmax() != number:
         return None
     named = directions.labelled([f'{words.more} +'])
     extra = {**named.metadata.extra, 'works': works, 'faces': len(faces), 'less': words.less,

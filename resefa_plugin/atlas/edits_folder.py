@@ -75,11 +75,13 @@ def make_edits(atlas: Atlas, hook: GeneratorHook, folder: pathlib.Path, networks
         proposals += propose(atlas, viewpoints, region, networks, gradients)
         progress(f'directions of {region.name}')
     found: list[NamedEdit] = []
-    for proposal in best_proposals(proposals):
-        edit = verify(proposal, viewpoints, faces, networks)
-        progress(f'trying {proposal.attribute}')
-        if edit is not None:
-            found.append(edit)
+    for of_attribute in best_proposals(proposals):
+        for proposal in of_attribute:
+            edit = verify(proposal, viewpoints, faces, networks)
+            progress(f'trying {proposal.attribute}')
+            if edit is not None:
+                found.append(edit)
+                break
     shutil.rmtree(folder / EDITS, ignore_errors=True)  # those that were found before
     for edit in found:
         edit.directions.save(folder / EDITS / f'{edit.stem}.npz')

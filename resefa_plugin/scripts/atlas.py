@@ -21,12 +21,12 @@ from resefa_plugin.scripts.common import options, sampling
 from resefa_plugin.scripts.common.hints import HintedCommand
 from resefa_plugin.scripts.common.types import FOLDER, LayerRange, SeedRange, Shard
 
-SEEDS = range(8)
+SEEDS = range(7)
 
 
 @click.command(cls=HintedCommand)
 @options.network_options
-@click.option('--seeds', type=SeedRange(), help='Samples that are pooled  [default: 0-7]')
+@click.option('--seeds', type=SeedRange(), help='Samples that are pooled  [default: 0-6]')
 @sampling.class_option
 @sampling.truncation_options()
 @click.option('--space', metavar='SPACE', default='auto', show_default=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -10,9 +12,9 @@ from click.testing import CliRunner
 
 from resefa_plugin import DirectionSet, RegionPartition, Viewpoint
 from resefa_plugin.atlas import catalogue, edits_folder
-from resefa_plugin.atlas.atlas import atlas_folder
+from resefa_plugin.atlas.atlas import OWN_CHANNELS, atlas_folder
 from resefa_plugin.atlas.builder import AtlasBuilder
-from resefa_plugin.atlas.catalogue import best_proposals, part_regions, propose, spoken, verify
+from resefa_plugin.atlas.catalogue import Proposal, best_proposals, part_regions, propose, spoken, verify
 from resefa_plugin.atlas.edits_folder import find_edit, known_edits, make_edits
 from resefa_plugin.attributes.changes import AttributeChanges
 from resefa_plugin.attributes.combination import EASED, SHARE
@@ -25,6 +27,7 @@ from tests.helpers.faces import FACE, forged, painted
 from tests.helpers.toys import TinyHook
 
 NAMES = list(ATTRIBUTES)
+LAST = 18, 35  # seeds of the last of the faces that edits are tried on, by `make_edits` and here
 NOSE, SMILE = NAMES.index('nose_size'), NAMES.index('smile')
 
 
@@ -32,7 +35,7 @@ NOSE, SMILE = NAMES.index('nose_size'), NAMES.index('smile')
 def linear(monkeypatch):
     """Each face's nose grows by a linear function of the offset, which is returned; a smile comes with a tenth of it.
 
-    At the last of many faces nothing happens.
+    At the last face nothing happens.
     """
     drawn = {}
 
@@ -47,8 +50,7 @@ def linear(monkeypatch):
         values = torch.zeros(len(offsets), len(viewpoints), len(ATTRIBUTES), dtype=torch.float64)
         values[:, :, NOSE] = 2 * strength * (offsets.double() @ gradient(offsets.shape[1]))[:, None]
         values[:, :, SMILE] = values[:, :, NOSE] / 10
-        if len(viewpoints) > 10:
-            values[:, -1] = 0
+        values[:, [viewpoint.sample.seed in LAST for viewpoint in viewpoints]] = 0
         belongs = torch.zeros(len(ATTRIBUTES), dtype=torch.bool)
         belongs[[NOSE, SMILE]] = True
         progress()
@@ -81,7 +83,7 @@ def test_a_proposal_moves_its_attribute_most_for_what_it_changes_outside(linear,
     found = {proposal.attribute: proposal for proposal in proposed(atlas, viewpoints, BOX)}
     assert set(found) == {'nose_size', 'smile'}
     n = found['nose_size'].solved.solution.directions[0]
-    known = atlas.solve(viewpoints[0], BOX, catalogue.Auto(12))
+    known = atlas.solve(viewpoints[0], BOX, catalogue.Auto(12), channels=OWN_CHANNELS)
     A, B = known.grams.A / known.grams.background, known.grams.B / known.grams.background
     B = B + EASED * catalogue.TAU * np.eye(len(B))
     q = scipy.linalg.eigh(A, B, eigvals_only=True)[-1]
@@ -90,16 +92,49 @@ def test_a_proposal_moves_its_attribute_most_for_what_it_changes_outside(linear,
     inner = known.basis @ n
     expected = (n @ linear(240).numpy()) ** 2 / (inner @ (known.grams.A + known.grams.B) @ inner)
     assert found['nose_size'].merit == pytest.approx(expected) == pytest.approx(100 * found['smile'].merit)
+    # Strength 1 changes the region by .1, root mean square; from -3 to 3 are six of that.
+    inside = atlas.scale * inner @ known.grams.A @ inner / (3 * BOX.mask.sum())
+    expected = 6 * 0.1 / np.sqrt(inside) * (n @ linear(240).numpy()) / ATTRIBUTES['nose_size'].least
+    assert found['nose_size'].predicted == pytest.approx(expected)
 
 
-def test_of_two_regions_the_better_one_is_taken(linear, made):
+def test_better_regions_are_tried_first():
+    proposals = [Proposal(name, region, merit, predicted) for name, region, merit, predicted in (
+        ('smile', 'too little', 9.0, 0.3), ('smile', 'hardly', 9.0, 0.5), ('smile', 'good', 3.0, 1.5),
+        ('nose_size', 'nose', 1.0, 0.1), ('smile', 'better', 4.0, 1.1))]
+    nose, smile = best_proposals(proposals)
+    assert [proposal.solved for proposal in nose] == ['nose']
+    assert [proposal.solved for proposal in smile] == ['better', 'good', 'hardly']
+
+
+def test_a_region_where_it_fails_leaves_the_next_one(linear, made, tmp_path, monkeypatch):
+    hook, _, atlas = made
+    monkeypatch.setattr(edits_folder, 'FACE_PRESETS', ['mouth', 'nose'])
+    monkeypatch.setattr(edits_folder, 'parse_region', lambda name, size: {'mouth': BOX, 'nose': CORNER}[name])
+    monkeypatch.setattr(edits_folder, 'part_regions', lambda faces, size: [])
+    tried = []
+
+    def verified(proposal, *others):
+        tried.append((proposal.attribute, proposal.solved.region.name))
+        return None if len(tried) == 1 else verify(proposal, *others)
+
+    monkeypatch.setattr(edits_folder, 'verify', verified)
+    found, = make_edits(atlas, hook, tmp_path, forged(FACE))
+    (first, region), second, *others = tried
+    assert first == second[0] == 'nose_size' and {region, second[1]} == {BOX.name, CORNER.name}
+    assert found.directions.metadata.region == second[1]
+    assert [name for name, _ in others] == ['smile', 'smile']  # neither is one
+
+
+def test_faces_are_tried_until_it_cannot_be_an_edit(linear, made):
     hook, _, atlas = made
     viewpoints = [atlas.viewpoint(hook, sample) for sample in atlas.samples(hook, 1)]
-    proposals = [proposal for region in (BOX, CORNER) for proposal in proposed(atlas, viewpoints, region)]
-    best = best_proposals(proposals)
-    assert [proposal.attribute for proposal in best] == ['nose_size', 'smile']
-    for proposal in best:
-        assert proposal.merit == max(each.merit for each in proposals if each.attribute == proposal.attribute)
+    faces, count = [atlas.viewpoint(hook, hook.sample(seed)) for seed in range(20, 36)], []
+    (nose,), _ = best_proposals(proposed(atlas, viewpoints, BOX))
+    solved = dataclasses.replace(nose.solved, solution=dataclasses.replace(
+        nose.solved.solution, directions=-nose.solved.solution.directions))  # it goes the wrong way
+    assert verify(dataclasses.replace(nose, solved=solved), viewpoints, faces, None, lambda: count.append(1)) is None
+    assert len(count) == 7  # nine faces that are left would not be .6 of them
 
 
 def test_a_region_that_holds_all_is_not_better_for_that(linear, made):
@@ -120,7 +155,7 @@ def test_an_edit_that_does_something_else_is_no_edit(linear, made):
     hook, _, atlas = made
     viewpoints = [atlas.viewpoint(hook, sample) for sample in atlas.samples(hook, 2)]
     faces = [atlas.viewpoint(hook, hook.sample(seed)) for seed in range(20, 36)]
-    nose, smile = best_proposals(proposed(atlas, viewpoints, BOX))
+    (nose,), (smile,) = best_proposals(proposed(atlas, viewpoints, BOX))
     edit = verify(nose, viewpoints, faces, None)
     assert (edit.attribute, edit.more, edit.less) == ('nose_size', 'nose grows', 'nose shrinks')
     assert (edit.works, edit.faces, edit.stem) == (15, 16, 'nose-grows')
