@@ -34,6 +34,7 @@ from resefa_plugin.factorizer.steps import (
 from resefa_plugin.factorizer.store import Known, Store
 from resefa_plugin.factorizer.way import Way
 from resefa_plugin.hooks.viewpoint import Viewpoint
+from resefa_plugin.jacobian.channels import is_of_channels
 from resefa_plugin.jacobian.common_basis import CommonBasis
 from resefa_plugin.jacobian.probe import probe
 from resefa_plugin.jacobian.region_jacobian import RegionJacobian
@@ -183,12 +184,9 @@ class Factorizer:
 
     def _each(self) -> Iterator[RegionResult]:
         basis, parts = (None, None) if self.known is None else self.known.basis(self.regions)
-        way = Way(GramStore(None), False, basis, parts)
-        for viewpoint, regions in self._solved(way, self.viewpoints):
+        for viewpoint, regions in self._solved(Way(GramStore(None), False, basis, parts), self.viewpoints):
             for solved in regions:
-                result = self._calibrate((viewpoint,), solved)
-                result.notes.extend(way.notes(solved.region, self._dim))
-                yield result
+                yield self._calibrate((viewpoint,), solved)
 
     def _looked_up(self, known: Known) -> Iterator[RegionResult]:
         for region in self.regions:
@@ -227,7 +225,6 @@ class Factorizer:
                        'solve': time.perf_counter() - start}
             solved = RegionSolution(region, found.grams, found.solution, None, seconds, basis=way.basis_of(region))
             result = self._calibrate(viewpoints, solved, self._agreement(of_region, found))
-            result.notes.extend(way.notes(region, self._dim))
             result.transfer = transfer(grams, first(region))
             yield result
 
@@ -380,7 +377,9 @@ class Factorizer:
             notes.append(describe_unreached(calibration.unreached))
         if solution.search is not None and not rows:
             notes.append(describe_search(solution.search, solution.residuals))
-        if solved.basis is not None and len(viewpoints) == 1:
+        if solved.basis is not None and not is_of_channels(solved.basis):
             notes.append(f'Solved in the span of {len(solved.basis)} directions that move the tiles of the picture.')
+        elif solved.basis is not None and len(solved.basis) < first.dim:
+            notes.append(f'Made of {len(solved.basis)} of {first.dim} channels.')
         return RegionResult(viewpoints, region, directions, solution.eigenvalues,
                             solved.seconds | {'calibrate': time.perf_counter() - start}, notes, rows, span=span)

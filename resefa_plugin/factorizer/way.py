@@ -32,8 +32,3 @@ class Way:
         if self.basis is None or self.parts is None:
             return self.basis
         return self.basis[self.parts[region.name]]
-
-    def notes(self, region: RegionPartition, dim: int) -> list[str]:
-        """What is to be said of the directions of a region, in a space of so many dimensions."""
-        count = dim if self.parts is None else len(self.parts[region.name])
-        return [f'Made of {count} of {dim} channels.'] if count < dim else []

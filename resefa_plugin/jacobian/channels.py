@@ -50,3 +50,8 @@ def local_channels(energies: Sequence[tuple[NDArray[np.float64], NDArray[np.floa
     strongest = np.argsort(-strength, kind='stable')[:max(count, round(STRONGEST * len(strength)))]
     best: NDArray[np.int64] = np.sort(strongest[np.argsort(-ratio[strongest], kind='stable')][:count])
     return best
+
+
+def is_of_channels(basis: NDArray[np.float64]) -> bool:
+    """Whether each row of a basis `[m, d]` is a single channel."""
+    return bool((np.count_nonzero(basis, axis=1) == 1).all())

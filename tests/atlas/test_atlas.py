@@ -175,6 +175,10 @@ def test_a_space_without_channels_is_solved_in_a_span(tmp_path):
     assert np.abs(atlas.vectors @ atlas.vectors.T - np.eye(20)).max() < 1e-9
     solved = atlas.solve(Viewpoint(hook, 'w+', hook.sample(5)), BOX, Auto(2))
     assert solved.solution.directions.shape[1] == 32 and solved.solution.eigenvalues[0] > 0
+    own, = Factorizer([Viewpoint(hook, 'w+', hook.sample(5))], [BOX], Auto(2), known=atlas).run()
+    n = own.directions.directions.astype(float)
+    assert np.abs(n @ atlas.vectors.T @ atlas.vectors - n).max() < 1e-6
+    assert own.notes == ['Solved in the span of 20 directions that move the tiles of the picture.']
 
 
 def test_an_atlas_is_of_one_network(made):
@@ -270,6 +274,7 @@ def test_a_sample_has_directions_of_its_own_within_the_channels_of_the_atlas(mad
     A, B = (np.einsum('cpd,cpe->de', J[:, part], J[:, part]) for part in (BOX.mask, ~BOX.mask))
     values, vectors = scipy.linalg.eigh(A, B + one.directions.metadata.tau * np.trace(B) * np.eye(CHANNELS))
     assert one.directions.eigenvalues == pytest.approx(values[::-1][:3], rel=FLOAT32)
+    assert one.notes == [f'Made of {CHANNELS} of 240 channels.']
     for found, expected in zip(one.directions.directions, vectors.T[::-1], strict=False):
         assert abs(found[rows] @ expected / np.linalg.norm(expected)) == pytest.approx(1, abs=FLOAT32)
         assert np.linalg.norm(found[rows]) == pytest.approx(1, abs=FLOAT32)

@@ -42,7 +42,7 @@ def compute_jacobian(cache: JacobianCache, viewpoint: Viewpoint, check: Prober,
 
     Args:
         folder: where Jacobians are kept on disk; None keeps none.
-        atlas: whose basis that is; None finds one for the sample, which takes twice as many products.
+        atlas: whose basis that is; None finds one for the sample, which takes three to four times as long.
         report: called with the products done and their number; an exception that it raises ends the computation.
 
     Raises:
