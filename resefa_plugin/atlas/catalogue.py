@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -28,12 +29,18 @@ from resefa_plugin.factorizer.constraints import Constraints
 from resefa_plugin.factorizer.steps import RegionSolution, direction_set, mean_slopes, spanned, with_direction
 from resefa_plugin.hooks.viewpoint import Viewpoint
 from resefa_plugin.metrics.metric_networks import Networks
+from resefa_plugin.rayleigh.operators import DenseGrams
 from resefa_plugin.rayleigh.problem import TAU
 from resefa_plugin.rayleigh.solvers import Auto
 from resefa_plugin.regions.partition import RegionPartition
 
 SMALLEST = 1e-3  # share of a picture that a part covers
 MOST = 0.6  # of the faces, on which an edit has to do what it is called
+BESIDE = 0.5  # of that: how far another part of the face may move
+# What a change of the region counts for, relative to one outside, from least to most: None takes it for a gain. The
+# more it counts, the more of what changes is what is wanted, and the more leaks. The first is taken by which an edit is
+# thought to move its attribute ENOUGH times as far as its name says.
+COUNTED, ENOUGH = (None, 0.03, 0.1, 0.3, 1.0), 3.0
 TRIED = 3  # regions for an attribute, until an edit is found
 
 
@@ -44,9 +51,9 @@ class Proposal:
     Attributes:
         attribute: its name.
         solved: the region's directions, among which this one is the only one.
-        merit: how far it moves the attribute, squared, for what it changes in the whole picture, to first order. What
-            changes outside would be too little to compare regions by: a mouth can do anything where all of the face is
-            the region.
+        merit: how far the region can move the attribute, squared, for what changes in the whole picture, to first
+            order. What changes outside would be too little to compare regions by: a mouth can do anything where all of
+            the face is the region.
         predicted: how far it moves it from strength -3 to 3 to first order; 1 is as far as its name says.
     """
 
@@ -107,22 +114,33 @@ def propose(atlas: Atlas, viewpoints: Sequence[Viewpoint], region: RegionPartiti
         of_samples = [here[cropped.index(name)] if name in cropped else whole[list(ATTRIBUTES).index(name)]
                       for here, whole in zip(anew, gradients, strict=True)]
         rate = np.median([span @ gradient.numpy() for gradient in of_samples], axis=0)
-        weights = best_weights(rate, span, grams, tau)
-        weights /= np.linalg.norm(weights)
-        cost = weights @ (grams.A + grams.B) @ weights
-        if cost > 0:
-            (inside,), _ = atlas.slopes(solved.region, grams, weights[None])
-            predicted = 2 * STRENGTH * STRENGTH_RMS / np.sqrt(inside) * (rate @ weights) / ATTRIBUTES[name].least
-            found.append(Proposal(name, with_direction(solved, weights @ span), float((rate @ weights) ** 2 / cost),
-                                  float(predicted)))
+        if not rate.any():
+            continue
+        made = [_proposal(name, rate, best_weights(rate, span, grams, tau, counted), span, grams, solved, atlas)
+                for counted in COUNTED]
+        enough = [proposal for proposal in made if proposal.predicted >= ENOUGH]
+        # Regions are compared by the most that each can do.
+        found.append(dataclasses.replace((enough or made[-1:])[0], merit=made[-1].merit))
     return found
+
+
+def _proposal(name: str, rate: NDArray[np.float64], weights: NDArray[np.float64], span: NDArray[np.float64],
+              grams: DenseGrams, solved: RegionSolution, atlas: Atlas) -> Proposal:
+    """What some weights `[k]` of the rows of a span do to an attribute that these rows move by a rate `[k]`."""
+    weights = weights / np.linalg.norm(weights)
+    (inside,), _ = atlas.slopes(solved.region, grams, weights[None])
+    cost = weights @ (grams.A + grams.B) @ weights
+    moved = rate @ weights
+    tiny = np.finfo(np.float64).tiny  # of what changes nothing at all
+    predicted = 2 * STRENGTH * STRENGTH_RMS * moved / np.sqrt(max(inside, tiny)) / ATTRIBUTES[name].least
+    return Proposal(name, with_direction(solved, weights @ span), float(moved ** 2 / max(cost, tiny)),
+                    float(predicted))
 
 
 def best_proposals(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
     """Of each attribute the proposals of the regions that move it best, TRIED at most, in the order of ATTRIBUTES.
 
-    First those that are thought to move it as far as its name says, the best of them first: lips that part hardly at
-    all change little else, and are no mouth that opens.
+    Those that are thought to move it less than its name says come last.
     """
     of_attribute = ([each for each in proposals if each.attribute == name] for name in ATTRIBUTES)
     return [sorted(them, key=lambda each: (-min(each.predicted, 1.0), -each.merit))[:TRIED]
@@ -154,8 +172,9 @@ def verify(proposal: Proposal, viewpoints: Sequence[Viewpoint], faces: Sequence[
         if works + len(faces) - i - 1 < MOST * len(faces):
             return None
     least = np.array([attribute.least for attribute in ATTRIBUTES.values()])
-    others = np.where(belongs, np.nanmedian(np.abs(values), axis=0) / least, 0)
-    if others.argmax() != number:
+    moved = np.where(belongs, np.nanmedian(np.abs(values), axis=0) / least, 0)
+    beside = [PART_OF[name] != PART_OF[proposal.attribute] for name in ATTRIBUTES]
+    if moved.argmax() != number or moved[beside].max() > BESIDE * moved[number]:
         return None
     named = directions.labelled([f'{words.more} +'])
     extra = {**named.metadata.extra, 'works': works, 'faces': len(faces), 'less': words.less,

@@ -115,19 +115,22 @@ def combine(viewpoints: Sequence[Viewpoint], region: RegionPartition, span: NDAr
 
 
 def best_weights(rate: NDArray[np.float64], span: NDArray[np.float64], grams: DenseGrams,
-                 tau: float) -> NDArray[np.float64]:
+                 tau: float,
+                 counted: float | None = None) -> NDArray[np.float64]:
     """The combination of rows that moves an attribute most per change outside, to first order.
 
     With g the attribute's derivative, and B + a I of Eq. 10 restricted to the span, n = (B + a I)^-1 g is where
     g n / sqrt(n^T (B + a I) n) is largest. Taken by itself that may be a faint change of which nearly nothing is seen
     but the attribute; a part of the change inside is therefore taken off the cost: n = (B + a I - s A / q)^-1 g, where
-    q is the largest quotient in the span, Eq. 7, and s = SHARE. With s = 1 the quotient alone would decide.
+    q is the largest quotient in the span, Eq. 7, and s = SHARE. With s = 1 the quotient alone would decide. Where the
+    change inside counts by c it is n = (B + a I + c A)^-1 g.
 
     Args:
         rate: `[k]`, the derivative along each row.
         span: `[k, d]`, independent rows.
         grams: A and B in their coordinates.
         tau: the ridge of the quotient relative to tr(B).
+        counted: what a change of the region counts for, relative to one outside; None takes SHARE of it off.
 
     Raises SolverError if B and the ridge are singular.
 
@@ -135,9 +138,10 @@ def best_weights(rate: NDArray[np.float64], span: NDArray[np.float64], grams: De
     """
     A, B = grams.A / grams.background, grams.B / grams.background + EASED * tau * span @ span.T
     try:
-        q = scipy.linalg.eigh(A, B, eigvals_only=True, subset_by_index=[len(A) - 1, len(A) - 1])[0]
-        share = SHARE / q if q > 0 else 0.0  # nothing changes the region
-        weights: NDArray[np.float64] = scipy.linalg.solve(B - share * A, rate, assume_a='pos')
+        if counted is None:
+            q = scipy.linalg.eigh(A, B, eigvals_only=True, subset_by_index=[len(A) - 1, len(A) - 1])[0]
+            counted = -SHARE / q if q > 0 else 0.0  # nothing changes the region
+        weights: NDArray[np.float64] = scipy.linalg.solve(B + counted * A, rate, assume_a='pos')
     except scipy.linalg.LinAlgError as error:
         raise SolverError(f'some directions change nothing outside the region, and a ridge of tau = {tau:g} does not '
                           'tell them apart: take a larger tau') from error

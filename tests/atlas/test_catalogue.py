@@ -90,12 +90,35 @@ def test_a_proposal_moves_its_attribute_most_for_what_it_changes_outside(linear,
     best = np.linalg.solve(B - SHARE / q * A, known.basis @ linear(240).numpy()) @ known.basis
     assert n @ best / np.linalg.norm(best) == pytest.approx(1, abs=1e-6)
     inner = known.basis @ n
-    expected = (n @ linear(240).numpy()) ** 2 / (inner @ (known.grams.A + known.grams.B) @ inner)
+    rate = known.basis @ linear(240).numpy()
+    most = np.linalg.solve(A + B, rate)  # what changes inside counts as much as what changes outside
+    expected = (rate @ most) ** 2 / (most @ (known.grams.A + known.grams.B) @ most)
     assert found['nose_size'].merit == pytest.approx(expected) == pytest.approx(100 * found['smile'].merit)
     # Strength 1 changes the region by .1, root mean square; from -3 to 3 are six of that.
     inside = atlas.scale * inner @ known.grams.A @ inner / (3 * BOX.mask.sum())
     expected = 6 * 0.1 / np.sqrt(inside) * (n @ linear(240).numpy()) / ATTRIBUTES['nose_size'].least
     assert found['nose_size'].predicted == pytest.approx(expected)
+
+
+def test_the_region_counts_as_little_as_is_enough(linear, made, monkeypatch):
+    hook, _, atlas = made
+    viewpoints = [atlas.viewpoint(hook, hook.sample(0))]
+    found = []
+    for counted in catalogue.COUNTED:
+        with monkeypatch.context() as patch:
+            patch.setattr(catalogue, 'COUNTED', (counted,))
+            found += [each for each in proposed(atlas, viewpoints, BOX) if each.attribute == 'nose_size']
+    predicted = [proposal.predicted for proposal in found]
+    assert predicted == sorted(predicted) and predicted[-1] > 1.1 * predicted[0]
+
+    def chosen(enough):
+        monkeypatch.setattr(catalogue, 'ENOUGH', enough)
+        return next(each for each in proposed(atlas, viewpoints, BOX) if each.attribute == 'nose_size')
+
+    assert chosen(predicted[0]).predicted == predicted[0]
+    assert chosen((predicted[1] + predicted[2]) / 2).predicted == predicted[2]
+    last = chosen(2 * predicted[-1])
+    assert last.predicted == predicted[-1] and last.merit == found[-1].merit == max(each.merit for each in found)
 
 
 def test_better_regions_are_tried_first():
@@ -124,6 +147,23 @@ def test_a_region_where_it_fails_leaves_the_next_one(linear, made, tmp_path, mon
     assert first == second[0] == 'nose_size' and {region, second[1]} == {BOX.name, CORNER.name}
     assert found.directions.metadata.region == second[1]
     assert [name for name, _ in others] == ['smile', 'smile']  # neither is one
+
+
+@pytest.mark.parametrize(('share', 'is_edit'), [(0.45, True), (0.55, False)])
+def test_an_edit_leaves_other_parts_of_the_face_alone(linear, made, monkeypatch, share, is_edit):
+    hook, _, atlas = made
+    viewpoints = [atlas.viewpoint(hook, hook.sample(0))]
+    faces = [atlas.viewpoint(hook, hook.sample(seed)) for seed in range(20, 36)]
+    (nose,), _ = best_proposals(proposed(atlas, viewpoints, BOX))
+    plain, least = catalogue.attribute_changes, [ATTRIBUTES[name].least for name in ('nose_size', 'smile')]
+
+    def changes(*arguments):
+        found = plain(*arguments)
+        found.values[:, :, SMILE] = share * least[1] / least[0] * found.values[:, :, NOSE]
+        return found
+
+    monkeypatch.setattr(catalogue, 'attribute_changes', changes)
+    assert (verify(nose, viewpoints, faces, None) is not None) == is_edit
 
 
 def test_faces_are_tried_until_it_cannot_be_an_edit(linear, made):
