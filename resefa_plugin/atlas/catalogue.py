@@ -129,12 +129,10 @@ def _proposal(name: str, rate: NDArray[np.float64], weights: NDArray[np.float64]
     """What some weights `[k]` of the rows of a span do to an attribute that these rows move by a rate `[k]`."""
     weights = weights / np.linalg.norm(weights)
     (inside,), _ = atlas.slopes(solved.region, grams, weights[None])
-    cost = weights @ (grams.A + grams.B) @ weights
-    moved = rate @ weights
-    tiny = np.finfo(np.float64).tiny  # of what changes nothing at all
-    predicted = 2 * STRENGTH * STRENGTH_RMS * moved / np.sqrt(max(inside, tiny)) / ATTRIBUTES[name].least
-    return Proposal(name, with_direction(solved, weights @ span), float(moved ** 2 / max(cost, tiny)),
-                    float(predicted))
+    moved, cost = float(rate @ weights), float(weights @ (grams.A + grams.B) @ weights)
+    tiny = float(np.finfo(np.float64).tiny)  # of what changes nothing at all
+    predicted = 2 * STRENGTH * STRENGTH_RMS * moved / max(float(inside), tiny) ** 0.5 / ATTRIBUTES[name].least
+    return Proposal(name, with_direction(solved, weights @ span), moved ** 2 / max(cost, tiny), predicted)
 
 
 def best_proposals(proposals: Sequence[Proposal]) -> list[list[Proposal]]:
