@@ -40,7 +40,7 @@ SEEDS = range(7)
                    'joins them')
 @click.option('--edits', is_flag=True,
               help='Also find the edits of a generator of aligned faces by name, such as "mouth opens", and try each '
-                   'on 16 faces, by a parser that is fetched on first use; takes as long again')
+                   'on 16 faces, by a parser that is fetched on first use; takes twice as long again')
 @options.device_option
 @options.memory_option
 @click.option('--outdir', metavar='DIR', type=FOLDER,
