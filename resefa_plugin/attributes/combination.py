@@ -115,8 +115,7 @@ def combine(viewpoints: Sequence[Viewpoint], region: RegionPartition, span: NDAr
 
 
 def best_weights(rate: NDArray[np.float64], span: NDArray[np.float64], grams: DenseGrams,
-                 tau: float,
-                 counted: float | None = None) -> NDArray[np.float64]:
+                 tau: float, counted: float | None = None) -> NDArray[np.float64]:
     """The combination of rows that moves an attribute most per change outside, to first order.
 
     With g the attribute's derivative, and B + a I of Eq. 10 restricted to the span, n = (B + a I)^-1 g is where
